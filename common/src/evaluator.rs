@@ -1,0 +1,188 @@
+//! The evaluator protocol: JSON lines on the stdin and stdout of one long-lived child process per slot.
+//! Every line is an object whose first key is `espalier`, the protocol version. A stdout line that does
+//! not start with [`LINE_PREFIX`] is log, so a user's `print()` does no harm.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::ids::AttemptKey;
+use crate::job::{JobKind, LeasedJob};
+use crate::metrics::Metrics;
+
+/// The version of the protocol.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// How a protocol line starts; anything else on stdout is log.
+pub const LINE_PREFIX: &str = "{\"espalier\":1";
+/// The longest protocol line taken from an evaluator, in bytes; a longer one is log, cut.
+pub const MAX_LINE: usize = 1024 * 1024;
+
+/// A message with its version: one line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line<M> {
+    /// [`PROTOCOL_VERSION`].
+    pub espalier: u32,
+    /// The message.
+    #[serde(flatten)]
+    pub message: M,
+}
+
+/// What the worker writes to the evaluator's stdin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToEvaluator {
+    /// Run a job. The evaluator answers with measurements and ends with `done` or `failed`.
+    Evaluate(Box<Evaluate>),
+    /// Drop the job if it is still running, and answer `done` or `failed` soon.
+    Stop {
+        /// The attempt to drop; another one's is ignored.
+        attempt: AttemptKey,
+    },
+    /// Finish and exit.
+    Shutdown,
+}
+
+/// A job with what is local to this worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluate {
+    /// The leased job.
+    #[serde(flatten)]
+    pub job: LeasedJob,
+    /// The decoded data set's file on this machine (see `espalier-data`), or the data's folder for
+    /// evaluators other than the trainer.
+    pub dataset_path: Option<String>,
+    /// The weights' file on this machine, for a `test` job.
+    pub weights_path: Option<String>,
+    /// A folder for files of this attempt; the worker empties it.
+    pub scratch: String,
+    /// Threads the evaluator may use.
+    pub threads: u32,
+    /// The device: `cpu`, `cuda:0`, …
+    pub device: String,
+}
+
+/// What the evaluator writes to its stdout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromEvaluator {
+    /// Sent once at start.
+    Ready(Ready),
+    /// A sign of life between measurements.
+    Progress {
+        /// Share of the job that is done, in [0, 1].
+        fraction: f64,
+    },
+    /// Metrics after an epoch.
+    Measurement {
+        /// Epochs finished, from 1.
+        step: u32,
+        /// What was measured. `null` stands for a number that is not finite.
+        metrics: BTreeMap<String, Option<f64>>,
+    },
+    /// A line for the trial's log.
+    Log {
+        /// How serious.
+        level: LogLevel,
+        /// The line.
+        message: String,
+    },
+    /// The job is finished.
+    Done(Done),
+    /// The job failed.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// What an evaluator can do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The protocol version it speaks.
+    pub protocol: u32,
+    /// Its name and version, for logs (`espalier-trainer 0.1.0, libtorch 2.11.0`).
+    #[serde(default)]
+    pub description: String,
+    /// The jobs it runs; absent: `train`.
+    #[serde(default)]
+    pub jobs: Vec<JobKind>,
+    /// Devices it can use (`cpu`, `cuda:0`); absent: `cpu`.
+    #[serde(default)]
+    pub devices: Vec<String>,
+}
+
+/// How a job ended well.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// Final metrics of a `test` job; for `train` the last measurement counts and this may be absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, Option<f64>>,
+    /// The file with the weights, inside the scratch folder; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+}
+
+/// Seriousness of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// Detail.
+    Debug,
+    /// Normal.
+    Info,
+    /// Needs a look.
+    Warn,
+    /// Went wrong.
+    Error,
+}
+
+/// The metrics if every one is finite and within bounds, else the failure they mean.
+///
+/// # Errors
+/// `Diverged` for a `null`, NaN or infinite value; `Evaluator` for metrics beyond the bounds.
+pub fn checked_metrics(raw: &BTreeMap<String, Option<f64>>) -> Result<Metrics, Failure> {
+    use crate::failure::{FailureDomain, FailureKind};
+    use crate::metrics::BadMetrics;
+
+    let metrics = Metrics(
+        raw.iter()
+            .map(|(name, value)| (name.clone(), value.unwrap_or(f64::NAN)))
+            .collect(),
+    );
+    metrics.check().map(|()| metrics).map_err(|error| {
+        let (domain, kind) = match error {
+            BadMetrics::NotFinite(..) => (FailureDomain::Candidate, FailureKind::Diverged),
+            BadMetrics::TooMany(_) | BadMetrics::BadName(_) => {
+                (FailureDomain::User, FailureKind::Evaluator)
+            }
+        };
+        Failure::new(domain, kind, error.to_string())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_line_starts_with_the_prefix() {
+        let line = Line {
+            espalier: PROTOCOL_VERSION,
+            message: FromEvaluator::Progress { fraction: 0.5 },
+        };
+        let text = serde_json::to_string(&line).unwrap();
+        assert!(text.starts_with(LINE_PREFIX), "{text}");
+        assert_eq!(
+            serde_json::from_str::<Line<FromEvaluator>>(&text).unwrap(),
+            line
+        );
+    }
+
+    #[test]
+    fn a_number_that_is_not_finite_is_a_divergence() {
+        let raw = BTreeMap::from([("loss".to_owned(), None)]);
+        let failure = checked_metrics(&raw).unwrap_err();
+        assert_eq!(failure.kind, crate::failure::FailureKind::Diverged);
+    }
+}

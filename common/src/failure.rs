@@ -1,0 +1,108 @@
+//! Why an attempt failed, and whose fault it was: the domain decides what happens next.
+
+use serde::{Deserialize, Serialize};
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureDomain {
+    /// The candidate's: it diverged, or needs more memory than the largest device has. Told to the
+    /// searcher; not tried again.
+    Candidate,
+    /// The machine's: lost, out of memory on this device, disk, a crash. Tried again elsewhere; not told
+    /// to the searcher.
+    Worker,
+    /// The user's: a bad data path, a program that does not start. The search is paused.
+    User,
+    /// Espalier's own: a broken promise between its parts.
+    Internal,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// A loss or metric became NaN or infinite.
+    Diverged,
+    /// Memory ran out on the device that was used.
+    OutOfMemory,
+    /// The evaluator ended without an answer (panic, signal, exit).
+    Crashed,
+    /// The evaluator was silent for longer than `evaluator_silence_ms`.
+    Hung,
+    /// The evaluator does not know an operation, a job or a protocol version.
+    Unsupported,
+    /// The data are missing, unreadable or have another fingerprint.
+    Data,
+    /// The evaluator said it failed, for another reason.
+    Evaluator,
+    /// The worker's disk is full or not writable.
+    Disk,
+    /// The worker disappeared.
+    WorkerLost,
+    /// Every attempt that the search allows was used up.
+    AttemptsExhausted,
+    /// The candidate cannot be built in the evaluator though the coordinator could build it.
+    Build,
+}
+
+/// A failure with the words that explain it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Whose fault.
+    pub domain: FailureDomain,
+    /// What happened.
+    pub kind: FailureKind,
+    /// One line that says what is wrong and what to do.
+    pub message: String,
+    /// The last lines of the evaluator's stderr; at most [`MAX_LOG_TAIL`] bytes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub log_tail: String,
+}
+
+/// The most bytes of an evaluator's stderr that travel with a failure.
+pub const MAX_LOG_TAIL: usize = 8 * 1024;
+/// The longest message of a failure, in bytes.
+pub const MAX_FAILURE_MESSAGE: usize = 2 * 1024;
+
+impl Failure {
+    /// A failure without a log.
+    #[must_use]
+    pub fn new(domain: FailureDomain, kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            domain,
+            kind,
+            message: message.into(),
+            log_tail: String::new(),
+        }
+    }
+
+    /// The same failure with its texts cut to [`MAX_FAILURE_MESSAGE`] and to the last
+    /// [`MAX_LOG_TAIL`] bytes, on character boundaries.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        if self.message.len() > MAX_FAILURE_MESSAGE {
+            let end = self.message.floor_char_boundary(MAX_FAILURE_MESSAGE);
+            self.message.truncate(end);
+        }
+        if self.log_tail.len() > MAX_LOG_TAIL {
+            let start = self
+                .log_tail
+                .ceil_char_boundary(self.log_tail.len() - MAX_LOG_TAIL);
+            self.log_tail.drain(..start);
+        }
+        self
+    }
+
+    /// The last line that is not blank, of the log or else of the message: what failures are grouped by.
+    #[must_use]
+    pub fn last_line(&self) -> &str {
+        self.log_tail
+            .lines()
+            .rev()
+            .chain(self.message.lines().rev())
+            .map(str::trim)
+            .find(|line| !line.is_empty())
+            .unwrap_or("")
+    }
+}

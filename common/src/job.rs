@@ -1,0 +1,94 @@
+//! What an attempt runs, and everything its evaluator needs to run it: a lease carries it resolved, so a
+//! worker needs no spec and a user's program sees the same JSON.
+
+use serde::{Deserialize, Serialize};
+
+use crate::candidate::Candidate;
+use crate::dataset::DatasetInfo;
+use crate::ids::{AttemptKey, AttemptNumber, Digest, SearchId, TrialNumber};
+use crate::metrics::Objective;
+use crate::network::Network;
+use crate::recipe::Recipe;
+
+/// The name of the built-in evaluator, the libtorch trainer.
+pub const TRAINER: &str = "trainer";
+
+/// What an attempt runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Job {
+    /// Train from epoch `from` to epoch `to`, measuring on the validation split after every epoch.
+    Train {
+        /// Epochs already trained; 0 starts anew.
+        from: u32,
+        /// Epochs trained at the end.
+        to: u32,
+    },
+    /// Measure stored weights on the test split.
+    Test {
+        /// The artifact that holds the weights (safetensors).
+        weights: Digest,
+    },
+}
+
+impl Job {
+    /// The kind, as workers advertise it and logs name it.
+    #[must_use]
+    pub fn kind(&self) -> JobKind {
+        match self {
+            Self::Train { .. } => JobKind::Train,
+            Self::Test { .. } => JobKind::Test,
+        }
+    }
+}
+
+/// A kind of job, as evaluators advertise it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// `Job::Train`.
+    Train,
+    /// `Job::Test`.
+    Test,
+}
+
+/// One leased job with all that it needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeasedJob {
+    /// The search.
+    pub search: SearchId,
+    /// The search's name, for logs.
+    pub search_name: String,
+    /// The trial.
+    pub trial: TrialNumber,
+    /// The attempt.
+    pub attempt: AttemptNumber,
+    /// What to run.
+    pub job: Job,
+    /// The evaluator's name: [`TRAINER`], or one that the worker's operator named.
+    pub evaluator: String,
+    /// The network to build; absent when the space has hyperparameters only.
+    pub network: Option<Network>,
+    /// Every active decision.
+    pub decisions: Candidate,
+    /// The training recipe.
+    pub training: Recipe,
+    /// The data; absent when the evaluator brings its own.
+    pub dataset: Option<DatasetInfo>,
+    /// What the search optimises: the evaluator must report this metric.
+    pub objective: Objective,
+    /// Seed of the trial (weights, order of the data, dropout). The same in every attempt.
+    pub seed: u64,
+}
+
+impl LeasedJob {
+    /// The attempt this job belongs to.
+    #[must_use]
+    pub fn key(&self) -> AttemptKey {
+        AttemptKey {
+            search: self.search,
+            trial: self.trial,
+            attempt: self.attempt,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The network IR: a typed directed acyclic graph of operations with the shape of every output. What a
+//! candidate builds, what a lease carries, what the trainer lowers.
+
+mod op;
+mod shape;
+
+pub use op::{Activation, Op};
+pub use shape::{Axis, Shape};
+
+use serde::{Deserialize, Serialize};
+
+/// A node of a network. Its id is its index in [`Network::nodes`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Where in the space it comes from, e.g. `network[1].body#2.choice.plain[0]`; unique.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// Ids of its inputs, in order; each smaller than its own id.
+    pub inputs: Vec<usize>,
+    /// Shape of its output, the batch axis left out.
+    pub shape: Shape,
+}
+
+/// A network: nodes in topological order, the first one [`Op::Input`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// Id of the node whose output is the network's.
+    pub output: usize,
+}
