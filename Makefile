@@ -1,0 +1,71 @@
+# Everything a user or a developer runs. `make` alone lists it.
+# GNU make; every step that is done already is skipped by the tool behind it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup tools libtorch data build demo test bench lint fmt docs clean
+
+CARGO ?= cargo
+DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
+SPEC  ?= examples/fashion-mnist.yaml
+
+# $(call step,what it does,command,what to do when it fails)
+define step
+@echo "==> $(1)"
+@$(2) || { echo "make $@: failed: $(1)" >&2; echo "  $(3)" >&2; exit 1; }
+endef
+
+# Compiling libtorch's bindings takes about 2 GB in one compiler process.
+BUILD_HINT = the first error above says why; 'signal: 9' means out of memory: try CARGO_BUILD_JOBS=1 make $@
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools: # what must be there before anything else
+	@missing=0; \
+	need() { command -v "$$1" >/dev/null || { echo "make: $$1 is missing: $$2" >&2; missing=1; }; }; \
+	need $(CARGO) "install stable Rust from https://rustup.rs (then open a new shell, or: . ~/.cargo/env)"; \
+	need cc "Debian, Ubuntu: apt-get install gcc"; \
+	need c++ "Debian, Ubuntu: apt-get install g++"; \
+	need python3 "Debian, Ubuntu: apt-get install python3 python3-pip"; \
+	if command -v python3 >/dev/null && [ -z "$${LIBTORCH:-}" ] && [ ! -e .libtorch/.stamp ]; then \
+	  python3 -m pip --version >/dev/null 2>&1 || { echo "make: Python's pip is missing: Debian, Ubuntu: apt-get install python3-pip" >&2; missing=1; }; \
+	fi; \
+	[ $$missing = 0 ] || { echo "make: install what is missing, then run make again" >&2; exit 1; }
+
+libtorch: tools
+	$(call step,libtorch: get it once (530 MB) unless it is here,deploy/libtorch/install,the message above says what to do; LIBTORCH=/path/to/libtorch makes the build take yours)
+
+data: tools
+	$(call step,data: get Fashion-MNIST once (31 MB) unless it is here,deploy/datasets/fetch fashion-mnist "$(DATA)",the message above says what to do)
+
+setup: libtorch data ## get libtorch and the demo's data set, once
+
+build: libtorch ## build the release binaries (the first time takes minutes)
+	$(call step,build: release binaries into target/release,$(CARGO) build --release --workspace --bins,$(BUILD_HINT))
+
+demo: setup build ## search for a network on Fashion-MNIST: a coordinator and two workers here
+	$(call step,demo: espalier run $(SPEC) with two workers,target/release/espalier run $(SPEC) --workers 2 --data-root "$(DATA)",the message above says what to do)
+
+# The binaries come first: the whole-system tests start them as processes.
+test: setup ## run all tests
+	$(call step,test: build the binaries and the tests,$(CARGO) build --workspace --bins --tests,$(BUILD_HINT))
+	$(call step,test: run them,$(CARGO) test --workspace,the names of the failed tests are above; run one with: cargo test --workspace NAME)
+
+bench: setup ## run the benchmarks and print their ratios
+	$(call step,bench: build and run,$(CARGO) bench --workspace --benches,$(BUILD_HINT))
+
+lint: libtorch ## check the format and run clippy
+	$(call step,lint: format,$(CARGO) fmt --all --check,run: make fmt)
+	$(call step,lint: clippy,$(CARGO) clippy --workspace --all-targets -- -D warnings,mend what clippy says above)
+
+fmt: tools ## format the code
+	$(call step,fmt: rustfmt,$(CARGO) fmt --all,rustup component add rustfmt)
+
+docs: ## build the book into docs/book
+	@command -v mdbook >/dev/null || { echo "make docs: mdbook is missing: cargo install mdbook" >&2; exit 1; }
+	$(call step,docs: the book into docs/book,mdbook build docs,the message above says which page)
+
+clean: ## remove what was built (libtorch and the data stay; remove .libtorch and data by hand)
+	$(call step,clean: target and docs/book,$(CARGO) clean && rm -rf docs/book,check who owns target/)
