@@ -1,1 +1,33 @@
-//! (being written)
+//! The wire: generated code of `proto/espalier/v1`, and every conversion between it and the domain types
+//! of `espalier-common`. Wire types never go further than a gRPC handler or a client. May import common,
+//! prost and tonic.
+
+mod convert;
+mod error;
+
+pub use convert::{
+    attempt_from_wire, attempt_to_wire, digest_from_wire, failure_from_wire, failure_to_wire,
+    leased_job_from_wire, leased_job_to_wire, measurement_from_wire, measurement_to_wire,
+    metrics_from_wire, metrics_to_wire, search_id_from_wire, uuid_from_wire, uuid_to_wire,
+    worker_id_from_wire,
+};
+pub use error::WireError;
+
+/// Generated messages, clients and servers.
+#[allow(missing_docs, clippy::all, clippy::unwrap_used, unreachable_pub)]
+pub mod v1 {
+    tonic::include_proto!("espalier.v1");
+}
+
+/// The encoded `FileDescriptorSet`, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/espalier.v1.descriptors"));
+
+/// The largest message either side takes, in bytes: a lease of 64 jobs with networks of thousands of
+/// nodes fits; anything larger is refused before it is read.
+pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// Size of a piece of an artifact stream, in bytes.
+pub const ARTIFACT_PIECE_BYTES: usize = 256 * 1024;
+/// The longest that a Lease call is held open.
+pub const MAX_LEASE_WAIT_MS: u64 = 30_000;
+/// The most slots one worker may have.
+pub const MAX_SLOTS: u32 = 1_024;
