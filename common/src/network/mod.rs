@@ -1,9 +1,16 @@
 //! The network IR: a typed directed acyclic graph of operations with the shape of every output. What a
 //! candidate builds, what a lease carries, what the trainer lowers.
 
+mod build;
+mod count;
+mod error;
+mod infer;
 mod op;
 mod shape;
 
+pub use build::{Builder, MAX_EDGES, MAX_NODE_NAME, MAX_NODES};
+pub use error::{ShapeError, ShapeProblem};
+pub use infer::MAX_ELEMENTS;
 pub use op::{Activation, Op};
 pub use shape::{Axis, Shape};
 

@@ -106,3 +106,27 @@ pub enum Op {
     /// Its input.
     Identity,
 }
+
+impl Op {
+    /// The operation's name, as in the JSON of a network.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Conv2d { .. } => "conv2d",
+            Self::Linear { .. } => "linear",
+            Self::BatchNorm { .. } => "batch_norm",
+            Self::Activation(_) => "activation",
+            Self::MaxPool2d { .. } => "max_pool2d",
+            Self::AvgPool2d { .. } => "avg_pool2d",
+            Self::GlobalAvgPool => "global_avg_pool",
+            Self::Dropout { .. } => "dropout",
+            Self::Flatten => "flatten",
+            Self::Add => "add",
+            Self::Multiply => "multiply",
+            Self::Concat => "concat",
+            Self::Zero => "zero",
+            Self::Identity => "identity",
+        }
+    }
+}

@@ -20,6 +20,19 @@ pub enum Axis {
     Features,
 }
 
+impl Axis {
+    /// The word for its entries.
+    pub(super) fn plural(self) -> &'static str {
+        match self {
+            Self::Channels => "channels",
+            Self::Height => "height",
+            Self::Width => "width",
+            Self::Time => "time",
+            Self::Features => "features",
+        }
+    }
+}
+
 /// Axes with their lengths, outermost first. In JSON `[["channels", 16], ["height", 28], …]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -75,14 +88,7 @@ impl fmt::Display for Shape {
             if index > 0 {
                 f.write_str(" × ")?;
             }
-            let unit = match axis {
-                Axis::Channels => "channels",
-                Axis::Height => "height",
-                Axis::Width => "width",
-                Axis::Time => "time",
-                Axis::Features => "features",
-            };
-            write!(f, "{length} {unit}")?;
+            write!(f, "{length} {}", axis.plural())?;
         }
         Ok(())
     }
