@@ -1,1 +1,46 @@
-//! (being written)
+//! The space of a search: the tree of decisions whose full assignments are the candidates. One traversal
+//! ([`Space::expand`]) resolves a candidate; sampling, mutation, crossover, replay and enumeration are
+//! only different ways to answer its questions. May import the other words of this crate, never I/O.
+
+mod block;
+mod build;
+mod choosers;
+mod domain;
+mod expand;
+
+mod size;
+mod training;
+
+pub use block::{
+    ACTIVATIONS, Alternative, Block, BlockKind, Branches, Features, Groups, Join, Layer, Pool,
+    Repeat, Scalar, Setting,
+};
+pub use build::{Built, Infeasible};
+pub use choosers::BadCandidate;
+pub use domain::{Domain, Scale};
+pub use expand::{Chooser, Resolved, ResolvedBlock, ResolvedKind, ResolvedLayer};
+pub use size::{Count, Size};
+pub use training::{OptimizerSpace, ScheduleSpace, Training};
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The most decisions a space may hold, every alternative counted and every repeat at its maximum. Far
+/// above what a search can explore; low enough that a candidate stays a small journal record.
+pub const MAX_DECISIONS: u64 = 10_000;
+/// The most blocks a space may hold, counted the same way: bounds the work of one expansion, which
+/// nested repeats would otherwise multiply without end.
+pub const MAX_BLOCKS: u64 = 100_000;
+
+/// The set of networks, recipes and hyperparameters that a spec allows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Space {
+    /// The network, block after block; absent in a plain hyperparameter search.
+    pub network: Option<Vec<Block>>,
+    /// How a network is trained.
+    pub training: Training,
+    /// Decisions that only the evaluator reads, by name.
+    pub hyperparameters: BTreeMap<String, Setting<crate::candidate::Value>>,
+}

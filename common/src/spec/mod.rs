@@ -1,1 +1,100 @@
-//! (being written)
+//! The spec: the YAML document that defines a search, as types. May import the other words of this
+//! crate, never I/O: who reads the file hands in its text.
+
+mod constraint;
+
+pub use constraint::{Constraint, Measure, Violation};
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::DatasetReference;
+use crate::metrics::Objective;
+use crate::space::Space;
+
+/// A search as its user defined it, with every default filled in. Stored in the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// The search's name, for people.
+    pub name: String,
+    /// The data; absent when the evaluator brings its own.
+    pub dataset: Option<DatasetReference>,
+    /// What may be proposed.
+    pub space: Space,
+    /// What turns a candidate into measurements.
+    pub evaluator: EvaluatorSpec,
+    /// What proposes candidates.
+    pub searcher: SearcherSpec,
+    /// What is sought.
+    pub objective: Objective,
+    /// What a candidate must keep to be evaluated at all.
+    pub constraints: Vec<Constraint>,
+    /// When the search ends.
+    pub budget: Budget,
+    /// The most trials that run at one time; absent: as many as there are slots.
+    pub parallel: Option<u32>,
+    /// Seed of the searcher and of every trial.
+    pub seed: u64,
+    /// The most attempts at one trial.
+    pub attempts: u32,
+}
+
+/// What turns a candidate into measurements.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvaluatorSpec {
+    /// The built-in trainer, or a program that the workers' operator named.
+    Named(String),
+    /// A program and its arguments; only `espalier run` starts one, on the user's own machine.
+    Command(Vec<String>),
+}
+
+impl EvaluatorSpec {
+    /// Whether this is the built-in trainer.
+    #[must_use]
+    pub fn is_trainer(&self) -> bool {
+        matches!(self, Self::Named(name) if name == crate::job::TRAINER)
+    }
+}
+
+/// What proposes candidates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SearcherSpec {
+    /// Candidates at random.
+    Random {},
+    /// Aging evolution.
+    Evolution {
+        /// The youngest so many candidates are parents.
+        population: u32,
+        /// So many of them, drawn at random, compete to be one; at most the population.
+        tournament: u32,
+        /// The probability that a child has two parents.
+        crossover: f64,
+    },
+}
+
+impl SearcherSpec {
+    /// Its word in the spec.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Random {} => "random",
+            Self::Evolution { .. } => "evolution",
+        }
+    }
+}
+
+/// When a search ends: at whatever comes first. At least one of `trials` and `time_ms` is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// After so many trials.
+    pub trials: Option<u32>,
+    /// After so long, in milliseconds.
+    pub time_ms: Option<u64>,
+    /// When the objective's metric is at least this good.
+    pub target: Option<f64>,
+    /// After so many trials in a row without a better one.
+    pub patience: Option<u32>,
+}
