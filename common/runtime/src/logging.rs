@@ -1,0 +1,216 @@
+//! Logs go to stderr: coloured lines on a terminal, one JSON object a line elsewhere. `RUST_LOG` says
+//! what is shown (default `info`). May import tracing, tracing-subscriber and clap.
+
+use std::io::IsTerminal as _;
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// What is shown when `RUST_LOG` is not set.
+const DEFAULT_FILTER: &str = "info";
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// `pretty` when stderr is a terminal, else `json`.
+    #[default]
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// The options of logging; flatten them into a command's own.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct LogArgs {
+    /// How log lines on stderr look; RUST_LOG says which are shown (default: info)
+    #[arg(
+        long,
+        env = "ESPALIER_LOG_FORMAT",
+        value_enum,
+        default_value_t,
+        global = true,
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// Why logging cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// `RUST_LOG` cannot be read as a filter.
+    #[error(
+        "RUST_LOG is {value:?}, which is not a filter ({reason}); write a level (error, warn, info, debug, \
+         trace) or module=level pairs with commas between, or unset it"
+    )]
+    BadFilter {
+        /// What it holds.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A second call.
+    #[error("logging was started before in this process")]
+    StartedBefore,
+}
+
+/// Starts logging to stderr.
+///
+/// # Errors
+/// See [`LoggingError`].
+pub fn init(format: LogFormat) -> Result<(), LoggingError> {
+    init_with_writer(format, std::io::stderr)
+}
+
+/// Starts logging to a writer of the caller's, which should end up on stderr: one that draws a progress
+/// bar hides the bar around every line.
+///
+/// # Errors
+/// See [`LoggingError`].
+pub fn init_with_writer<W>(format: LogFormat, writer: W) -> Result<(), LoggingError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let terminal = std::io::stderr().is_terminal();
+    let json = match format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Pretty => false,
+        LogFormat::Json => true,
+    };
+    // https://no-color.org: any value but the empty one turns colours off.
+    let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let filter = filter(std::env::var("RUST_LOG").ok())?;
+    let subscriber = subscriber(json, colours, filter, writer);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::StartedBefore)?;
+    // Else the text of a panic would stand between the JSON lines.
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(location, "panic: {message}");
+    }));
+    Ok(())
+}
+
+fn filter(value: Option<String>) -> Result<EnvFilter, LoggingError> {
+    let value = match value {
+        Some(value) if !value.trim().is_empty() => value,
+        _ => DEFAULT_FILTER.to_owned(),
+    };
+    EnvFilter::try_new(&value).map_err(|error| LoggingError::BadFilter {
+        reason: error.to_string(),
+        value,
+    })
+}
+
+fn subscriber<W>(
+    json: bool,
+    colours: bool,
+    filter: EnvFilter,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(writer);
+    if json {
+        // The fields beside the message and not below it: shorter, and easier for log stores.
+        Box::new(
+            builder
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false)
+                .finish(),
+        )
+    } else {
+        Box::new(builder.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Buffer {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Buffer {
+        type Writer = Self;
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn logged(json: bool, value: Option<&str>, events: impl FnOnce()) -> String {
+        let buffer = Buffer::default();
+        let filter = filter(value.map(str::to_owned)).unwrap();
+        let subscriber = subscriber(json, false, filter, buffer.clone());
+        tracing::subscriber::with_default(subscriber, events);
+        buffer.text()
+    }
+
+    #[test]
+    fn json_lines_hold_the_fields_of_an_event() {
+        let text = logged(true, None, || {
+            tracing::info!(trial = 7, from = "queued", "trial leased")
+        });
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(line["trial"], 7);
+        assert_eq!(line["from"], "queued");
+        assert_eq!(line["message"], "trial leased");
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn lines_for_people_hold_no_colour_codes_off_a_terminal() {
+        let text = logged(false, None, || tracing::warn!(worker = "a", "gone"));
+        assert!(text.contains("WARN") && text.contains("gone"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn the_default_shows_info_and_not_debug_and_a_filter_changes_that() {
+        let events = || {
+            tracing::debug!("detail");
+            tracing::info!("normal");
+        };
+        let text = logged(false, None, events);
+        assert!(
+            text.contains("normal") && !text.contains("detail"),
+            "{text}"
+        );
+        let text = logged(false, Some("debug"), events);
+        assert!(text.contains("detail"), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_filter_is_refused_with_its_text() {
+        let error = filter(Some("espalier=loud".to_owned()))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("espalier=loud"), "{error}");
+    }
+}
