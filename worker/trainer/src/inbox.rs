@@ -1,0 +1,218 @@
+//! What the worker says: a thread reads stdin all the time, so that `stop`, `shutdown` and the end of
+//! the worker are noticed while a job runs.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, Read};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use espalier_common::evaluator::{Evaluate, Line, PROTOCOL_VERSION, ToEvaluator};
+use espalier_common::ids::AttemptKey;
+use serde_json::Value;
+
+/// The longest line taken from the worker: a network of the most nodes is a few megabytes.
+const MAX_COMMAND: u64 = 16 * 1024 * 1024;
+/// Jobs that may wait. The worker sends one at a time; more is a mistake that must not fill the memory.
+const MAX_WAITING: usize = 16;
+
+/// A job to run, or why it could not be read: a job that is asked for is always answered.
+pub(crate) enum Request {
+    Evaluate(Box<Evaluate>),
+    Unreadable(String),
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Request>,
+    /// The attempt that was dropped last. Attempts have unique keys, so an old one does no harm.
+    stopped: Option<AttemptKey>,
+    /// `shutdown` came, or the worker is gone.
+    ended: bool,
+}
+
+/// The worker's messages.
+#[derive(Clone, Default)]
+pub(crate) struct Inbox {
+    shared: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Inbox {
+    /// Reads from now on, in a thread of its own.
+    pub(crate) fn start(from: impl BufRead + Send + 'static) -> std::io::Result<Self> {
+        let inbox = Self::default();
+        let reader = inbox.clone();
+        std::thread::Builder::new()
+            .name("stdin".to_owned())
+            .spawn(move || reader.read(from))?;
+        Ok(inbox)
+    }
+
+    /// The next job; waits for one. `None` when there will be no more.
+    pub(crate) fn next(&self) -> Option<Request> {
+        let mut state = self.lock();
+        loop {
+            if state.ended {
+                return None;
+            }
+            if let Some(request) = state.waiting.pop_front() {
+                return Some(request);
+            }
+            state = self
+                .shared
+                .1
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Whether this attempt should end now.
+    pub(crate) fn is_dropped(&self, attempt: AttemptKey) -> bool {
+        let state = self.lock();
+        state.ended || state.stopped == Some(attempt)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is one assignment or one push, so the state is good even after a panic.
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.shared.1.notify_all();
+    }
+
+    fn read(&self, mut from: impl BufRead) {
+        loop {
+            match read_line(&mut from) {
+                Ok(Some(line)) => self.take(&line),
+                // The worker closed the pipe: it is gone, and nobody waits for an answer.
+                Ok(None) => break,
+                Err(error) => {
+                    eprintln!("stdin cannot be read: {error}");
+                    break;
+                }
+            }
+        }
+        self.change(|state| state.ended = true);
+    }
+
+    fn take(&self, line: &[u8]) {
+        match parse(line) {
+            Parsed::Message(ToEvaluator::Evaluate(job)) => self.queue(Request::Evaluate(job)),
+            Parsed::Message(ToEvaluator::Stop { attempt }) => {
+                self.change(|state| state.stopped = Some(attempt));
+            }
+            Parsed::Message(ToEvaluator::Shutdown) => self.change(|state| state.ended = true),
+            Parsed::BadJob(why) => self.queue(Request::Unreadable(why)),
+            Parsed::Nothing => {}
+            Parsed::Noise(why) => eprintln!("a line on stdin is ignored: {why}"),
+        }
+    }
+
+    fn queue(&self, request: Request) {
+        self.change(|state| {
+            if state.waiting.len() < MAX_WAITING {
+                state.waiting.push_back(request);
+            } else {
+                eprintln!("a job is ignored: {MAX_WAITING} are waiting already");
+            }
+        });
+    }
+}
+
+/// A line without its end; `None` at the end of the input. What goes beyond [`MAX_COMMAND`] is skipped.
+fn read_line(from: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    if from.take(MAX_COMMAND).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.last() != Some(&b'\n') && line.len() as u64 == MAX_COMMAND {
+        from.skip_until(b'\n')?;
+        eprintln!("a line on stdin is longer than {MAX_COMMAND} bytes");
+        line.clear();
+    }
+    Ok(Some(line))
+}
+
+enum Parsed {
+    Message(ToEvaluator),
+    BadJob(String),
+    Noise(String),
+    Nothing,
+}
+
+fn parse(line: &[u8]) -> Parsed {
+    let line = line.trim_ascii();
+    if line.is_empty() {
+        return Parsed::Nothing;
+    }
+    let why = match serde_json::from_slice::<Line<ToEvaluator>>(line) {
+        Ok(Line { espalier, message }) if espalier == PROTOCOL_VERSION => {
+            return Parsed::Message(message);
+        }
+        Ok(Line { espalier, .. }) => format!(
+            "it speaks protocol {espalier}, and this evaluator {PROTOCOL_VERSION}; use a worker and a \
+             trainer of one version"
+        ),
+        Err(error) => error.to_string(),
+    };
+    let asks_for_a_job = serde_json::from_slice::<Value>(line)
+        .is_ok_and(|value| value.get("type").is_some_and(|kind| kind == "evaluate"));
+    if asks_for_a_job {
+        Parsed::BadJob(format!("the job cannot be read: {why}"))
+    } else {
+        Parsed::Noise(why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn an_overlong_line_is_skipped_and_the_next_one_read() {
+        let mut bytes = vec![b'x'; MAX_COMMAND as usize + 100];
+        bytes.extend(b"\nnext\n");
+        let mut from = Cursor::new(bytes);
+        assert_eq!(read_line(&mut from).unwrap().unwrap(), b"");
+        assert_eq!(read_line(&mut from).unwrap().unwrap(), b"next\n");
+        assert_eq!(read_line(&mut from).unwrap(), None);
+    }
+
+    #[test]
+    fn a_job_that_cannot_be_read_is_still_a_job() {
+        for line in [
+            &br#"{"espalier":1,"type":"evaluate"}"#[..],
+            br#"{"espalier":2,"type":"evaluate","search":1}"#,
+        ] {
+            assert!(matches!(parse(line), Parsed::BadJob(_)));
+        }
+        for line in [
+            &b"hello"[..],
+            b"[1]",
+            br#"{"espalier":1,"type":"dance"}"#,
+            b"\xff",
+        ] {
+            assert!(matches!(parse(line), Parsed::Noise(_)));
+        }
+        assert!(matches!(
+            parse(br#"{"espalier":1,"type":"shutdown"}"#),
+            Parsed::Message(ToEvaluator::Shutdown)
+        ));
+    }
+
+    #[test]
+    fn the_end_of_the_input_ends_every_attempt() {
+        let inbox = Inbox::start(Cursor::new(Vec::new())).unwrap();
+        assert!(inbox.next().is_none());
+        let attempt = AttemptKey {
+            search: espalier_common::ids::SearchId(
+                "00000000-0000-0000-0000-000000000000".parse().unwrap(),
+            ),
+            trial: Default::default(),
+            attempt: Default::default(),
+        };
+        assert!(inbox.is_dropped(attempt));
+    }
+}

@@ -1,0 +1,158 @@
+//! A job from its message to its result: checks what it asks for, opens the data, builds the network,
+//! trains or measures.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use espalier_common::evaluator::{Done, Evaluate};
+use espalier_common::job::Job;
+use espalier_common::network::{Network, Shape};
+use espalier_data::{MappedDataset, Split};
+
+use crate::device;
+use crate::error::JobError;
+use crate::feed::Feed;
+use crate::lower::Model;
+use crate::measure::{Score, measure};
+use crate::train::{Session, Training};
+use crate::weights;
+
+/// More threads than any machine has; beyond this a message is wrong.
+const MAX_THREADS: u32 = 4096;
+
+/// Runs jobs one after another, and keeps the data set open between them: the trials of a search share
+/// it, and checking a large one takes time.
+#[derive(Default)]
+pub struct Runner {
+    data: Option<MappedDataset>,
+}
+
+impl Runner {
+    /// Runs one job to its end.
+    ///
+    /// # Errors
+    /// [`JobError`] says why it has no result.
+    pub fn run(
+        &mut self,
+        request: &Evaluate,
+        session: &mut impl Session,
+    ) -> Result<Done, JobError> {
+        let job = &request.job;
+        let device = device::find(&request.device)?;
+        set_threads(request.threads)?;
+        let network = job.network.as_ref().ok_or_else(|| {
+            unsupported("the job has no network; the built-in trainer trains networks only")
+        })?;
+        let data = self.open(request)?;
+        check_ends(network, data)?;
+        // Before the network is built: the same seed gives the same weights whatever ran before.
+        tch::manual_seed(job.seed as i64);
+        let model = Model::new(network, device)?;
+        match &job.job {
+            Job::Train { from: 0, to } => {
+                let training = Training {
+                    model: &model,
+                    recipe: &job.training,
+                    train: &Feed::new(data, Split::Train, device)?,
+                    validation: &Feed::new(data, Split::Validation, device)?,
+                    seed: job.seed,
+                };
+                training.run(*to, session)?;
+                Ok(Done {
+                    metrics: BTreeMap::new(),
+                    weights: Some(weights::save(
+                        model.parameters(),
+                        Path::new(&request.scratch),
+                    )?),
+                })
+            }
+            Job::Train { from, .. } => Err(unsupported(&format!(
+                "the job goes on from epoch {from}, and this trainer starts from zero only"
+            ))),
+            Job::Test { .. } => {
+                let path = request.weights_path.as_ref().ok_or_else(|| {
+                    unsupported("the job measures weights and names no file of them")
+                })?;
+                weights::load(model.parameters(), Path::new(path))?;
+                let score = test(&model, data, session)?;
+                Ok(Done {
+                    metrics: metrics(score),
+                    weights: None,
+                })
+            }
+        }
+    }
+
+    fn open(&mut self, request: &Evaluate) -> Result<&MappedDataset, JobError> {
+        let (Some(info), Some(path)) = (&request.job.dataset, &request.dataset_path) else {
+            return Err(unsupported(
+                "the job names no data set; the built-in trainer needs one",
+            ));
+        };
+        let path = Path::new(path);
+        let same = |data: &MappedDataset| data.path() == path && data.info() == info;
+        let data = match self.data.take().filter(same) {
+            Some(data) => data,
+            None => MappedDataset::open(path, info)?,
+        };
+        Ok(self.data.insert(data))
+    }
+}
+
+fn test(
+    model: &Model,
+    data: &MappedDataset,
+    session: &mut impl Session,
+) -> Result<Score, JobError> {
+    let feed = Feed::new(data, Split::Test, model.parameters().device())?;
+    if feed.is_empty() {
+        return Err(unsupported("the data set has no test split to measure on"));
+    }
+    measure(model, &feed, |fraction| session.between_batches(fraction))
+}
+
+/// The metrics of a score.
+#[must_use]
+pub fn metrics(score: Score) -> BTreeMap<String, Option<f64>> {
+    BTreeMap::from([
+        ("accuracy".to_owned(), Some(score.accuracy)),
+        ("loss".to_owned(), Some(score.loss)),
+    ])
+}
+
+fn unsupported(why: &str) -> JobError {
+    JobError::Unsupported(why.to_owned())
+}
+
+fn set_threads(threads: u32) -> Result<(), JobError> {
+    if threads == 0 || threads > MAX_THREADS {
+        return Err(unsupported(&format!(
+            "the job asks for {threads} threads; 1 to {MAX_THREADS} are possible"
+        )));
+    }
+    tch::set_num_threads(threads as i32);
+    Ok(())
+}
+
+/// The network must take what the data give, and give an output for every class.
+fn check_ends(network: &Network, data: &MappedDataset) -> Result<(), JobError> {
+    let info = data.info();
+    let input = network.nodes.first().map(|node| &node.shape);
+    if input != Some(&info.input) {
+        return Err(JobError::Build(format!(
+            "the network takes {}, and the data give {}",
+            input.map_or_else(|| "nothing".to_owned(), Shape::to_string),
+            info.input
+        )));
+    }
+    let output = network.nodes.get(network.output).map(|node| &node.shape);
+    let wanted = Shape::features(u64::from(info.classes));
+    if output != Some(&wanted) {
+        return Err(JobError::Build(format!(
+            "the network gives {}, and the {} classes need {wanted}",
+            output.map_or_else(|| "nothing".to_owned(), Shape::to_string),
+            info.classes
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! The training loop: epochs over a shuffled training split, each followed by a measurement.
+
+use std::time::Instant;
+
+use espalier_common::recipe::Recipe;
+use espalier_data::order;
+use tch::{Kind, Reduction, Tensor};
+
+use crate::error::JobError;
+use crate::feed::Feed;
+use crate::lower::Model;
+use crate::measure::{Score, measure};
+use crate::optimizer::{Optimizer, peak};
+use crate::schedule::LearningRate;
+
+/// How often the loss is looked at during an epoch: looking makes a GPU wait, and a network that has
+/// diverged should not train on for long.
+const LOOK_EVERY: usize = 50;
+
+/// Whom a job tells what it does, and who may end it.
+pub trait Session {
+    /// Called before every batch with the share of the job that is done.
+    ///
+    /// # Errors
+    /// [`JobError::Stopped`] when the job should end.
+    fn between_batches(&mut self, fraction: f64) -> Result<(), JobError>;
+
+    /// What an epoch gave.
+    ///
+    /// # Errors
+    /// When the worker cannot be told.
+    fn measured(&mut self, epoch: Epoch) -> Result<(), JobError>;
+}
+
+/// A finished epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Epoch {
+    /// Its number, from 1.
+    pub number: u32,
+    /// How many the recipe has.
+    pub of: u32,
+    /// Mean loss over the training split while it was trained on.
+    pub train_loss: f64,
+    /// Speed of the training part. Differs from run to run, so it is no metric.
+    pub images_per_second: f64,
+    /// What the validation split gave.
+    pub score: Score,
+}
+
+/// All that training needs.
+pub struct Training<'a> {
+    /// The network, which is changed.
+    pub model: &'a Model,
+    /// How it is trained.
+    pub recipe: &'a Recipe,
+    /// The training split.
+    pub train: &'a Feed<'a>,
+    /// The validation split.
+    pub validation: &'a Feed<'a>,
+    /// Seed of the order of the examples.
+    pub seed: u64,
+}
+
+impl Training<'_> {
+    /// Trains up to epoch `to` from the start.
+    ///
+    /// # Errors
+    /// [`JobError`] says why it ended early.
+    pub fn run(&self, to: u32, session: &mut impl Session) -> Result<(), JobError> {
+        check_recipe(self.recipe, to)?;
+        let steps = self.steps_of_an_epoch();
+        let rate = LearningRate::new(self.recipe, peak(&self.recipe.optimizer), steps);
+        let parameters = self.model.parameters();
+        if parameters.trained().next().is_none() {
+            return Err(JobError::Build(
+                "the network has no weights to train".to_owned(),
+            ));
+        }
+        let mut optimizer = Optimizer::new(&self.recipe.optimizer, parameters)?;
+        for epoch in 0..to {
+            let started = Instant::now();
+            let share = |part: f64| (f64::from(epoch) + part) / f64::from(to);
+            let train_loss = self.epoch(epoch, &rate, &mut optimizer, |part| {
+                session.between_batches(share(part * TRAINING_SHARE))
+            })?;
+            let images_per_second = self.train.len() as f64 / started.elapsed().as_secs_f64();
+            let score = measure(self.model, self.validation, |part| {
+                session.between_batches(share(TRAINING_SHARE + part * (1.0 - TRAINING_SHARE)))
+            })?;
+            session.measured(Epoch {
+                number: epoch + 1,
+                of: self.recipe.epochs,
+                train_loss,
+                images_per_second,
+                score,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn batch_size(&self) -> usize {
+        (self.recipe.batch_size as usize).min(self.train.len())
+    }
+
+    /// All batches, the last one smaller. A last batch of one example is left out: batch normalisation
+    /// has no variance to go by in it.
+    fn steps_of_an_epoch(&self) -> usize {
+        let (examples, batch) = (self.train.len(), self.batch_size());
+        let lonely = batch > 1 && examples % batch == 1;
+        examples.div_ceil(batch) - usize::from(lonely)
+    }
+
+    /// One pass over the training split; the mean loss.
+    fn epoch(
+        &self,
+        epoch: u32,
+        rate: &LearningRate,
+        optimizer: &mut Optimizer,
+        mut between: impl FnMut(f64) -> Result<(), JobError>,
+    ) -> Result<f64, JobError> {
+        let (steps, batch) = (self.steps_of_an_epoch(), self.batch_size());
+        let mut generator = order::generator("epoch", &[self.seed, u64::from(epoch)]);
+        // The data crate bounds the number of examples below 2^32.
+        let drawn = order::permutation(&mut generator, self.train.len() as u32);
+        let places = self.train.order(&drawn)?;
+        let device = self.model.parameters().device();
+        let mut total = Tensor::f_zeros([0; 0], (Kind::Double, device))?;
+        let mut seen = 0;
+        for step in 0..steps {
+            between(step as f64 / steps as f64)?;
+            let count = batch.min(self.train.len() - seen);
+            let places = places.f_narrow(0, seen as i64, count as i64)?;
+            let loss = self.loss(&places)?;
+            optimizer.step(
+                &loss,
+                rate.at(u64::from(epoch) * steps as u64 + step as u64),
+            )?;
+            let _ = total.f_add_(&loss.f_detach()?.f_mul_scalar(count as f64)?)?;
+            seen += count;
+            if (step + 1) % LOOK_EVERY == 0 || step + 1 == steps {
+                check_loss(&total, epoch, step)?;
+            }
+        }
+        Ok(total.f_double_value(&[])? / seen as f64)
+    }
+
+    fn loss(&self, places: &Tensor) -> Result<Tensor, JobError> {
+        let batch = self.train.gather(places)?;
+        let outputs = self.model.forward(batch.inputs, true)?;
+        let loss = outputs.f_cross_entropy_loss::<Tensor>(
+            &batch.labels,
+            None,
+            Reduction::Mean,
+            -100,
+            self.recipe.label_smoothing,
+        )?;
+        if !loss.requires_grad() {
+            return Err(JobError::Build(
+                "the network's output does not depend on any weight".to_owned(),
+            ));
+        }
+        Ok(loss)
+    }
+}
+
+/// Share of an epoch's work that is training, for the sign of life: measuring has no backward pass, and
+/// the validation split is the smaller one.
+const TRAINING_SHARE: f64 = 0.9;
+
+fn check_loss(total: &Tensor, epoch: u32, step: usize) -> Result<(), JobError> {
+    let total = total.f_double_value(&[])?;
+    if total.is_finite() {
+        return Ok(());
+    }
+    Err(JobError::Diverged(format!(
+        "the loss is {total} in epoch {} by step {}",
+        epoch + 1,
+        step + 1
+    )))
+}
+
+/// A recipe comes from outside. libtorch checks what it is given, but some of this it would take.
+fn check_recipe(recipe: &Recipe, to: u32) -> Result<(), JobError> {
+    let peak = peak(&recipe.optimizer);
+    let what = if to == 0 || to > recipe.epochs {
+        format!(
+            "train up to epoch {to}, and the recipe has {} epochs",
+            recipe.epochs
+        )
+    } else if recipe.batch_size == 0 {
+        "a batch size of 0".to_owned()
+    } else if !(peak >= 0.0 && peak.is_finite()) {
+        format!("a learning rate of {peak}")
+    } else if !(0.0..1.0).contains(&recipe.label_smoothing) {
+        format!("a label smoothing of {}", recipe.label_smoothing)
+    } else {
+        return Ok(());
+    };
+    Err(JobError::Unsupported(format!("the job asks for {what}")))
+}

@@ -1,0 +1,362 @@
+//! The evaluator protocol, spoken with the real process.
+#![allow(clippy::unwrap_used)] // The helpers of a test may end it too.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use common::{Fixture, network};
+use espalier_common::evaluator::{
+    Evaluate, FromEvaluator, LINE_PREFIX, Line, PROTOCOL_VERSION, ToEvaluator, checked_metrics,
+};
+use espalier_common::failure::{FailureDomain, FailureKind};
+use espalier_common::ids::Digest;
+use espalier_common::job::{Job, JobKind};
+
+/// Far longer than anything here takes, on a machine that is busy with other things too.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Trainer {
+    process: Child,
+    input: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Trainer {
+    /// Starts the process and reads its `ready`.
+    fn start() -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_espalier-trainer"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let trainer = Self {
+            input: process.stdin.take(),
+            process,
+            lines,
+        };
+        match trainer.next() {
+            FromEvaluator::Ready(ready) => {
+                assert_eq!(ready.protocol, PROTOCOL_VERSION);
+                assert_eq!(ready.jobs, [JobKind::Train, JobKind::Test]);
+                assert_eq!(ready.devices[0], "cpu");
+                assert!(ready.description.contains("libtorch 2."), "{ready:?}");
+            }
+            other => panic!("ready comes first, not {other:?}"),
+        }
+        trainer
+    }
+
+    fn write(&mut self, text: &str) {
+        let input = self.input.as_mut().unwrap();
+        writeln!(input, "{text}").unwrap();
+        input.flush().unwrap();
+    }
+
+    fn send(&mut self, message: ToEvaluator) {
+        let line = Line {
+            espalier: PROTOCOL_VERSION,
+            message,
+        };
+        self.write(&serde_json::to_string(&line).unwrap());
+    }
+
+    fn evaluate(&mut self, job: &Evaluate) {
+        self.send(ToEvaluator::Evaluate(Box::new(job.clone())));
+    }
+
+    fn next(&self) -> FromEvaluator {
+        let line = self.lines.recv_timeout(PATIENCE).expect("a line in time");
+        assert!(line.starts_with(LINE_PREFIX), "{line}");
+        serde_json::from_str::<Line<FromEvaluator>>(&line)
+            .unwrap()
+            .message
+    }
+
+    /// Every message up to `done` or `failed`, which is the last.
+    fn answer(&self) -> Vec<FromEvaluator> {
+        let mut messages = vec![self.next()];
+        while !matches!(
+            messages.last(),
+            Some(FromEvaluator::Done(_) | FromEvaluator::Failed { .. })
+        ) {
+            messages.push(self.next());
+        }
+        messages
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "the trainer does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Trainer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A job that would take hours: nothing here waits for its end.
+fn endless(fixture: &Fixture) -> Evaluate {
+    let mut job = fixture.job(network(), 9);
+    job.job.training.epochs = 1_000_000;
+    job.job.job = Job::Train {
+        from: 0,
+        to: 1_000_000,
+    };
+    job
+}
+
+#[test]
+fn training_and_testing_answer_with_measurements_and_done() {
+    let fixture = Fixture::new();
+    let mut trainer = Trainer::start();
+    let mut job = fixture.job(network(), 1);
+    trainer.evaluate(&job);
+    let messages = trainer.answer();
+    let mut steps = Vec::new();
+    for message in &messages {
+        if let FromEvaluator::Measurement { step, metrics } = message {
+            let metrics = checked_metrics(metrics).unwrap();
+            let names: Vec<&str> = metrics.0.keys().map(String::as_str).collect();
+            assert_eq!(names, ["accuracy", "loss", "train_loss"]);
+            steps.push(*step);
+        }
+    }
+    assert_eq!(steps, [1, 2, 3]);
+    let Some(FromEvaluator::Done(done)) = messages.last() else {
+        panic!("{messages:?}");
+    };
+    assert_eq!(done.weights.as_deref(), Some("weights.safetensors"));
+    let weights = std::path::Path::new(&job.scratch).join("weights.safetensors");
+    let left = std::fs::read_dir(&job.scratch).unwrap().count();
+    assert_eq!(left, 1, "no temporary file stays behind");
+
+    job.job.job = Job::Test {
+        weights: Digest::of(b""),
+    };
+    job.weights_path = Some(weights.to_str().unwrap().to_owned());
+    trainer.evaluate(&job);
+    match trainer.answer().last() {
+        Some(FromEvaluator::Done(done)) => {
+            let metrics = checked_metrics(&done.metrics).unwrap();
+            assert!(metrics.get("accuracy").unwrap() > 0.9, "{metrics:?}");
+            assert!(metrics.get("loss").is_some());
+        }
+        other => panic!("{other:?}"),
+    }
+    trainer.send(ToEvaluator::Shutdown);
+    assert!(trainer.wait().success());
+}
+
+#[test]
+fn the_same_job_in_two_processes_gives_the_same_measurements() {
+    let fixture = Fixture::new();
+    let measure = || {
+        let mut trainer = Trainer::start();
+        trainer.evaluate(&fixture.job(network(), 1));
+        let mut messages = trainer.answer();
+        messages.retain(|message| matches!(message, FromEvaluator::Measurement { .. }));
+        messages
+    };
+    let once = measure();
+    assert_eq!(once.len(), 3);
+    assert_eq!(once, measure());
+}
+
+#[test]
+fn stop_ends_the_running_attempt_alone_and_the_process_goes_on() {
+    let fixture = Fixture::new();
+    let mut trainer = Trainer::start();
+    let job = endless(&fixture);
+    trainer.evaluate(&job);
+    // It runs: an epoch is over.
+    while !matches!(trainer.next(), FromEvaluator::Measurement { .. }) {}
+    let mut other = job.job.key();
+    other.attempt.0 += 1;
+    trainer.send(ToEvaluator::Stop { attempt: other });
+    while !matches!(trainer.next(), FromEvaluator::Measurement { .. }) {}
+    while !matches!(trainer.next(), FromEvaluator::Measurement { .. }) {}
+    trainer.send(ToEvaluator::Stop {
+        attempt: job.job.key(),
+    });
+    match trainer.answer().last() {
+        Some(FromEvaluator::Failed { failure }) => {
+            assert_eq!(failure.domain, FailureDomain::Worker);
+            assert!(failure.message.contains("stopped"), "{failure:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    trainer.evaluate(&fixture.job(network(), 2));
+    assert!(matches!(
+        trainer.answer().last(),
+        Some(FromEvaluator::Done(_))
+    ));
+}
+
+#[test]
+fn a_job_that_is_stopped_before_it_starts_does_not_train() {
+    let fixture = Fixture::new();
+    let mut trainer = Trainer::start();
+    let (first, mut second) = (endless(&fixture), endless(&fixture));
+    second.job.attempt.0 += 1;
+    trainer.evaluate(&first);
+    trainer.evaluate(&second);
+    trainer.send(ToEvaluator::Stop {
+        attempt: first.job.key(),
+    });
+    assert!(matches!(
+        trainer.answer().last(),
+        Some(FromEvaluator::Failed { .. })
+    ));
+    trainer.send(ToEvaluator::Stop {
+        attempt: second.job.key(),
+    });
+    assert!(matches!(
+        trainer.answer().last(),
+        Some(FromEvaluator::Failed { .. })
+    ));
+}
+
+#[test]
+fn the_end_of_the_worker_ends_the_trainer_in_the_middle_of_a_job() {
+    let fixture = Fixture::new();
+    let mut trainer = Trainer::start();
+    trainer.evaluate(&endless(&fixture));
+    while !matches!(trainer.next(), FromEvaluator::Measurement { .. }) {}
+    let started = Instant::now();
+    trainer.input = None;
+    trainer.wait();
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn shutdown_in_the_middle_of_a_job_answers_it_and_ends() {
+    let fixture = Fixture::new();
+    let mut trainer = Trainer::start();
+    trainer.evaluate(&endless(&fixture));
+    while !matches!(trainer.next(), FromEvaluator::Measurement { .. }) {}
+    trainer.send(ToEvaluator::Shutdown);
+    assert!(matches!(
+        trainer.answer().last(),
+        Some(FromEvaluator::Failed { .. })
+    ));
+    assert!(trainer.wait().success());
+}
+
+#[test]
+fn lines_that_mean_nothing_are_ignored_and_bad_jobs_are_answered() {
+    let fixture = Fixture::new();
+    let mut trainer = Trainer::start();
+    for line in [
+        "",
+        "hello",
+        "{\"espalier\":1,\"type\":\"dance\"}",
+        "{\"espalier\":1",
+        "[1,2,3]",
+        "{\"type\":7}",
+    ] {
+        trainer.write(line);
+    }
+    let good = serde_json::to_string(&Line {
+        espalier: PROTOCOL_VERSION,
+        message: ToEvaluator::Evaluate(Box::new(fixture.job(network(), 1))),
+    })
+    .unwrap();
+    for (line, part) in [
+        (good.replace("\"flatten\"", "\"unfold\""), "unfold"),
+        (
+            good.replace("\"espalier\":1", "\"espalier\":2"),
+            "protocol 2",
+        ),
+        (
+            "{\"espalier\":1,\"type\":\"evaluate\"}".to_owned(),
+            "missing field",
+        ),
+    ] {
+        trainer.write(&line);
+        match trainer.next() {
+            FromEvaluator::Failed { failure } => {
+                assert_eq!(failure.kind, FailureKind::Unsupported);
+                assert!(
+                    failure.message.contains(part),
+                    "{failure:?} should contain {part:?}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    trainer.write(&good);
+    assert!(matches!(
+        trainer.answer().last(),
+        Some(FromEvaluator::Done(_))
+    ));
+}
+
+#[test]
+fn a_failed_job_is_told_with_its_kind_and_the_next_one_runs() {
+    let fixture = Fixture::new();
+    let mut trainer = Trainer::start();
+    let mut job = fixture.job(network(), 1);
+    job.job.training.optimizer = common::sgd(1e30);
+    trainer.evaluate(&job);
+    match trainer.answer().last() {
+        Some(FromEvaluator::Failed { failure }) => {
+            assert_eq!(failure.domain, FailureDomain::Candidate);
+            assert_eq!(failure.kind, FailureKind::Diverged);
+        }
+        other => panic!("{other:?}"),
+    }
+    trainer.evaluate(&fixture.job(network(), 2));
+    assert!(matches!(
+        trainer.answer().last(),
+        Some(FromEvaluator::Done(_))
+    ));
+}
+
+#[test]
+fn a_long_epoch_gives_signs_of_life() {
+    let fixture = Fixture::with(20_000, 0);
+    let mut trainer = Trainer::start();
+    let mut job = endless(&fixture);
+    // Small batches make an epoch of many seconds, also on a fast machine.
+    job.job.training.batch_size = 1;
+    trainer.evaluate(&job);
+    match trainer.next() {
+        FromEvaluator::Progress { fraction } => assert!((0.0..1.0).contains(&fraction)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_version_names_libtorch() {
+    let output = Command::new(env!("CARGO_BIN_EXE_espalier-trainer"))
+        .arg("--version")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with("espalier-trainer ") && text.contains("libtorch 2."),
+        "{text}"
+    );
+}
