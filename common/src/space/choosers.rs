@@ -41,6 +41,12 @@ impl Space {
         self.expand(&mut Sampler(rng)).candidate
     }
 
+    /// The candidate in which every decision takes its first value.
+    #[must_use]
+    pub fn first(&self) -> Candidate {
+        self.expand(&mut First).candidate
+    }
+
     /// A copy of `parent` in which one active decision takes another value; decisions that this makes
     /// active are sampled. Every active decision with more than one value is equally likely. `None` when
     /// there is no such decision.
@@ -136,6 +142,14 @@ impl Space {
                 return Some(all);
             }
         }
+    }
+}
+
+struct First;
+
+impl Chooser for First {
+    fn choose(&mut self, _path: &DecisionPath, domain: &Domain) -> Value {
+        domain.first()
     }
 }
 

@@ -117,6 +117,19 @@ impl Domain {
         })
     }
 
+    /// The largest number among the values; negative infinity when none is a number.
+    #[must_use]
+    pub fn largest(&self) -> f64 {
+        match self {
+            Self::Choice(values) => values
+                .iter()
+                .filter_map(real)
+                .fold(f64::NEG_INFINITY, f64::max),
+            &Self::Integer { high, .. } => high as f64,
+            &Self::Real { high, .. } => high,
+        }
+    }
+
     /// The first value: the low end of a range. Never fails, not even for a damaged domain.
     #[must_use]
     pub fn first(&self) -> Value {

@@ -1,9 +1,27 @@
 //! The spec: the YAML document that defines a search, as types. May import the other words of this
 //! crate, never I/O: who reads the file hands in its text.
 
+mod blocks;
 mod constraint;
+mod domains;
+mod error;
+mod read;
+mod reader;
+mod scalar;
+mod schema;
+mod search;
+mod words;
+mod yaml;
+
+#[cfg(test)]
+mod bad_specs;
+#[cfg(test)]
+mod tests;
 
 pub use constraint::{Constraint, Measure, Violation};
+pub use error::{SpecError, SpecErrors};
+pub use read::read;
+pub use schema::schema;
 
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +90,17 @@ pub enum SearcherSpec {
         /// The probability that a child has two parents.
         crossover: f64,
     },
+}
+
+impl Default for SearcherSpec {
+    /// What a spec without `searcher:` gets.
+    fn default() -> Self {
+        Self::Evolution {
+            population: 50,
+            tournament: 10,
+            crossover: 0.25,
+        }
+    }
 }
 
 impl SearcherSpec {

@@ -1,0 +1,247 @@
+//! Reads decisions: `{choice: [...]}` and `{range: [low, high], scale: ..., step: ...}`.
+
+use super::reader::{At, Reader};
+use super::scalar::Kind;
+use super::words::{CHOICE_KEYS, RANGE_KEYS, SCALES};
+use crate::candidate::Value;
+use crate::space::{Domain, Scale};
+
+/// The most alternatives of one choice.
+pub(super) const MAX_ALTERNATIVES: usize = 1_000;
+/// The most points of a range with a step: beyond that it is a continuous one in all but name.
+const MAX_POINTS: f64 = 1e9;
+
+impl Reader<'_> {
+    /// The decision at `at`, a map, among scalars of `kind`.
+    pub(super) fn domain(&mut self, at: &At<'_>, kind: Kind) -> Option<Domain> {
+        let entries = at.entries().unwrap_or_default();
+        let find = |word: &str| {
+            entries
+                .iter()
+                .find_map(|(key, entry)| (key.text == word).then_some(entry))
+        };
+        let known: &[&str] = match (find("choice"), find("range")) {
+            (Some(_), _) => &CHOICE_KEYS,
+            (None, Some(_)) => &RANGE_KEYS,
+            (None, None) => &[],
+        };
+        if known.is_empty() {
+            let message =
+                "a value is expected here, or a decision: {choice: [...]} or {range: [low, high]}";
+            self.wrong(at, message);
+            return None;
+        }
+        let mut clean = true;
+        for (key, entry) in &entries {
+            if !known.contains(&key.text.as_str()) {
+                self.unknown(key.place, &entry.path, &key.text, known.iter().copied());
+                clean = false;
+            }
+        }
+        let domain = match (find("choice"), find("range")) {
+            (Some(choice), _) => self.choice(choice, kind),
+            (None, Some(range)) => self.range(range, find("scale"), find("step"), kind),
+            (None, None) => None,
+        };
+        domain.filter(|_| clean)
+    }
+
+    fn choice(&mut self, at: &At<'_>, kind: Kind) -> Option<Domain> {
+        let Some(items) = at.items() else {
+            self.wrong(at, "a list of values is expected here, as [16, 32]");
+            return None;
+        };
+        if items.is_empty() || items.len() > MAX_ALTERNATIVES {
+            self.wrong(
+                at,
+                format!(
+                    "a choice has 1 to {MAX_ALTERNATIVES} values, this one {}",
+                    items.len()
+                ),
+            );
+            return None;
+        }
+        let mut values: Vec<Value> = Vec::with_capacity(items.len());
+        for item in &items {
+            let value = self.value(item, kind)?;
+            // As a domain sees it, 1 and 1.0 are one.
+            let same = |other: &Value| {
+                *other == value || (real(other).is_some() && real(other) == real(&value))
+            };
+            if values.iter().any(same) {
+                self.wrong(item, format!("{value} is given twice in this choice"));
+                return None;
+            }
+            values.push(value);
+        }
+        Some(Domain::Choice(as_one_kind(values)))
+    }
+
+    fn range(
+        &mut self,
+        at: &At<'_>,
+        scale: Option<&At<'_>>,
+        step: Option<&At<'_>>,
+        kind: Kind,
+    ) -> Option<Domain> {
+        let Some((number, step_kind)) = range_kinds(kind) else {
+            self.wrong(at, "a range is for numbers; use {choice: [...]} here");
+            return None;
+        };
+        let items = at.items().unwrap_or_default();
+        let [low, high] = items.as_slice() else {
+            self.wrong(at, "a range has two ends, as [1, 3]");
+            return None;
+        };
+        let scale = match scale.map(|at| self.value(at, SCALES)) {
+            None => Scale::Linear,
+            Some(Some(Value::Text(word))) if word == "log" => Scale::Log,
+            Some(Some(_)) => Scale::Linear,
+            Some(None) => return None,
+        };
+        let ends = (self.number(low, number)?, self.number(high, number)?);
+        let step = match step {
+            None => None,
+            Some(at) => Some((at, self.number(at, step_kind)?)),
+        };
+        match (ends, &step) {
+            ((Value::Integer(low), Value::Integer(high)), None | Some((_, Value::Integer(_)))) => {
+                let step = match step {
+                    Some((at, Value::Integer(step))) => Some((at, step)),
+                    _ => None,
+                };
+                self.integers(at, low, high, scale, step)
+            }
+            ((low, high), _) => {
+                let step = step.and_then(|(at, step)| Some((at, real(&step)?)));
+                self.reals(at, real(&low)?, real(&high)?, scale, step)
+            }
+        }
+    }
+
+    fn number(&mut self, at: &At<'_>, kind: Kind) -> Option<Value> {
+        let value = self.value(at, kind)?;
+        if real(&value).is_none() {
+            self.wrong(at, format!("{value} is not a number"));
+            return None;
+        }
+        Some(value)
+    }
+
+    fn integers(
+        &mut self,
+        at: &At<'_>,
+        low: i64,
+        high: i64,
+        scale: Scale,
+        step: Option<(&At<'_>, i64)>,
+    ) -> Option<Domain> {
+        if !self.ends(at, low as f64, high as f64, low < high, scale) {
+            return None;
+        }
+        let (place, step) = step.map_or((at, 1), |(at, step)| (at, step));
+        if step < 1 {
+            self.wrong(place, "the step of whole numbers is at least 1");
+            return None;
+        }
+        if !high.abs_diff(low).is_multiple_of(step.unsigned_abs()) {
+            self.wrong(
+                place,
+                format!("steps of {step} from {low} do not meet {high}"),
+            );
+            return None;
+        }
+        Some(Domain::Integer {
+            low,
+            high,
+            step,
+            scale,
+        })
+    }
+
+    fn reals(
+        &mut self,
+        at: &At<'_>,
+        low: f64,
+        high: f64,
+        scale: Scale,
+        step: Option<(&At<'_>, f64)>,
+    ) -> Option<Domain> {
+        if !self.ends(at, low, high, low < high, scale) {
+            return None;
+        }
+        if let Some((place, step)) = step {
+            let steps = (high - low) / step;
+            if step <= 0.0 || steps > MAX_POINTS {
+                self.wrong(
+                    place,
+                    "the step is more than 0 and makes at most a billion values",
+                );
+                return None;
+            }
+            if (steps - steps.round()).abs() > 1e-6 || steps.round() < 1.0 {
+                self.wrong(
+                    place,
+                    format!("steps of {step} from {low} do not meet {high}"),
+                );
+                return None;
+            }
+        }
+        Some(Domain::Real {
+            low,
+            high,
+            scale,
+            step: step.map(|(_, step)| step),
+        })
+    }
+
+    fn ends(&mut self, at: &At<'_>, low: f64, high: f64, ordered: bool, scale: Scale) -> bool {
+        if !ordered {
+            self.wrong(
+                at,
+                format!("the low end {low} must be less than the high end {high}"),
+            );
+        } else if !(high - low).is_finite() {
+            self.wrong(at, "the ends are too far apart");
+        } else if scale == Scale::Log && low <= 0.0 {
+            self.wrong(at, format!("a log scale needs ends above 0, not {low}"));
+        } else {
+            return true;
+        }
+        false
+    }
+}
+
+/// The kinds of the ends and of the step of a range; `None` where values are no numbers. The bounds of the
+/// ends do not bind a step.
+pub(super) fn range_kinds(kind: Kind) -> Option<(Kind, Kind)> {
+    match kind {
+        Kind::Count { min, max } | Kind::CountOr { min, max, .. } => {
+            Some((Kind::Count { min, max }, Kind::Count { min: 1, max }))
+        }
+        Kind::Number { .. } | Kind::Any => Some((kind, Kind::Any)),
+        Kind::Flag | Kind::Word(_) | Kind::Name | Kind::Text | Kind::Time => None,
+    }
+}
+
+fn real(value: &Value) -> Option<f64> {
+    match *value {
+        Value::Integer(number) => Some(number as f64),
+        Value::Real(number) => Some(number),
+        Value::Boolean(_) | Value::Text(_) => None,
+    }
+}
+
+/// Whole numbers beside real ones become real ones, so that the values of one decision are of one kind.
+fn as_one_kind(values: Vec<Value>) -> Vec<Value> {
+    if !values.iter().any(|value| matches!(value, Value::Real(_))) {
+        return values;
+    }
+    values
+        .into_iter()
+        .map(|value| match value {
+            Value::Integer(number) => Value::Real(number as f64),
+            other => other,
+        })
+        .collect()
+}

@@ -1,0 +1,216 @@
+//! Reads a whole spec, and checks what only shows when its parts are put together.
+
+use super::error::SpecErrors;
+use super::reader::{At, Fields, Reader};
+use super::words;
+use super::yaml;
+use super::{Budget, EvaluatorSpec, SearcherSpec, Spec};
+use crate::job::TRAINER;
+use crate::metrics::{Direction, Objective};
+use crate::space::{MAX_BLOCKS, MAX_DECISIONS, Setting, Space, Training};
+
+/// What the trainer measures on the validation split after every epoch.
+const TRAINER_METRICS: [&str; 3] = ["accuracy", "loss", "train_loss"];
+/// Attempts at a trial where the spec does not say.
+const DEFAULT_ATTEMPTS: u32 = 3;
+
+/// Reads the text of a spec. `file` is what errors call it.
+///
+/// # Errors
+/// [`SpecErrors`] lists every mistake with line, column and path.
+pub fn read(text: &str, file: &str) -> Result<Spec, SpecErrors> {
+    let mut reader = Reader::new(file);
+    let root = match yaml::parse(text) {
+        Ok(root) => root,
+        Err(trouble) => {
+            reader.error(trouble.place, "", trouble.message);
+            return Err(reader.errors());
+        }
+    };
+    let spec = reader.spec(&At::root(&root));
+    match spec {
+        Some(spec) if reader.mistakes() == 0 => Ok(spec),
+        _ => Err(reader.errors()),
+    }
+}
+
+impl Reader<'_> {
+    fn spec(&mut self, at: &At<'_>) -> Option<Spec> {
+        let fields = self.fields(at, &words::SPEC);
+        let name = self.text(&fields, "name");
+        let dataset = fields.get("dataset").map(|at| self.dataset(at));
+        let evaluator = match fields.get("evaluator") {
+            Some(at) => self.evaluator(at),
+            None => Some(EvaluatorSpec::Named(TRAINER.to_owned())),
+        };
+        let space = self.space(&fields);
+        let searcher = match fields.get("searcher") {
+            Some(at) => self.searcher(at),
+            None => Some(SearcherSpec::default()),
+        };
+        let objective = fields.get("objectives").and_then(|at| self.objective(at));
+        let constraints = match fields.get("constraints") {
+            Some(at) => self.constraints(at),
+            None => Vec::new(),
+        };
+        let budget = match fields.get("budget") {
+            Some(at) => self.budget(at, objective.as_ref()),
+            None => Budget::default(),
+        };
+        let parallel = self.small(&fields, "parallel");
+        let seed = self.scalar(&fields, "seed").unwrap_or(0);
+        let attempts = self.small(&fields, "attempts").unwrap_or(DEFAULT_ATTEMPTS);
+        self.check_together(&fields, evaluator.as_ref(), objective.as_ref());
+        self.check_size(&fields, &space);
+        Some(Spec {
+            name: name?,
+            dataset: match dataset {
+                None => None,
+                Some(dataset) => Some(dataset?),
+            },
+            space,
+            evaluator: evaluator?,
+            searcher: searcher?,
+            objective: objective?,
+            constraints,
+            budget,
+            parallel,
+            seed,
+            attempts,
+        })
+    }
+
+    fn space(&mut self, fields: &Fields<'_>) -> Space {
+        Space {
+            network: fields.get("network").map(|at| self.blocks(at)),
+            training: match fields.get("training") {
+                Some(at) => {
+                    let training = self.training(at);
+                    self.check_warmup(at, &training);
+                    training
+                }
+                None => Training::default(),
+            },
+            hyperparameters: match fields.get("hyperparameters") {
+                Some(at) => self.hyperparameters(at),
+                None => std::collections::BTreeMap::new(),
+            },
+        }
+    }
+
+    fn check_warmup(&mut self, at: &At<'_>, training: &Training) {
+        for schedule in &training.schedule {
+            let most = match schedule.warmup_epochs() {
+                Setting::Fixed(epochs) => *epochs,
+                Setting::Decide(domain) => domain.largest(),
+            };
+            if most > f64::from(training.epochs) {
+                self.wrong(
+                    at,
+                    format!(
+                        "{most} warm-up epochs do not fit {} epochs",
+                        training.epochs
+                    ),
+                );
+            }
+        }
+    }
+
+    /// What the parts of a spec ask of each other.
+    fn check_together(
+        &mut self,
+        fields: &Fields<'_>,
+        evaluator: Option<&EvaluatorSpec>,
+        objective: Option<&Objective>,
+    ) {
+        let has = |key: &str| fields.get(key).is_some();
+        let network = fields.get("network");
+        if let (Some(at), false) = (network, has("dataset")) {
+            self.wrong(
+                at,
+                "a network needs a `dataset`: its shapes depend on the data",
+            );
+        }
+        if let (Some(at), None) = (fields.get("constraints"), network) {
+            self.wrong(
+                at,
+                "constraints are about the network, and this spec has no `network`",
+            );
+        }
+        let Some(evaluator) = evaluator else {
+            return;
+        };
+        if !evaluator.is_trainer() {
+            if network.is_none() && !has("hyperparameters") && !has("training") {
+                self.error(
+                    fields.place(),
+                    "",
+                    "there is nothing to search; give a `network` or `hyperparameters`",
+                );
+            }
+            return;
+        }
+        if network.is_none() {
+            self.error(fields.place(), "", "`network` is missing: the trainer trains networks (for a program of your own, say `evaluator:` and `hyperparameters:`)");
+        }
+        let epochs = fields
+            .get("training")
+            .and_then(At::entries)
+            .is_some_and(|entries| entries.iter().any(|(key, _)| key.text == "epochs"));
+        if !epochs {
+            let place = fields.get("training").map_or(fields.place(), |at| at.place);
+            self.error(
+                place,
+                "training",
+                "`epochs` is missing: the trainer must know how long to train",
+            );
+        }
+        if let Some(at) = fields.get("hyperparameters") {
+            self.wrong(
+                at,
+                "the trainer reads no hyperparameters; they are for an `evaluator` of your own",
+            );
+        }
+        self.check_metric(fields, objective);
+    }
+
+    fn check_metric(&mut self, fields: &Fields<'_>, objective: Option<&Objective>) {
+        let (Some(objective), Some(at)) = (objective, fields.get("objectives")) else {
+            return;
+        };
+        let metric = objective.metric.as_str();
+        if !TRAINER_METRICS.contains(&metric) {
+            let suggestion = super::error::nearest(metric, TRAINER_METRICS);
+            let message = format!(
+                "the trainer does not measure {metric:?}, only {}",
+                TRAINER_METRICS.join(", ")
+            );
+            self.error_near(at.place, &at.path, message, suggestion);
+        }
+        let wrong_way = match objective.direction {
+            Direction::Maximize => "loss",
+            Direction::Minimize => "accuracy",
+        };
+        if metric.ends_with(wrong_way) {
+            self.wrong(at, format!("this would look for the worst {metric}"));
+        }
+    }
+
+    fn check_size(&mut self, fields: &Fields<'_>, space: &Space) {
+        let count = space.count();
+        let at = fields.get("network").map_or(fields.place(), |at| at.place);
+        if count.decisions > MAX_DECISIONS {
+            let message = format!(
+                "the space has {} decisions, every alternative counted and every repeat at its maximum; at most {MAX_DECISIONS} are allowed",
+                count.decisions
+            );
+            self.error(at, "network", message);
+        } else if count.blocks > MAX_BLOCKS {
+            let message = format!(
+                "the space has {} blocks, every alternative counted and every repeat at its maximum; at most {MAX_BLOCKS} are allowed",
+                count.blocks
+            );
+            self.error(at, "network", message);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The JSON Schema of the spec, made from the tables that the readers follow. It knows every word, kind
+//! and bound; what only shows when parts are put together (shapes, counts, names that must differ) is
+//! the reader's alone.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::blocks::MAX_BRANCHES;
+use super::domains::MAX_ALTERNATIVES;
+use super::scalar::{End, Kind, MAX_NAME, MAX_TEXT_VALUE, UNITS};
+use super::search::MAX_ITEMS;
+use super::words::{
+    self, ACTIVATION_WORDS, Argument, BLOCKS, OPTIMIZERS, SCHEDULES, SEARCHERS, Shape, Table,
+};
+
+/// The JSON Schema (2020-12) of a spec, for editors.
+#[must_use]
+pub fn schema() -> Json {
+    let mut definitions = Map::new();
+    for table in TABLES {
+        definitions.insert(table.name.to_owned(), of_table(table));
+    }
+    for (name, definition) in structures() {
+        definitions.insert(name.to_owned(), definition);
+    }
+    let mut schema = of_table(&words::SPEC);
+    if let Some(root) = schema.as_object_mut() {
+        root.insert(
+            "$schema".to_owned(),
+            json!("https://json-schema.org/draft/2020-12/schema"),
+        );
+        root.insert("title".to_owned(), json!("Espalier search spec"));
+        root.insert("$defs".to_owned(), Json::Object(definitions));
+    }
+    schema
+}
+
+/// Every table but the root's.
+pub(super) static TABLES: [&Table; 18] = [
+    &words::DATASET,
+    &words::TRAINING,
+    &words::SGD,
+    &words::ADAMW,
+    &words::SCHEDULE,
+    &words::EVALUATOR,
+    &words::RANDOM,
+    &words::EVOLUTION,
+    &words::OBJECTIVE,
+    &words::CONSTRAINT,
+    &words::BOUNDS,
+    &words::BUDGET,
+    &words::CONV,
+    &words::LINEAR,
+    &words::POOL,
+    &words::DROPOUT,
+    &words::REPEAT,
+    &words::BRANCHES,
+];
+
+fn reference(name: &str) -> Json {
+    json!({ "$ref": format!("#/$defs/{name}") })
+}
+
+fn of_table(table: &Table) -> Json {
+    let mut properties = Map::new();
+    for key in table.keys {
+        let mut property = match key.value {
+            Shape::Scalar(kind) => of_kind(kind),
+            Shape::Decision(kind) => or_decision(kind),
+            Shape::Structure(name) => reference(name),
+        };
+        if let Some(property) = property.as_object_mut() {
+            property.insert("description".to_owned(), json!(key.about));
+        }
+        properties.insert(key.name.to_owned(), property);
+    }
+    let required: Vec<_> = table
+        .keys
+        .iter()
+        .filter(|key| key.required)
+        .map(|key| key.name)
+        .collect();
+    json!({
+        "description": table.about,
+        "type": if required.is_empty() { json!(["object", "null"]) } else { json!("object") },
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn of_kind(kind: Kind) -> Json {
+    match kind {
+        Kind::Count { min, max } => json!({ "anyOf": counts(min, max) }),
+        Kind::CountOr { min, max, word } => {
+            let mut forms = counts(min, max);
+            forms.push(json!({ "const": word }));
+            json!({ "anyOf": forms })
+        }
+        Kind::Number { min, max } => {
+            let mut number = json!({ "type": "number" });
+            if let Some(number) = number.as_object_mut() {
+                let (word, end) = match min {
+                    End::Closed(end) => ("minimum", end),
+                    End::Open(end) => ("exclusiveMinimum", end),
+                };
+                number.insert(word.to_owned(), json!(end));
+                let (word, end) = match max {
+                    End::Closed(end) => ("maximum", end),
+                    End::Open(end) => ("exclusiveMaximum", end),
+                };
+                number.insert(word.to_owned(), json!(end));
+            }
+            number
+        }
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Word(words) => json!({ "enum": words }),
+        Kind::Name => json!({ "type": "string", "pattern": name_pattern() }),
+        Kind::Text => json!({ "type": "string", "minLength": 1, "maxLength": MAX_TEXT_VALUE }),
+        Kind::Time => json!({ "type": "string", "pattern": time_pattern() }),
+        Kind::Any => json!({ "type": ["boolean", "number", "string"] }),
+    }
+}
+
+/// A whole number, or a size with a suffix.
+fn counts(min: u64, max: u64) -> Vec<Json> {
+    vec![
+        json!({ "type": "integer", "minimum": min, "maximum": max }),
+        json!({ "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?[kMG]$" }),
+    ]
+}
+
+fn name_pattern() -> String {
+    format!("^[A-Za-z0-9_-]{{1,{MAX_NAME}}}$")
+}
+
+fn time_pattern() -> String {
+    let units: Vec<_> = UNITS.iter().map(|(unit, _)| *unit).collect();
+    format!("^[0-9]+(\\.[0-9]+)?({})$", units.join("|"))
+}
+
+/// A scalar of `kind`, or a decision among such.
+fn or_decision(kind: Kind) -> Json {
+    let scalar = of_kind(kind);
+    let mut forms = vec![
+        scalar.clone(),
+        json!({
+            "type": "object",
+            "properties": { "choice": {
+                "description": "One of these.",
+                "type": "array",
+                "items": scalar,
+                "minItems": 1,
+                "maxItems": MAX_ALTERNATIVES,
+                "uniqueItems": true,
+            } },
+            "required": ["choice"],
+            "additionalProperties": false,
+        }),
+    ];
+    if let Some((ends, step)) = super::domains::range_kinds(kind) {
+        forms.push(json!({
+            "type": "object",
+            "properties": {
+                "range": {
+                    "description": "From the first to the second, both included.",
+                    "type": "array",
+                    "items": number_of(ends),
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
+                "scale": of_kind(words::SCALES),
+                "step": number_of(step),
+            },
+            "required": ["range"],
+            "additionalProperties": false,
+        }));
+    }
+    json!({ "anyOf": forms })
+}
+
+/// The end or step of a range: `Any` is any number there.
+fn number_of(kind: Kind) -> Json {
+    match kind {
+        Kind::Any => json!({ "type": "number" }),
+        other => of_kind(other),
+    }
+}
+
+/// What has a reader of its own.
+fn structures() -> Vec<(&'static str, Json)> {
+    let named = |values: Json| {
+        json!({
+            "type": "object",
+            "propertyNames": { "pattern": name_pattern() },
+            "additionalProperties": values,
+            "minProperties": 1,
+            "maxProperties": MAX_ITEMS,
+        })
+    };
+    vec![
+        (
+            "blocks",
+            json!({ "type": "array", "items": reference("block") }),
+        ),
+        (
+            "branch_lists",
+            json!({ "type": "array", "items": reference("blocks"), "minItems": 2, "maxItems": MAX_BRANCHES }),
+        ),
+        ("block", block()),
+        ("alternatives", alternatives(named(reference("blocks")))),
+        ("hyperparameters", named(or_decision(Kind::Any))),
+        ("optimizer", one_or_several(&OPTIMIZERS)),
+        ("schedule", one_or_several(&SCHEDULES)),
+        ("searcher", json!({ "anyOf": worded(&SEARCHERS) })),
+        (
+            "evaluator",
+            json!({ "anyOf": [of_kind(Kind::Name), reference("evaluator_settings")] }),
+        ),
+        (
+            "command",
+            json!({ "type": "array", "items": of_kind(Kind::Text), "minItems": 1, "maxItems": MAX_ITEMS }),
+        ),
+        (
+            "objectives",
+            json!({
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 1,
+                "items": { "allOf": [reference("objective"), { "type": "object", "minProperties": 1, "maxProperties": 1 }] },
+            }),
+        ),
+        (
+            "constraints",
+            json!({
+                "type": "array",
+                "maxItems": MAX_ITEMS,
+                "items": { "allOf": [reference("constraint"), { "type": "object", "minProperties": 1, "maxProperties": 1 }] },
+            }),
+        ),
+        (
+            "target",
+            json!({ "type": "object", "additionalProperties": of_kind(words::TARGET), "minProperties": 1, "maxProperties": 1 }),
+        ),
+    ]
+}
+
+/// A block: a bare word, or a map of one word and perhaps a name.
+fn block() -> Json {
+    let activations = ACTIVATION_WORDS.map(|word| (word, Argument::Nothing));
+    let all: Vec<_> = BLOCKS.iter().copied().chain(activations).collect();
+    let mut forms = vec![json!({ "enum": bare_words() })];
+    for (word, argument) in all {
+        let body = match argument {
+            Argument::Nothing => json!({ "type": ["null", "object"], "maxProperties": 0 }),
+            Argument::Settings { table, .. } => reference(table.name),
+            Argument::Scalar(kind) => or_decision(kind),
+            Argument::Alternatives => reference("alternatives"),
+            Argument::Blocks => reference("blocks"),
+        };
+        forms.push(json!({
+            "type": "object",
+            "properties": { word: body, "name": of_kind(Kind::Name) },
+            "required": [word],
+            "additionalProperties": false,
+        }));
+    }
+    json!({ "anyOf": forms })
+}
+
+fn bare_words() -> Vec<&'static str> {
+    words::block_words()
+        .filter(|word| words::argument(word).is_some_and(words::is_bare))
+        .collect()
+}
+
+fn alternatives(named: Json) -> Json {
+    let mut named = named;
+    if let Some(named) = named.as_object_mut() {
+        named.insert("maxProperties".to_owned(), json!(MAX_ALTERNATIVES));
+    }
+    json!({ "anyOf": [
+        named,
+        { "type": "array", "items": { "enum": bare_words() }, "minItems": 1, "maxItems": MAX_ALTERNATIVES, "uniqueItems": true },
+    ] })
+}
+
+/// The forms of a word that may have settings.
+fn worded(known: &[(&'static str, &'static Table)]) -> Vec<Json> {
+    let mut forms = vec![json!({ "enum": bare(known) })];
+    for (word, table) in known {
+        forms.push(json!({
+            "type": "object",
+            "properties": { *word: reference(table.name) },
+            "required": [word],
+            "additionalProperties": false,
+        }));
+    }
+    forms
+}
+
+/// The words that may stand without settings.
+fn bare(known: &[(&'static str, &'static Table)]) -> Vec<&'static str> {
+    known
+        .iter()
+        .filter(|(_, table)| !table.keys.iter().any(|key| key.required))
+        .map(|(word, _)| *word)
+        .collect()
+}
+
+fn one_or_several(known: &[(&'static str, &'static Table)]) -> Json {
+    let mut forms = worded(known);
+    let properties: Map<_, _> = known
+        .iter()
+        .map(|(word, table)| ((*word).to_owned(), reference(table.name)))
+        .collect();
+    let one = worded(known);
+    forms.push(json!({
+        "type": "object",
+        "properties": { "choice": { "anyOf": [
+            { "type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1 },
+            { "type": "array", "items": { "anyOf": one }, "minItems": 1 },
+        ] } },
+        "required": ["choice"],
+        "additionalProperties": false,
+    }));
+    json!({ "anyOf": forms })
+}

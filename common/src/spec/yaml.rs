@@ -1,0 +1,283 @@
+//! YAML as a small tree in which everything knows its line and column. Bounded in size and depth;
+//! aliases, tags and duplicate keys are refused, so that a document means what it shows.
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+
+/// The longest spec, in bytes: far more than a person writes.
+pub(super) const MAX_TEXT: usize = 1024 * 1024;
+/// The deepest nesting of lists and maps: the readers recurse, and the stack is finite.
+pub(super) const MAX_DEPTH: usize = 64;
+
+/// A place in the text, both from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) line: usize,
+    pub(super) column: usize,
+}
+
+/// A part of a document.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) kind: Kind,
+}
+
+/// What a part is.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    /// A scalar; `plain` when it is written without quotes, and so may be a number.
+    Scalar { text: String, plain: bool },
+    /// A list.
+    List(Vec<Node>),
+    /// A map, in the order of the text.
+    Map(Vec<(Key, Node)>),
+}
+
+/// A key of a map.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    pub(super) text: String,
+    pub(super) place: Place,
+}
+
+/// Why a text is not a document.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) place: Place,
+    pub(super) message: String,
+}
+
+impl Node {
+    /// Whether this is nothing: `key:` with no value, `~` or `null`.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(&self.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
+    }
+}
+
+/// The tree of `text`.
+pub(super) fn parse(text: &str) -> Result<Node, Trouble> {
+    let start = Place { line: 1, column: 1 };
+    if text.len() > MAX_TEXT {
+        return trouble(
+            start,
+            format!(
+                "the spec has {} bytes; at most {MAX_TEXT} are read",
+                text.len()
+            ),
+        );
+    }
+    // A byte order mark is how some editors begin a file.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut tree = Tree {
+        parser: Parser::new_from_str(text),
+    };
+    loop {
+        match tree.next()? {
+            (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
+            (Event::StreamEnd, _) => return trouble(start, "the spec is empty"),
+            (event, place) => {
+                let node = tree.node(event, place, 0)?;
+                tree.end()?;
+                return Ok(node);
+            }
+        }
+    }
+}
+
+fn trouble<T>(place: Place, message: impl Into<String>) -> Result<T, Trouble> {
+    Err(Trouble {
+        place,
+        message: message.into(),
+    })
+}
+
+struct Tree<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+}
+
+impl<'t> Tree<'t> {
+    fn next(&mut self) -> Result<(Event<'t>, Place), Trouble> {
+        match self.parser.next_event() {
+            Some(Ok((event, span))) => Ok((event, place_of(&span))),
+            Some(Err(error)) => Err(Trouble::from(&error)),
+            None => trouble(Place { line: 1, column: 1 }, "the spec ends too early"),
+        }
+    }
+
+    /// After the document: nothing more.
+    fn end(&mut self) -> Result<(), Trouble> {
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => return Ok(()),
+                (Event::DocumentEnd | Event::Nothing, _) => {}
+                (_, place) => {
+                    return trouble(
+                        place,
+                        "a second document begins here; a spec is one document",
+                    );
+                }
+            }
+        }
+    }
+
+    fn node(&mut self, event: Event<'t>, place: Place, depth: usize) -> Result<Node, Trouble> {
+        if depth > MAX_DEPTH {
+            return trouble(
+                place,
+                format!("lists and maps are nested deeper than {MAX_DEPTH}"),
+            );
+        }
+        let kind = match event {
+            Event::Alias(_) => {
+                return trouble(place, "aliases (*name) are not read; write the part out");
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                refuse_extras(place, anchor, tag.is_some())?;
+                Kind::Scalar {
+                    text: text.into_owned(),
+                    plain: style == ScalarStyle::Plain,
+                }
+            }
+            Event::SequenceStart(anchor, tag) => {
+                refuse_extras(place, anchor, tag.is_some())?;
+                self.list(depth)?
+            }
+            Event::MappingStart(anchor, tag) => {
+                refuse_extras(place, anchor, tag.is_some())?;
+                self.map(depth)?
+            }
+            _ => return trouble(place, "a value is expected here"),
+        };
+        Ok(Node { place, kind })
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Kind, Trouble> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Kind::List(items)),
+                (event, place) => items.push(self.node(event, place, depth + 1)?),
+            }
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Kind, Trouble> {
+        let mut entries: Vec<(Key, Node)> = Vec::new();
+        // Beside the list, so that a map of many keys is not searched for each of them.
+        let mut seen = std::collections::BTreeMap::new();
+        loop {
+            let (event, place) = self.next()?;
+            if event == Event::MappingEnd {
+                return Ok(Kind::Map(entries));
+            }
+            let Kind::Scalar { text, .. } = self.node(event, place, depth + 1)?.kind else {
+                return trouble(place, "a key is a word, not a list or a map");
+            };
+            if let Some(line) = seen.insert(text.clone(), place.line) {
+                return trouble(
+                    place,
+                    format!("the key {text:?} is given a second time; the first is in line {line}"),
+                );
+            }
+            let (event, at) = self.next()?;
+            let value = self.node(event, at, depth + 1)?;
+            entries.push((Key { text, place }, value));
+        }
+    }
+}
+
+fn refuse_extras(place: Place, anchor: usize, tagged: bool) -> Result<(), Trouble> {
+    if anchor != 0 {
+        return trouble(
+            place,
+            "anchors (&name) are not read; write the part out where it is needed",
+        );
+    }
+    if tagged {
+        return trouble(place, "tags (!name) are not read; leave the tag out");
+    }
+    Ok(())
+}
+
+fn place_of(span: &Span) -> Place {
+    Place {
+        line: span.start.line().max(1),
+        column: span.start.col() + 1,
+    }
+}
+
+impl From<&ScanError> for Trouble {
+    fn from(error: &ScanError) -> Self {
+        Self {
+            place: Place {
+                line: error.marker().line().max(1),
+                column: error.marker().col() + 1,
+            },
+            message: format!("not YAML: {}", error.info()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        let trouble = parse(text).unwrap_err();
+        format!(
+            "{}:{}: {}",
+            trouble.place.line, trouble.place.column, trouble.message
+        )
+    }
+
+    #[test]
+    fn every_part_knows_its_place() {
+        let root = parse("a: 1\nb:\n  - x\n  - {c: 'y'}\n").unwrap();
+        let Kind::Map(entries) = &root.kind else {
+            panic!("{root:?}")
+        };
+        assert_eq!(entries[1].0.place, Place { line: 2, column: 1 });
+        let Kind::List(items) = &entries[1].1.kind else {
+            panic!("{entries:?}")
+        };
+        assert_eq!(items[0].place, Place { line: 3, column: 5 });
+        let Kind::Map(inner) = &items[1].kind else {
+            panic!("{items:?}")
+        };
+        assert_eq!(inner[0].1.place, Place { line: 4, column: 9 });
+    }
+
+    #[test]
+    fn what_makes_a_document_mean_more_than_it_shows_is_refused() {
+        let texts = [
+            "a: 1\na: 2",
+            "a: &x 1",
+            "a: *x",
+            "a: !!int 1",
+            "? [1, 2]\n: 3",
+            "a: 1\n---\nb: 2",
+            "# only a comment",
+            "a: [1, 2",
+        ];
+        insta::assert_snapshot!(texts.map(refusal).join("\n"), @r#"
+        2:1: the key "a" is given a second time; the first is in line 1
+        1:4: anchors (&name) are not read; write the part out where it is needed
+        1:4: not YAML: while parsing node, found unknown anchor
+        1:4: tags (!name) are not read; leave the tag out
+        1:3: a key is a word, not a list or a map
+        2:1: a second document begins here; a spec is one document
+        1:1: the spec is empty
+        2:1: not YAML: while parsing a flow sequence, expected ',' or ']'
+        "#);
+    }
+
+    #[test]
+    fn a_bomb_of_brackets_is_refused_early() {
+        let deep = "[".repeat(MAX_DEPTH + 1) + &"]".repeat(MAX_DEPTH + 1);
+        assert!(parse(&deep).is_ok(), "the last list is at the bound");
+        assert!(refusal(&format!("[{deep}]")).contains("nested deeper"));
+        // The scanner has a bound of its own, met before the text is read to its end.
+        assert!(parse(&"[".repeat(MAX_TEXT)).is_err());
+        assert!(refusal(&" ".repeat(MAX_TEXT + 1)).contains("bytes"));
+    }
+}
