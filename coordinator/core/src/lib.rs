@@ -1,1 +1,5 @@
-//! (being written)
+//! The pure half of the coordinator: searchers, the search state machine, the dispatcher's choice.
+//! Synchronous and deterministic: time, ids and randomness are arguments; nothing here knows a clock, an
+//! executor or a socket. May import `espalier-common` only.
+
+pub mod search;

@@ -1,0 +1,189 @@
+//! Commands: what somebody wants of a search, and the answers.
+
+use espalier_common::failure::Failure;
+use espalier_common::ids::{AttemptNumber, Digest, TrialNumber, WorkerId};
+use espalier_common::job::LeasedJob;
+use espalier_common::metrics::{Measurement, Metrics};
+
+use super::event::{FinishReason, PauseReason, Prepared, Refusal, ReleaseReason};
+
+/// What somebody wants of a search.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// The searcher's answer to an ask.
+    RecordProposal {
+        /// The ask.
+        ask: u64,
+        /// Observations the searcher had been told.
+        told: u64,
+        /// What it proposed first and had to take back. The numbers of infeasible trials in here are
+        /// assigned by `decide`.
+        refused: Vec<Refusal>,
+        /// What it proposes, or why it has nothing more.
+        outcome: Result<Box<Prepared>, String>,
+    },
+    /// A worker has this many free slots for this search.
+    LeaseJobs {
+        /// The worker's instance.
+        worker: WorkerId,
+        /// The most jobs to lease.
+        slots: u32,
+        /// Whether the worker's evaluator can run the job that tests the best.
+        can_test: bool,
+    },
+    /// A measurement of a running attempt.
+    ReportMeasurement {
+        /// The worker that reports.
+        worker: WorkerId,
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// The message's number within the attempt, from 1.
+        number: u32,
+        /// What was measured.
+        measurement: Measurement,
+    },
+    /// An attempt ended well.
+    CompleteJob {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// What it brings.
+        completion: Completion,
+    },
+    /// An attempt failed.
+    FailJob {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// Why.
+        failure: Failure,
+    },
+    /// An attempt is handed back.
+    ReleaseJob {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// Why.
+        reason: ReleaseReason,
+    },
+    /// A lease was not renewed in time.
+    ExpireLease {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+    },
+    /// An upload of weights was verified.
+    RecordWeights {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// Digest of what was stored.
+        weights: Digest,
+    },
+    /// Stop leasing.
+    PauseSearch {
+        /// Why.
+        reason: PauseReason,
+    },
+    /// Lease again.
+    ResumeSearch,
+    /// End the search now.
+    StopSearch,
+    /// The coordinator was started again.
+    Recover,
+    /// Time has passed: look at the time budget.
+    CheckTime,
+}
+
+/// What a completed attempt brings.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Completion {
+    /// Measurements not reported before, in order of steps.
+    pub measurements: Vec<Measurement>,
+    /// Metrics of a `test` job.
+    pub test_metrics: Metrics,
+    /// Seconds spent in the evaluator.
+    pub seconds: f64,
+    /// Digest of the weights, when there are any.
+    pub weights: Option<Digest>,
+    /// Whether the artifact store has these weights already.
+    pub weights_stored: bool,
+}
+
+/// The answer to an accepted command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// Leased jobs, maybe none.
+    Leased(Vec<LeasedJob>),
+    /// What to do with the weights of a completed attempt.
+    Weights(WeightsAnswer),
+}
+
+/// What the worker does with the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightsAnswer {
+    /// Store them; the lease lives until that is done.
+    Upload,
+    /// They are stored already; a test job will want them.
+    Keep,
+    /// Not needed.
+    Discard,
+}
+
+/// Why an attempt is not (any longer) the trial's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drop {
+    /// Its lease expired or was handed back.
+    Stale,
+    /// The trial is closed.
+    Closed,
+}
+
+/// Why a command is refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Rejection {
+    /// The attempt does not hold the trial (any more): its worker drops the job.
+    #[error("attempt {attempt} of trial {trial} {}", match reason {
+        Drop::Stale => "no longer holds its lease",
+        Drop::Closed => "is not needed any more: the trial is closed",
+    })]
+    NotHeld {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// Why.
+        reason: Drop,
+    },
+    /// There is no such attempt.
+    #[error("there is no attempt {attempt} of trial {trial} in this search")]
+    UnknownAttempt {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+    },
+    /// The search is in a phase that does not allow this.
+    #[error("the search is {phase}; it cannot be {wanted}")]
+    WrongPhase {
+        /// The phase.
+        phase: &'static str,
+        /// What was wanted.
+        wanted: &'static str,
+    },
+    /// The search has ended.
+    #[error("the search has ended: {0}")]
+    Finished(FinishReason),
+    /// What a worker sent cannot be.
+    #[error("{0}")]
+    Invalid(String),
+}
