@@ -46,6 +46,8 @@ pub enum Command {
     },
     /// An attempt ended well.
     CompleteJob {
+        /// The worker that completed it.
+        worker: WorkerId,
         /// The trial.
         trial: TrialNumber,
         /// The attempt.

@@ -1,7 +1,8 @@
 //! What defines a search: everything the user submitted, resolved. The first event of its stream.
 
 use espalier_common::dataset::DatasetInfo;
-use espalier_common::spec::Spec;
+use espalier_common::job::TRAINER;
+use espalier_common::spec::{EvaluatorSpec, Spec};
 use serde::{Deserialize, Serialize};
 
 /// What defines a search.
@@ -14,3 +15,30 @@ pub struct Definition {
     /// What was found where the data lie; absent when the evaluator brings its own.
     pub dataset: Option<DatasetInfo>,
 }
+
+impl Definition {
+    /// Whether the best is measured on the test split at the end: there is such a split, and the built-in
+    /// trainer, which can read it.
+    #[must_use]
+    pub fn tests_the_best(&self) -> bool {
+        let trainer = matches!(&self.spec.evaluator, EvaluatorSpec::Named(name) if name == TRAINER);
+        trainer
+            && self
+                .dataset
+                .as_ref()
+                .is_some_and(|dataset| dataset.test > 0)
+    }
+
+    /// The name of the evaluator that runs this search's jobs. An inline command has been given a name
+    /// before a search is created.
+    #[must_use]
+    pub fn evaluator(&self) -> &str {
+        match &self.spec.evaluator {
+            EvaluatorSpec::Named(name) => name,
+            EvaluatorSpec::Command(_) => INLINE_EVALUATOR,
+        }
+    }
+}
+
+/// The name under which `espalier run` offers a spec's inline `command:` to its own workers.
+pub const INLINE_EVALUATOR: &str = "inline";

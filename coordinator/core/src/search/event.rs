@@ -76,6 +76,8 @@ pub enum Event {
         trial: TrialNumber,
         /// The attempt that brought the score; possibly one whose lease had expired.
         attempt: AttemptNumber,
+        /// The worker's instance.
+        worker: WorkerId,
         /// Measurements that came with the completion, after those reported before.
         measurements: Vec<Measurement>,
         /// The objective's metric at the last step.

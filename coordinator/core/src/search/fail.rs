@@ -1,0 +1,106 @@
+//! Decide, for failures and lost leases: who is to blame decides what follows.
+
+use espalier_common::failure::{Failure, FailureDomain, FailureKind};
+use espalier_common::ids::{AttemptNumber, TrialNumber};
+
+use super::command::Rejection;
+use super::event::{Event, PauseReason, ReleaseReason};
+use super::state::{LivePhase, OpenTrial, Phase, Search};
+
+/// So many different trials in a row whose attempts end with the same last line mean that the user's data or
+/// program is at fault, not the candidates.
+const SAME_FAILURES_PAUSE: usize = 3;
+
+impl Search {
+    pub(super) fn decide_fail(
+        &self,
+        trial: TrialNumber,
+        attempt: AttemptNumber,
+        failure: Failure,
+    ) -> Result<Vec<Event>, Rejection> {
+        if self.held(trial, attempt)?.phase == LivePhase::Uploading {
+            // The job itself is done; only its weights are lost, and they can be trained again.
+            let reason = ReleaseReason::Worker;
+            return Ok(vec![Event::AttemptReleased {
+                trial,
+                attempt,
+                reason,
+            }]);
+        }
+        let mut events = vec![Event::AttemptFailed {
+            trial,
+            attempt,
+            failure: failure.clone(),
+        }];
+        let Some(open) = self.open.get(&trial) else {
+            return Ok(events);
+        };
+        let pause = self.pause_after(trial, &failure);
+        match failure.domain {
+            FailureDomain::Candidate => events.push(Event::TrialFailed { trial, failure }),
+            FailureDomain::Worker | FailureDomain::Internal => {
+                events.extend(self.exhausted(open, trial, &failure));
+            }
+            FailureDomain::User => {}
+        }
+        events.extend(pause.map(|reason| Event::SearchPaused { reason }));
+        Ok(events)
+    }
+
+    pub(super) fn decide_expire(
+        &self,
+        trial: TrialNumber,
+        attempt: AttemptNumber,
+    ) -> Result<Vec<Event>, Rejection> {
+        self.held(trial, attempt)?;
+        let mut events = vec![Event::LeaseExpired { trial, attempt }];
+        if let Some(open) = self.open.get(&trial) {
+            let message = "its worker was lost: no sign of life before the lease ran out";
+            let failure = Failure::new(FailureDomain::Worker, FailureKind::WorkerLost, message);
+            events.extend(self.exhausted(open, trial, &failure));
+        }
+        Ok(events)
+    }
+
+    /// The end of a trial whose attempts are used up: from then on it counts as the candidate's fault, so
+    /// that a trial which kills workers does not kill them all.
+    fn exhausted(&self, open: &OpenTrial, trial: TrialNumber, last: &Failure) -> Option<Event> {
+        let used = open.failures + 1;
+        (used >= self.definition.spec.attempts).then(|| {
+            let message = format!("{used} attempts failed; the last one: {}", last.message);
+            let kind = FailureKind::AttemptsExhausted;
+            let mut failure = Failure::new(FailureDomain::Candidate, kind, message).bounded();
+            failure.log_tail.clone_from(&last.log_tail);
+            Event::TrialFailed { trial, failure }
+        })
+    }
+
+    fn pause_after(&self, trial: TrialNumber, failure: &Failure) -> Option<PauseReason> {
+        if self.phase != Phase::Running {
+            return None;
+        }
+        if failure.domain == FailureDomain::User {
+            return Some(PauseReason::Failure(failure.message.clone()));
+        }
+        if !counts_as_repeated(failure) || self.repeated.last_line != failure.last_line() {
+            return None;
+        }
+        let mut trials = self.repeated.trials.clone();
+        trials.insert(trial);
+        (trials.len() >= SAME_FAILURES_PAUSE).then(|| {
+            PauseReason::Failure(format!(
+                "{} different candidates in a row failed with the same words: {}",
+                trials.len(),
+                failure.last_line()
+            ))
+        })
+    }
+}
+
+/// Divergence and memory are the candidate's own business, however often they come.
+pub(super) fn counts_as_repeated(failure: &Failure) -> bool {
+    !matches!(
+        failure.kind,
+        FailureKind::Diverged | FailureKind::OutOfMemory | FailureKind::WorkerLost
+    )
+}

@@ -1,0 +1,84 @@
+//! What a state implies: a search that has what it wants ends, a search that ends clears up.
+
+use super::event::{Event, FinishReason};
+use super::state::{Phase, Search};
+
+/// The next event that the state calls for, if any. Called until there is none.
+pub(super) fn follow_up(search: &Search, now_ms: u64) -> Option<Event> {
+    match &search.phase {
+        Phase::Running | Phase::Paused(_) => search
+            .reason_to_finish(now_ms)
+            .map(|reason| Event::SearchFinishing { reason }),
+        Phase::Finishing(reason) => search.clear_up(reason),
+        Phase::Finished(_) => None,
+    }
+}
+
+impl Search {
+    pub(super) fn time_is_up(&self, now_ms: u64) -> bool {
+        let budget = self.definition.spec.budget.time_ms;
+        budget.is_some_and(|budget| self.elapsed_ms(now_ms) >= budget)
+    }
+
+    fn reason_to_finish(&self, now_ms: u64) -> Option<FinishReason> {
+        let budget = &self.definition.spec.budget;
+        if let (Some(target), Some(best)) = (budget.target, &self.best)
+            && !self.objective().better(target, best.score)
+        {
+            return Some(FinishReason::Target);
+        }
+        if budget
+            .patience
+            .is_some_and(|patience| self.completed_since_best >= patience)
+        {
+            return Some(FinishReason::Patience);
+        }
+        if self.time_is_up(now_ms) {
+            return Some(FinishReason::Time);
+        }
+        if !self.open.is_empty() {
+            return None;
+        }
+        if budget
+            .trials
+            .is_some_and(|trials| self.counts.accepted >= trials)
+        {
+            return Some(FinishReason::Trials);
+        }
+        self.proposals_ended.clone().map(FinishReason::Exhausted)
+    }
+
+    fn clear_up(&self, reason: &FinishReason) -> Option<Event> {
+        // When the time is up, what runs may end; a target reached or a stop makes it pointless.
+        let drops_running = matches!(
+            reason,
+            FinishReason::Target | FinishReason::Patience | FinishReason::Stopped
+        );
+        let cancelled = self
+            .queue
+            .front()
+            .copied()
+            .or_else(|| self.open.keys().next().copied().filter(|_| drops_running));
+        if let Some(trial) = cancelled {
+            return Some(Event::TrialCancelled { trial });
+        }
+        let waits = *reason != FinishReason::Stopped
+            && (!self.open.is_empty()
+                || self.final_job().is_some()
+                || self
+                    .best
+                    .as_ref()
+                    .is_some_and(|best| self.live.contains_key(&best.trial)));
+        if waits {
+            return None;
+        }
+        let shortfall = self.final_attempts_used_up().then(|| {
+            let failures = self.final_failures;
+            format!("the best could not be stored and tested: {failures} attempts failed")
+        });
+        Some(Event::SearchFinished {
+            reason: reason.clone(),
+            shortfall,
+        })
+    }
+}

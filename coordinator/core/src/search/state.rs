@@ -1,0 +1,416 @@
+//! The state of a search: what decisions need, and no more. Closed trials keep a few dozen bytes here; their
+//! candidates and measurements are read from the journal.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
+use espalier_common::job::{Job, JobKind};
+use espalier_common::metrics::{Measurement, Metrics, Objective};
+
+use super::definition::Definition;
+use super::event::{Event, FinishReason, PauseReason, Prepared};
+
+/// Where a search stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Jobs are proposed and leased.
+    Running,
+    /// No job is leased; running attempts go on.
+    Paused(PauseReason),
+    /// No further trial starts; the best is tested.
+    Finishing(FinishReason),
+    /// Nothing more happens.
+    Finished(FinishReason),
+}
+
+impl Phase {
+    /// The phase's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused(_) => "paused",
+            Self::Finishing(_) => "finishing",
+            Self::Finished(_) => "finished",
+        }
+    }
+}
+
+/// The state of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialState {
+    /// Waits for a worker.
+    Queued,
+    /// An attempt holds its lease.
+    Running,
+    /// It has a score.
+    Completed,
+    /// It failed for good.
+    Failed,
+    /// It was refused before training.
+    Infeasible,
+    /// It was given up without a fault of its own.
+    Cancelled,
+}
+
+impl TrialState {
+    /// Whether the trial may still get a score.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Queued | Self::Running)
+    }
+
+    /// The state's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Infeasible => "infeasible",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A trial, open or closed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// Its state.
+    pub state: TrialState,
+    /// The highest fencing number given out; 0 before the first lease.
+    pub attempts: u32,
+    /// The attempt that completed it.
+    pub completed_by: Option<AttemptNumber>,
+    /// Its score.
+    pub score: Option<f64>,
+}
+
+/// What only an open trial needs.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct OpenTrial {
+    pub(super) proposal: Box<Prepared>,
+    /// Attempts that count against the cap.
+    pub(super) failures: u32,
+    /// The last measurement of every attempt that reported one: a stale completion is scored by its own.
+    pub(super) last: BTreeMap<AttemptNumber, Measurement>,
+}
+
+/// What a live lease is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LivePhase {
+    /// Its job runs.
+    Running,
+    /// Its job is complete; the weights are on their way.
+    Uploading,
+}
+
+/// A lease that is held.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveAttempt {
+    /// The attempt's fencing number.
+    pub attempt: AttemptNumber,
+    /// The worker's instance.
+    pub worker: WorkerId,
+    /// What it runs.
+    pub job: JobKind,
+    /// What the lease is held for.
+    pub phase: LivePhase,
+    /// The highest message number taken from it.
+    pub reported: u32,
+}
+
+/// The best trial so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Best {
+    /// The trial.
+    pub trial: TrialNumber,
+    /// Its score.
+    pub score: f64,
+    /// What was tried.
+    pub proposal: Box<Prepared>,
+    /// Digest of its weights, when its attempt left any.
+    pub weights: Option<Digest>,
+    /// Whether they are in the artifact store.
+    pub stored: bool,
+}
+
+/// How many trials and proposals of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Trials that were accepted as work.
+    pub accepted: u32,
+    /// Trials leased at least once: what the budget counts.
+    pub leased: u32,
+    /// Trials with a score.
+    pub completed: u32,
+    /// Trials that failed for good.
+    pub failed: u32,
+    /// Proposals refused before training.
+    pub infeasible: u32,
+    /// Trials given up.
+    pub cancelled: u32,
+    /// Proposals seen before.
+    pub duplicates: u32,
+    /// Leases of any job.
+    pub attempts: u32,
+}
+
+/// Different trials in a row whose attempts ended with the same last line.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct RepeatedFailure {
+    pub(super) last_line: String,
+    pub(super) trials: BTreeSet<TrialNumber>,
+}
+
+/// The state of a search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Search {
+    pub(super) id: SearchId,
+    pub(super) definition: Arc<Definition>,
+    pub(super) phase: Phase,
+    pub(super) counts: Counts,
+    pub(super) trials: Vec<Trial>,
+    pub(super) queue: VecDeque<TrialNumber>,
+    pub(super) open: BTreeMap<TrialNumber, OpenTrial>,
+    /// At most one live lease a trial.
+    pub(super) live: BTreeMap<TrialNumber, LiveAttempt>,
+    pub(super) identities: BTreeMap<Digest, TrialNumber>,
+    pub(super) best: Option<Best>,
+    pub(super) completed_since_best: u32,
+    pub(super) repeated: RepeatedFailure,
+    /// Failed attempts at the work that ends a search (training the best again, its test).
+    pub(super) final_failures: u32,
+    pub(super) test_metrics: Option<Metrics>,
+    pub(super) shortfall: Option<String>,
+    pub(super) proposals_ended: Option<String>,
+    pub(super) next_ask: u64,
+    pub(super) compute_seconds: f64,
+    /// Running time that counts against the budget, up to `running_since`.
+    pub(super) elapsed_ms: u64,
+    pub(super) running_since: Option<u64>,
+    pub(super) created_ms: u64,
+    pub(super) updated_ms: u64,
+    pub(super) events: u64,
+}
+
+impl Search {
+    /// The state after the first event of a search's stream; `None` when that is another event.
+    #[must_use]
+    pub fn from_first_event(id: SearchId, event: &Event, time_ms: u64) -> Option<Self> {
+        let Event::SearchCreated { definition } = event else {
+            return None;
+        };
+        Some(Self {
+            id,
+            definition: Arc::new(definition.as_ref().clone()),
+            phase: Phase::Running,
+            counts: Counts::default(),
+            trials: Vec::new(),
+            queue: VecDeque::new(),
+            open: BTreeMap::new(),
+            live: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            best: None,
+            completed_since_best: 0,
+            repeated: RepeatedFailure::default(),
+            final_failures: 0,
+            test_metrics: None,
+            shortfall: None,
+            proposals_ended: None,
+            next_ask: 1,
+            compute_seconds: 0.0,
+            elapsed_ms: 0,
+            running_since: None,
+            created_ms: time_ms,
+            updated_ms: time_ms,
+            events: 1,
+        })
+    }
+
+    /// The search's id.
+    #[must_use]
+    pub fn id(&self) -> SearchId {
+        self.id
+    }
+
+    /// What defines the search.
+    #[must_use]
+    pub fn definition(&self) -> &Arc<Definition> {
+        &self.definition
+    }
+
+    /// Where the search stands.
+    #[must_use]
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// How many trials and proposals of each kind.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// A trial by number.
+    #[must_use]
+    pub fn trial(&self, number: TrialNumber) -> Option<&Trial> {
+        self.trials.get((number.0 as usize).checked_sub(1)?)
+    }
+
+    /// Every trial with its number, in order.
+    pub fn trials(&self) -> impl Iterator<Item = (TrialNumber, &Trial)> {
+        (1..).map(TrialNumber).zip(&self.trials)
+    }
+
+    /// The leases that are held.
+    #[must_use]
+    pub fn live(&self) -> &BTreeMap<TrialNumber, LiveAttempt> {
+        &self.live
+    }
+
+    /// The best trial so far.
+    #[must_use]
+    pub fn best(&self) -> Option<&Best> {
+        self.best.as_ref()
+    }
+
+    /// Metrics of the best on the test split, once it was tested.
+    #[must_use]
+    pub fn test_metrics(&self) -> Option<&Metrics> {
+        self.test_metrics.as_ref()
+    }
+
+    /// What could not be done at the end of the search, and why.
+    #[must_use]
+    pub fn shortfall(&self) -> Option<&str> {
+        self.shortfall.as_deref()
+    }
+
+    /// Trials that wait for a worker.
+    #[must_use]
+    pub fn queued(&self) -> u32 {
+        count(self.queue.len())
+    }
+
+    /// Attempts whose training job runs.
+    #[must_use]
+    pub fn running(&self) -> u32 {
+        count(
+            self.live
+                .values()
+                .filter(|live| live.phase == LivePhase::Running)
+                .count(),
+        )
+    }
+
+    /// Trials that could be leased now, were there slots.
+    #[must_use]
+    pub fn leasable(&self) -> u32 {
+        if self.phase != Phase::Running {
+            return 0;
+        }
+        self.queued().min(self.free_parallel())
+    }
+
+    /// How many more attempts `parallel` allows.
+    #[must_use]
+    pub fn free_parallel(&self) -> u32 {
+        self.definition
+            .spec
+            .parallel
+            .map_or(u32::MAX, |limit| limit.saturating_sub(self.running()))
+    }
+
+    /// How many more proposals the budget has room for; 0 when none are wanted any more.
+    #[must_use]
+    pub fn proposals_wanted(&self) -> u32 {
+        if self.phase != Phase::Running || self.proposals_ended.is_some() {
+            return 0;
+        }
+        let trials = self.definition.spec.budget.trials;
+        trials.map_or(u32::MAX, |trials| {
+            trials.saturating_sub(self.counts.accepted)
+        })
+    }
+
+    /// The number the next ask gets. Asks that were never answered do not use a number up.
+    #[must_use]
+    pub fn next_ask(&self) -> u64 {
+        self.next_ask
+    }
+
+    /// Running time that counts against the time budget, in milliseconds.
+    #[must_use]
+    pub fn elapsed_ms(&self, now_ms: u64) -> u64 {
+        self.elapsed_ms
+            + self
+                .running_since
+                .map_or(0, |since| now_ms.saturating_sub(since))
+    }
+
+    /// Seconds spent in evaluators.
+    #[must_use]
+    pub fn compute_seconds(&self) -> f64 {
+        self.compute_seconds
+    }
+
+    /// Times of the first and the last event, Unix milliseconds.
+    #[must_use]
+    pub fn times_ms(&self) -> (u64, u64) {
+        (self.created_ms, self.updated_ms)
+    }
+
+    /// Events so far: the sequence number of the last one.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    pub(super) fn objective(&self) -> &Objective {
+        &self.definition.spec.objective
+    }
+
+    pub(super) fn is_better(&self, score: f64) -> bool {
+        self.best
+            .as_ref()
+            .is_none_or(|best| self.objective().better(score, best.score))
+    }
+
+    /// The job that is left to do when no trial is open: train the best again when its weights were lost,
+    /// then measure it on the test split.
+    #[must_use]
+    pub fn final_job(&self) -> Option<(TrialNumber, Job)> {
+        let Phase::Finishing(reason) = &self.phase else {
+            return None;
+        };
+        if *reason == FinishReason::Stopped
+            || !self.open.is_empty()
+            || self.final_attempts_used_up()
+        {
+            return None;
+        }
+        let best = self.best.as_ref()?;
+        let weights = best.weights?;
+        if self.live.contains_key(&best.trial) {
+            return None;
+        }
+        if !best.stored {
+            let to = self.definition.spec.space.training.epochs;
+            return Some((best.trial, Job::Train { from: 0, to }));
+        }
+        let wants_test = self.definition.tests_the_best() && self.test_metrics.is_none();
+        wants_test.then_some((best.trial, Job::Test { weights }))
+    }
+
+    pub(super) fn final_attempts_used_up(&self) -> bool {
+        self.final_failures >= self.definition.spec.attempts
+    }
+}
+
+fn count(length: usize) -> u32 {
+    // Trials are numbered in 32 bits, so no collection of them is longer.
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
