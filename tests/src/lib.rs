@@ -1,1 +1,26 @@
-//! (being written)
+//! What the whole-system tests share: real processes of the three binaries on loopback, a client, and a
+//! synthetic worker that speaks the wire by hand. May import common, proto's client and `std::process`;
+//! never the crates it tests.
+
+mod client;
+mod cluster;
+mod data;
+mod process;
+mod synthetic;
+
+pub use client::{Searches, wait_until};
+pub use cluster::{Cluster, WorkerOptions};
+pub use data::write_tiny_idx;
+pub use process::{Process, binary};
+pub use synthetic::SyntheticWorker;
+
+use std::path::PathBuf;
+
+/// The repository's root.
+#[must_use]
+pub fn repository() -> PathBuf {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    manifest
+        .parent()
+        .map_or(manifest.clone(), std::path::Path::to_path_buf)
+}

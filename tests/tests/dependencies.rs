@@ -1,0 +1,203 @@
+//! Who may import whom: purity is a crate boundary, so the boundaries are a test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use espalier_tests::{binary, repository};
+
+/// Normal dependencies of every workspace crate, direct ones, by name.
+fn direct_dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = cargo_metadata();
+    let packages = metadata["packages"]
+        .as_array()
+        .expect("cargo metadata lists packages");
+    let members: BTreeSet<&str> = metadata["workspace_members"]
+        .as_array()
+        .expect("cargo metadata lists members")
+        .iter()
+        .filter_map(|id| id.as_str())
+        .collect();
+    let mut direct = BTreeMap::new();
+    for package in packages {
+        if !package["id"]
+            .as_str()
+            .is_some_and(|id| members.contains(id))
+        {
+            continue;
+        }
+        let name = package["name"]
+            .as_str()
+            .expect("a package has a name")
+            .to_owned();
+        let dependencies = package["dependencies"]
+            .as_array()
+            .expect("dependencies are listed");
+        let normal = dependencies
+            .iter()
+            .filter(|dependency| dependency["kind"].is_null())
+            .filter_map(|dependency| dependency["name"].as_str())
+            .map(str::to_owned)
+            .collect();
+        direct.insert(name, normal);
+    }
+    direct
+}
+
+fn cargo_metadata() -> serde_json::Value {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
+        .current_dir(repository())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON")
+}
+
+/// Every crate of the workspace that `from` reaches, and every outside crate those name directly.
+fn reach(direct: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
+    let mut reached = BTreeSet::new();
+    let mut ahead = vec![from.to_owned()];
+    while let Some(name) = ahead.pop() {
+        for dependency in direct.get(&name).into_iter().flatten() {
+            if reached.insert(dependency.clone()) {
+                ahead.push(dependency.clone());
+            }
+        }
+    }
+    reached
+}
+
+#[test]
+fn every_crate_imports_only_what_the_design_allows() {
+    let direct = direct_dependencies();
+    let forbidden: [(&str, &[&str]); 7] = [
+        (
+            "espalier-common",
+            &[
+                "tokio",
+                "tonic",
+                "tch",
+                "tracing",
+                "espalier-proto",
+                "rusqlite",
+            ],
+        ),
+        (
+            "espalier-core",
+            &[
+                "tokio",
+                "tonic",
+                "tch",
+                "tracing",
+                "rusqlite",
+                "getrandom",
+                "espalier-proto",
+            ],
+        ),
+        (
+            "espalier-data",
+            &["tokio", "tonic", "tch", "espalier-proto"],
+        ),
+        (
+            "espalier-proto",
+            &["tch", "rusqlite", "espalier-core", "espalier-data"],
+        ),
+        (
+            "espalier-coordinator",
+            &["tch", "torch-sys", "espalier-worker", "espalier-trainer"],
+        ),
+        (
+            "espalier-worker",
+            &["tch", "torch-sys", "espalier-coordinator", "espalier-core"],
+        ),
+        (
+            "espalier-trainer",
+            &["tonic", "tokio", "espalier-proto", "espalier-worker"],
+        ),
+    ];
+    for (name, banned) in forbidden {
+        let reached = reach(&direct, name);
+        assert!(!reached.is_empty(), "{name} is not in the workspace");
+        for dependency in banned {
+            assert!(
+                !reached.contains(*dependency),
+                "{name} reaches {dependency}, which it must not"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_trainer_names_tch() {
+    for (name, dependencies) in direct_dependencies() {
+        let names_tch = dependencies.contains("tch") || dependencies.contains("torch-sys");
+        assert_eq!(names_tch, name == "espalier-trainer", "{name}");
+    }
+}
+
+#[test]
+fn the_core_never_reads_a_clock_os_randomness_or_the_order_of_a_hash_map() {
+    let words = [
+        "Instant::now",
+        "SystemTime::now",
+        "thread_rng",
+        "OsRng",
+        "rand::rng()",
+        "HashMap",
+        "HashSet",
+    ];
+    let mut read = 0;
+    for folder in ["common/src", "coordinator/core/src"] {
+        for_each_source(&repository().join(folder), &mut |path, text| {
+            read += 1;
+            for word in words {
+                assert!(!text.contains(word), "{} uses {word}", path.display());
+            }
+        });
+    }
+    assert!(read > 20, "only {read} source files were found");
+}
+
+#[test]
+fn the_binaries_of_coordinator_and_worker_link_no_libtorch() {
+    for name in ["espalier", "espalier-worker"] {
+        let output = Command::new("ldd")
+            .arg(binary(name))
+            .output()
+            .expect("ldd runs");
+        let libraries = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            libraries.contains("libc.so"),
+            "ldd says nothing of {name}: {libraries}"
+        );
+        assert!(
+            !libraries.contains("torch"),
+            "{name} links libtorch: {libraries}"
+        );
+    }
+}
+
+fn for_each_source(folder: &Path, visit: &mut impl FnMut(&Path, &str)) {
+    for entry in std::fs::read_dir(folder).expect("sources can be listed") {
+        let path = entry.expect("sources can be listed").path();
+        if path.is_dir() {
+            for_each_source(&path, visit);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            visit(
+                &path,
+                &std::fs::read_to_string(&path).expect("sources can be read"),
+            );
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Faults with real processes. Each test asserts that its fault fired, and the exact set of trials at the
+//! end: every trial of the budget once, none lost, none twice.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use espalier_proto::v1;
+use espalier_tests::{Cluster, Searches, WorkerOptions, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const TRIALS: u32 = 6;
+
+fn spec(name: &str, trials: u32) -> String {
+    format!(
+        "name: {name}
+hyperparameters:
+  x: {{range: [0.0, 1.0]}}
+  y: {{choice: [1, 2, 3, 4, 5]}}
+evaluator: scripted
+training: {{epochs: 2}}
+searcher: random
+objectives: [{{maximize: score}}]
+budget: {{trials: {trials}}}
+seed: 7
+"
+    )
+}
+
+/// Every trial of the budget is there once and completed, and the counts agree with the list.
+async fn assert_exact(searches: &Searches, search: &str, trials: u32) -> Result<Vec<v1::Trial>> {
+    let status = searches.finished(search, LIMIT).await?;
+    let counts = status.counts.unwrap_or_default();
+    let listed = searches.trials(search).await?;
+    let numbers: Vec<u32> = listed.iter().map(|trial| trial.number).collect();
+    assert_eq!(numbers, (1..=trials).collect::<Vec<_>>());
+    for trial in &listed {
+        assert_eq!(
+            trial.state, "completed",
+            "trial {}: {}",
+            trial.number, trial.reason
+        );
+        assert!(trial.score.is_some(), "trial {}", trial.number);
+        assert_eq!(trial.step, 2, "trial {}", trial.number);
+    }
+    assert_eq!(
+        (counts.leased, counts.completed, counts.running),
+        (trials, trials, 0)
+    );
+    let best = listed
+        .iter()
+        .filter_map(|trial| trial.score)
+        .fold(f64::MIN, f64::max);
+    assert_eq!(status.best_score, Some(best));
+    Ok(listed)
+}
+
+fn attempts(trials: &[v1::Trial], number: u32) -> u32 {
+    trials
+        .iter()
+        .find(|trial| trial.number == number)
+        .map_or(0, |trial| trial.attempts)
+}
+
+#[tokio::test]
+async fn two_workers_complete_every_trial_once() -> Result<()> {
+    let cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    let _first = cluster.start_worker("first", &WorkerOptions::default())?;
+    let _second = cluster.start_worker("second", &WorkerOptions::default())?;
+    let search = searches.create(&spec("happy", 8), String::new()).await?;
+    let trials = assert_exact(&searches, &search, 8).await?;
+    assert!(trials.iter().all(|trial| trial.attempts == 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_trial_of_a_killed_worker_runs_again_elsewhere() -> Result<()> {
+    let cluster = Cluster::start(2_000).await?;
+    let searches = cluster.searches()?;
+    cluster.control("seconds", "0.4")?;
+    let victim = cluster.start_worker("victim", &WorkerOptions::default())?;
+    let search = searches
+        .create(&spec("killed-worker", TRIALS), String::new())
+        .await?;
+    let (trial, _, evaluator) = cluster.started(&[], LIMIT).await?;
+    victim.kill_9()?;
+    wait_until(
+        "the end of the dead worker's evaluator",
+        Duration::from_secs(10),
+        || async move { Ok(kill(Pid::from_raw(evaluator), None).is_err().then_some(())) },
+    )
+    .await?;
+    let _heir = cluster.start_worker("heir", &WorkerOptions::default())?;
+    let trials = assert_exact(&searches, &search, TRIALS).await?;
+    assert!(
+        attempts(&trials, trial) >= 2,
+        "trial {trial} was not tried again"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_trial_of_a_killed_evaluator_runs_again() -> Result<()> {
+    let cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    cluster.control("seconds", "0.4")?;
+    let worker = cluster.start_worker("only", &WorkerOptions::default())?;
+    let search = searches
+        .create(&spec("killed-evaluator", TRIALS), String::new())
+        .await?;
+    let (trial, _, evaluator) = cluster.started(&[], LIMIT).await?;
+    kill(Pid::from_raw(evaluator), Signal::SIGKILL)?;
+    let trials = assert_exact(&searches, &search, TRIALS).await?;
+    assert_eq!(attempts(&trials, trial), 2);
+    assert!(worker.log().contains("crashed"), "{}", worker.log());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_silent_evaluator_is_killed_and_its_trial_runs_again() -> Result<()> {
+    let cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    cluster.control("hang-once", "")?;
+    let options = WorkerOptions {
+        silence_ms: 1_000,
+        ..WorkerOptions::default()
+    };
+    let _worker = cluster.start_worker("only", &options)?;
+    let search = searches
+        .create(&spec("hung", TRIALS), String::new())
+        .await?;
+    let (trial, _, evaluator) = cluster.started(&[], LIMIT).await?;
+    let trials = assert_exact(&searches, &search, TRIALS).await?;
+    assert!(!cluster.has_control("hang-once"), "nothing hung");
+    assert_eq!(attempts(&trials, trial), 2);
+    assert!(
+        kill(Pid::from_raw(evaluator), None).is_err(),
+        "the hung evaluator still runs"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_coordinator_goes_on_where_it_was() -> Result<()> {
+    let mut cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    cluster.control("seconds", "0.3")?;
+    let worker = cluster.start_worker(
+        "only",
+        &WorkerOptions {
+            slots: 2,
+            ..WorkerOptions::default()
+        },
+    )?;
+    let search = searches
+        .create(&spec("killed-coordinator", TRIALS), String::new())
+        .await?;
+    let before = searches
+        .when(&search, "two completed trials", LIMIT, |status| {
+            status
+                .counts
+                .as_ref()
+                .is_some_and(|counts| counts.completed >= 2)
+        })
+        .await?;
+    let listed_before = searches.trials(&search).await?;
+    cluster.kill_coordinator()?;
+    // Long enough that running trials end while nobody listens.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cluster.start_coordinator().await?;
+    let after = searches.status(&search).await?;
+    assert!(
+        after.events > before.events,
+        "the search was not read again"
+    );
+    let trials = assert_exact(&searches, &search, TRIALS).await?;
+    for trial in listed_before
+        .iter()
+        .filter(|trial| trial.state == "completed")
+    {
+        let same = trials.iter().find(|other| other.number == trial.number);
+        assert_eq!(
+            same.and_then(|same| same.score),
+            trial.score,
+            "a result changed"
+        );
+    }
+    assert!(
+        trials.iter().all(|trial| trial.attempts == 1),
+        "work was done twice:\n{}",
+        worker.log()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_added_in_the_middle_takes_its_share() -> Result<()> {
+    let cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    cluster.control("seconds", "0.2")?;
+    let _first = cluster.start_worker("first", &WorkerOptions::default())?;
+    let search = searches.create(&spec("added", 8), String::new()).await?;
+    cluster.started(&[], LIMIT).await?;
+    let _second = cluster.start_worker("second", &WorkerOptions::default())?;
+    let trials = assert_exact(&searches, &search, 8).await?;
+    for name in ["first", "second"] {
+        assert!(
+            trials.iter().any(|trial| trial.worker == name),
+            "{name} ran nothing"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn sigterm_hands_a_running_trial_back_without_costing_an_attempt() -> Result<()> {
+    let cluster = Cluster::start(30_000).await?;
+    let searches = cluster.searches()?;
+    cluster.control("seconds", "2")?;
+    let mut leaver = cluster.start_worker("leaver", &WorkerOptions::default())?;
+    let search = searches.create(&spec("drain", 2), String::new()).await?;
+    let (trial, attempt, _) = cluster.started(&[], LIMIT).await?;
+    leaver.signal(Signal::SIGTERM)?;
+    let status = leaver.wait(Duration::from_secs(15))?;
+    assert!(status.success(), "{status}: {}", leaver.log());
+    // The lease lives for 30 s: only a hand-back makes the trial wait again before that.
+    let back = searches
+        .when(
+            &search,
+            "the trial back in the queue",
+            Duration::from_secs(5),
+            |status| {
+                status
+                    .counts
+                    .as_ref()
+                    .is_some_and(|counts| counts.running == 0 && counts.queued >= 1)
+            },
+        )
+        .await?;
+    assert_eq!(back.phase, "running");
+    cluster.control("seconds", "0")?;
+    let _heir = cluster.start_worker("heir", &WorkerOptions::default())?;
+    let trials = assert_exact(&searches, &search, 2).await?;
+    assert!(
+        attempts(&trials, trial) > attempt,
+        "the drained trial was not leased again"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_searches_share_the_workers() -> Result<()> {
+    let cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    cluster.control("seconds", "0.1")?;
+    let one = searches.create(&spec("one", TRIALS), String::new()).await?;
+    let two = searches.create(&spec("two", TRIALS), String::new()).await?;
+    let _worker = cluster.start_worker(
+        "only",
+        &WorkerOptions {
+            slots: 2,
+            ..WorkerOptions::default()
+        },
+    )?;
+    let both_run = wait_until("both searches running at one time", LIMIT, || async {
+        let (one, two) = (searches.status(&one).await?, searches.status(&two).await?);
+        let running = |status: &v1::SearchStatus| {
+            status
+                .counts
+                .as_ref()
+                .is_some_and(|counts| counts.running > 0)
+        };
+        if one.phase == "finished" || two.phase == "finished" {
+            return Ok(Some(false));
+        }
+        Ok((running(&one) && running(&two)).then_some(true))
+    })
+    .await?;
+    assert!(both_run, "one search ended before the other had a worker");
+    assert_exact(&searches, &one, TRIALS).await?;
+    assert_exact(&searches, &two, TRIALS).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_spec_is_refused_and_creates_nothing() -> Result<()> {
+    let cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    let wrong = spec("wrong", 3).replace("epochs", "epocs");
+    let Err(refusal) = searches.create(&wrong, String::new()).await else {
+        bail!("the wrong spec was taken")
+    };
+    let message = refusal.to_string();
+    assert!(
+        message.contains("epocs") && message.contains("epochs"),
+        "{message}"
+    );
+    assert!(
+        searches.status("wrong").await.is_err(),
+        "something was created"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_coordinator_on_one_journal_is_refused() -> Result<()> {
+    let cluster = Cluster::start(5_000).await?;
+    let output = std::process::Command::new(espalier_tests::binary("espalier"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(cluster.path("coordinator"))
+        .output()?;
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("another coordinator"), "{message}");
+    assert!(
+        cluster.searches()?.cluster().await.is_ok(),
+        "the first one was disturbed"
+    );
+    Ok(())
+}
