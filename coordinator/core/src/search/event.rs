@@ -1,6 +1,8 @@
 //! Events: what happened to a search, in the order it happened. The journal holds these and nothing else,
 //! so their JSON is a format: add variants and optional fields, never change the meaning of one.
 
+use std::fmt;
+
 use espalier_common::candidate::Candidate;
 use espalier_common::failure::Failure;
 use espalier_common::ids::{AttemptNumber, Digest, TrialNumber, WorkerId};
@@ -294,4 +296,26 @@ pub enum Effect {
         /// The worker that holds it.
         worker: WorkerId,
     },
+}
+
+impl fmt::Display for PauseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User => f.write_str("paused by the user"),
+            Self::Failure(message) => f.write_str(message),
+        }
+    }
+}
+
+impl fmt::Display for FinishReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trials => f.write_str("the budget of trials is used up"),
+            Self::Time => f.write_str("the time budget is used up"),
+            Self::Target => f.write_str("the target is reached"),
+            Self::Patience => f.write_str("no better trial within the patience"),
+            Self::Exhausted(reason) => write!(f, "nothing more to propose: {reason}"),
+            Self::Stopped => f.write_str("stopped by the user"),
+        }
+    }
 }

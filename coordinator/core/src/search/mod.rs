@@ -14,7 +14,7 @@ mod jobs;
 mod state;
 
 pub use command::{Command, Completion, Drop as DropReason, Rejection, Reply, WeightsAnswer};
-pub use definition::Definition;
+pub use definition::{Definition, INLINE_EVALUATOR};
 pub use event::{
     Effect, Event, FinishReason, PauseReason, Prepared, Refusal, Refused, ReleaseReason,
 };
