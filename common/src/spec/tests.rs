@@ -87,23 +87,37 @@ proptest! {
     }
 
     #[test]
-    fn no_change_of_a_good_spec_makes_the_reader_panic(
-        which in 0_usize..4,
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0_usize..12), 1..6),
-    ) {
-        let mut text: Vec<char> = [FASHION, OWN_PROGRAM, CELLS, EVERYTHING][which].chars().collect();
-        for (place, other, length) in changes {
-            let (from, to) = (place.index(text.len()), other.index(text.len()));
-            let piece: Vec<char> = text[to..(to + length).min(text.len())].to_vec();
-            let end = (from + length).min(text.len());
-            text.splice(from..end, piece.into_iter().rev());
-            if text.is_empty() {
-                text.push('a');
-            }
-        }
-        let text: String = text.into_iter().collect();
+    fn no_change_of_a_good_spec_makes_the_reader_panic(which in 0_usize..4, changes in changes()) {
+        let text = change([FASHION, OWN_PROGRAM, CELLS, EVERYTHING][which], &changes);
         if let Ok(spec) = read(&text, "x.yaml") {
             prop_assert!(spec.space.count().decisions <= crate::space::MAX_DECISIONS);
         }
     }
+}
+
+/// A change of a text: where, what to copy there, and how much to replace.
+pub(super) type Change = (prop::sample::Index, prop::sample::Index, usize);
+
+pub(super) fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let change = (
+        any::<prop::sample::Index>(),
+        any::<prop::sample::Index>(),
+        0_usize..12,
+    );
+    prop::collection::vec(change, 1..6)
+}
+
+/// `text` with pieces of itself copied over others.
+pub(super) fn change(text: &str, changes: &[Change]) -> String {
+    let mut text: Vec<char> = text.chars().collect();
+    for (place, other, length) in changes {
+        let (from, to) = (place.index(text.len()), other.index(text.len()));
+        let piece: Vec<char> = text[to..(to + length).min(text.len())].to_vec();
+        let end = (from + length).min(text.len());
+        text.splice(from..end, piece);
+        if text.is_empty() {
+            text.push('a');
+        }
+    }
+    text.into_iter().collect()
 }
