@@ -2,11 +2,18 @@
 //! candidate builds, what a lease carries, what the trainer lowers.
 
 mod build;
+mod canonical;
 mod count;
 mod error;
+mod identity;
 mod infer;
+mod label;
 mod op;
 mod shape;
+mod simplify;
+
+#[cfg(test)]
+mod samples;
 
 pub use build::{Builder, MAX_EDGES, MAX_NODE_NAME, MAX_NODES};
 pub use error::{ShapeError, ShapeProblem};

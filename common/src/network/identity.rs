@@ -1,0 +1,168 @@
+//! Identity: one digest for all networks that are the same after simplification. Imports the network's
+//! types only.
+//!
+//! The digest is of the simplified graph written down in canonical order (see `canonical`), so two networks
+//! have one id exactly when their simplified graphs are isomorphic: operations with their settings, the
+//! input's shape, who reads whom, and for `concat` in which order. Names do not count, nor does what a zero
+//! stands on. Weights are never merged, so sharing counts: a node read twice is not two equal nodes.
+//!
+//! When a graph is so symmetric that the canonical order is not found within its bound of work, the digest
+//! is of the graph's refined colours instead. It is the same for isomorphic graphs even then; what is lost is
+//! the other direction: graphs that colour refinement cannot tell apart get one id.
+
+use super::Network;
+use super::canonical::{Edge, MAX_WORK, Relation, canonical_order, mix, places};
+use super::label::label;
+use super::op::Op;
+use super::simplify::{Terms, is_ordered, reduce};
+use crate::ids::Digest;
+
+/// What the three kinds of text start with, so that none can be taken for another.
+const EXACT: &[u8] = b"espalier network 1\n";
+const COLOURS: &[u8] = b"espalier network colours 1\n";
+const DISORDERED: &[u8] = b"espalier network disordered 1\n";
+
+impl Network {
+    /// The identity of what the network computes: equal exactly when the simplified networks are the same but
+    /// for names and numbering. The head of `identity.rs` says more, and what is lost beyond the bound of work.
+    ///
+    /// A network whose nodes are not in order (see [`Network::validate`]) gets the digest of its JSON.
+    #[must_use]
+    pub fn network_id(&self) -> Digest {
+        self.network_id_within(MAX_WORK)
+    }
+
+    fn network_id_within(&self, work: u64) -> Digest {
+        if !is_ordered(self) {
+            let mut text = DISORDERED.to_vec();
+            // Writing to memory cannot fail; if it did, the text so far is still this network's.
+            let _ = serde_json::to_writer(&mut text, self);
+            return Digest::of(&text);
+        }
+        let graph = Graph::new(&reduce(self));
+        match canonical_order(&graph.relation, graph.colours(), work) {
+            Ok(order) => Digest::of(&graph.exact_text(&order)),
+            Err(colours) => Digest::of(&graph.colour_text(&colours)),
+        }
+    }
+}
+
+/// A simplified network as labels and edges, without what the output does not depend on.
+struct Graph {
+    /// Node `v`'s label is `words[start[v]..start[v + 1]]`.
+    words: Vec<u64>,
+    start: Vec<usize>,
+    relation: Relation,
+}
+
+impl Graph {
+    fn new(simplified: &Terms<'_>) -> Self {
+        let live = simplified.live();
+        let mut number = vec![0_u32; live.len()];
+        let (mut words, mut start) = (Vec::with_capacity(live.len() * 4), vec![0]);
+        let mut edges = Vec::with_capacity(live.len() * 2);
+        let mut nodes = 0;
+        for (id, term) in simplified.terms.iter().enumerate() {
+            if !live[id] {
+                continue;
+            }
+            label(term.op, term.shape, &mut words);
+            start.push(words.len());
+            let places = (0_u32..).map(|place| match term.op {
+                Op::Concat => place,
+                // The order does not matter, or there is one input only.
+                _ => 0,
+            });
+            edges.extend(term.inputs.iter().zip(places).map(|(&input, tag)| Edge {
+                from: number[input],
+                to: nodes,
+                tag,
+            }));
+            number[id] = nodes;
+            nodes += 1;
+        }
+        Self {
+            words,
+            relation: Relation::new(start.len() - 1, &edges),
+            start,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.start.len() - 1
+    }
+
+    fn label(&self, node: usize) -> &[u64] {
+        &self.words[self.start[node]..self.start[node + 1]]
+    }
+
+    fn colours(&self) -> Vec<u64> {
+        let colour = |node| self.label(node).iter().fold(0, |state, &w| mix(state, w));
+        (0..self.len()).map(colour).collect()
+    }
+
+    /// All of the graph: who gave the text can build the graph from it.
+    fn exact_text(&self, order: &[u32]) -> Vec<u8> {
+        let place = places(order);
+        let mut text = Text::new(EXACT, self.words.len() + 4 * self.len());
+        let mut inputs = Vec::new();
+        for &node in order {
+            let node = node as usize;
+            inputs.clear();
+            inputs.extend(
+                (self.relation.inputs(node).iter()).map(|&(from, tag)| (tag, place[from as usize])),
+            );
+            inputs.sort_unstable();
+            text.list(self.label(node).iter().copied());
+            // The tags are left out: the label says whether the order of the inputs counts.
+            text.list(inputs.iter().map(|&(_, from)| u64::from(from)));
+        }
+        text.0
+    }
+
+    /// What the colours tell of the graph, in an order that does not depend on the numbering.
+    fn colour_text(&self, colours: &[u64]) -> Vec<u8> {
+        let mut lines: Vec<_> = (0..self.len())
+            .map(|node| {
+                let mut inputs: Vec<_> = (self.relation.inputs(node).iter())
+                    .map(|&(from, tag)| (tag, colours[from as usize]))
+                    .collect();
+                inputs.sort_unstable();
+                (colours[node], inputs, self.label(node))
+            })
+            .collect();
+        lines.sort_unstable();
+        let mut text = Text::new(COLOURS, self.words.len() + 4 * self.len());
+        for (colour, inputs, label) in lines {
+            text.list(label.iter().copied());
+            text.list(std::iter::once(colour).chain(inputs.iter().map(|&(_, colour)| colour)));
+        }
+        text.0
+    }
+}
+
+/// A text of lists of numbers that reads one way only.
+struct Text(Vec<u8>);
+
+impl Text {
+    fn new(start: &[u8], numbers: usize) -> Self {
+        let mut bytes = Vec::with_capacity(start.len() + 8 * numbers);
+        bytes.extend_from_slice(start);
+        Self(bytes)
+    }
+
+    fn list(&mut self, numbers: impl Iterator<Item = u64>) {
+        let length_at = self.0.len();
+        self.0.extend_from_slice(&[0; 8]);
+        let mut length = 0_u64;
+        for number in numbers {
+            self.0.extend_from_slice(&number.to_le_bytes());
+            length += 1;
+        }
+        self.0[length_at..length_at + 8].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

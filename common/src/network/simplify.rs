@@ -1,0 +1,410 @@
+//! Simplification: the smallest form of a network, by rules that keep what it computes. Imports the
+//! network's types only.
+//!
+//! The rules, and there are no others:
+//! - A node that the output does not depend on is cut.
+//! - `identity`, dropout at rate 0, pooling with kernel 1, stride 1 and no padding, flattening what is flat
+//!   already, and joins (`add`, `multiply`, `concat`) of one input are their input.
+//! - Zeros: `add` drops them, and is zero when nothing is left; `multiply` with one is zero; `concat` keeps
+//!   them and is zero when all its inputs are. Pooling, flattening, dropout, every activation that maps 0 to
+//!   0 (all but `sigmoid`), and convolutions and linear maps without a bias give zero for zero. With a bias,
+//!   or batch normalisation, they do not.
+//! - An `add` read once only, by another `add`, is part of it; likewise `multiply` and `concat`.
+//! - Equal operations without parameters on the same inputs are one node, except dropout, which draws its
+//!   own noise in each place. `add` and `multiply` do not mind the order of their inputs.
+//!
+//! Every weight is its own: two convolutions with equal settings on one input stay two, so `a(x) + b(x)` is
+//! never `2 a(x)`. Networks that are equal by other laws (distributivity, relu of relu) stay different.
+//!
+//! All rules but the one for joins within joins look at a node and what its inputs became, so their order
+//! does not matter. That one looks at readers: it runs on all nodes at once after the others are done, and
+//! then everything is repeated until nothing changes (100 times at most). So the result does not depend on the order of nodes.
+
+use std::collections::HashMap;
+
+use super::label::label;
+use super::op::{Activation, Op};
+use super::shape::Shape;
+use super::{Network, Node};
+
+/// The most times that everything is repeated. Two are usual; a turn takes at most 4 ms; only a network made
+/// for the purpose needs many, and it is then left less simple than it could be.
+const MAX_TURNS: usize = 100;
+
+/// A node of the graph that is being simplified.
+#[derive(Clone, Debug)]
+pub(super) struct Term<'a> {
+    pub(super) op: &'a Op,
+    pub(super) shape: &'a Shape,
+    /// Indices of earlier terms. A zero has none: it depends on nothing.
+    pub(super) inputs: Vec<usize>,
+    /// The node of the original network that it stands for.
+    source: usize,
+}
+
+impl Term<'_> {
+    fn is_zero(&self) -> bool {
+        matches!(self.op, Op::Zero)
+    }
+}
+
+/// A graph of terms in topological order.
+#[derive(Debug)]
+pub(super) struct Terms<'a> {
+    pub(super) terms: Vec<Term<'a>>,
+    pub(super) output: usize,
+    /// The term each node of the original network became, if it still became one.
+    of_node: Vec<Option<usize>>,
+}
+
+impl Network {
+    /// The same function in its smallest form, by the rules at the head of `simplify.rs`. Names are kept. A
+    /// zero stands on a node of its shape, and where none is left on those that made it.
+    ///
+    /// A network whose nodes are not in order (see [`Network::validate`]) is returned as it is.
+    #[must_use]
+    pub fn simplified(&self) -> Network {
+        if !is_ordered(self) {
+            return self.clone();
+        }
+        Emitter::new(self).emit(&reduce(self))
+    }
+}
+
+/// Whether the nodes can be walked: the input first and alone, every other node reads as many earlier nodes
+/// as it needs. All that simplification relies on.
+pub(super) fn is_ordered(network: &Network) -> bool {
+    let walkable = |(id, node): (usize, &Node)| match node.op {
+        Op::Input => id == 0 && node.inputs.is_empty(),
+        Op::Add | Op::Multiply | Op::Concat => id > 0 && !node.inputs.is_empty(),
+        _ => id > 0 && node.inputs.len() == 1,
+    };
+    network.output < network.nodes.len()
+        && network.nodes.iter().enumerate().all(walkable)
+        && (network.nodes.iter().enumerate())
+            .all(|(id, node)| node.inputs.iter().all(|&input| input < id))
+}
+
+/// Applies every rule until none applies. The network must be ordered.
+pub(super) fn reduce(network: &Network) -> Terms<'_> {
+    let as_is = |(source, node): (usize, &'_ Node)| Term {
+        op: &network.nodes[source].op,
+        shape: &network.nodes[source].shape,
+        inputs: node.inputs.clone(),
+        source,
+    };
+    let mut graph = Terms {
+        terms: network.nodes.iter().enumerate().map(as_is).collect(),
+        output: network.output,
+        of_node: (0..network.nodes.len()).map(Some).collect(),
+    };
+    for _ in 0..MAX_TURNS {
+        graph = Rewriter::rewrite(graph);
+        if !merge_joins(&mut graph) {
+            return graph;
+        }
+    }
+    Rewriter::rewrite(graph)
+}
+
+impl Terms<'_> {
+    /// Which terms the output depends on.
+    pub(super) fn live(&self) -> Vec<bool> {
+        let mut live = vec![false; self.terms.len()];
+        live[self.output] = true;
+        for id in (0..self.terms.len()).rev() {
+            if live[id] {
+                for &input in &self.terms[id].inputs {
+                    live[input] = true;
+                }
+            }
+        }
+        live
+    }
+}
+
+/// Makes a join that is read once, by a join of the same kind, part of it. Says whether there was one.
+fn merge_joins(graph: &mut Terms<'_>) -> bool {
+    let live = graph.live();
+    let terms = &mut graph.terms;
+    let mut readers = vec![0_usize; terms.len()];
+    for (term, _) in terms.iter().zip(&live).filter(|(_, live)| **live) {
+        for &input in &term.inputs {
+            readers[input] += 1;
+        }
+    }
+    let is_join = |term: &Term<'_>| matches!(term.op, Op::Add | Op::Multiply | Op::Concat);
+    let mut absorbed = vec![false; terms.len()];
+    for (term, _) in terms.iter().zip(&live).filter(|(_, live)| **live) {
+        for &input in term.inputs.iter().filter(|_| is_join(term)) {
+            absorbed[input] = readers[input] == 1 && terms[input].op == term.op;
+        }
+    }
+    for id in 0..terms.len() {
+        let absorbs = terms[id].inputs.iter().any(|&input| absorbed[input]);
+        if !live[id] || absorbed[id] || !absorbs {
+            continue;
+        }
+        // The outermost join takes all at once: joining step by step would copy a long chain over and over.
+        let mut inputs = Vec::new();
+        let mut waiting: Vec<usize> = terms[id].inputs.iter().rev().copied().collect();
+        while let Some(input) = waiting.pop() {
+            if absorbed[input] {
+                waiting.extend(terms[input].inputs.iter().rev());
+            } else {
+                inputs.push(input);
+            }
+        }
+        terms[id].inputs = inputs;
+    }
+    absorbed.contains(&true)
+}
+
+/// One walk over a graph that applies the rules which look at a node and its inputs.
+struct Rewriter<'a> {
+    terms: Vec<Term<'a>>,
+    /// Terms without parameters by label and inputs.
+    known: HashMap<Vec<u64>, usize>,
+}
+
+impl<'a> Rewriter<'a> {
+    fn rewrite(graph: Terms<'a>) -> Terms<'a> {
+        let live = graph.live();
+        let mut rewriter = Self {
+            terms: Vec::with_capacity(graph.terms.len()),
+            known: HashMap::with_capacity(graph.terms.len()),
+        };
+        let mut became = vec![None; graph.terms.len()];
+        for (id, mut term) in graph.terms.into_iter().enumerate() {
+            // The input stays even where nothing is read from it: a network has one, and a zero stands on it.
+            if live[id] || matches!(term.op, Op::Input) {
+                // A live term's inputs are live and earlier, so all of them became something.
+                term.inputs = (term.inputs.iter())
+                    .filter_map(|&input| became[input])
+                    .collect();
+                became[id] = Some(rewriter.place(term));
+            }
+        }
+        Terms {
+            output: became[graph.output].unwrap_or(0),
+            of_node: (graph.of_node.iter())
+                .map(|term| term.and_then(|term| became[term]))
+                .collect(),
+            terms: rewriter.terms,
+        }
+    }
+
+    /// The term that `term`, whose inputs are rewritten already, is.
+    fn place(&mut self, mut term: Term<'a>) -> usize {
+        match term.op {
+            Op::Zero => return self.zero(&term),
+            Op::Add => term.inputs.retain(|&input| !self.terms[input].is_zero()),
+            _ => {}
+        }
+        if self.is_zero_on(&term) {
+            return self.zero(&term);
+        }
+        if let [input] = term.inputs[..]
+            && passes_through(term.op, self.terms[input].shape == term.shape)
+        {
+            return input;
+        }
+        if matches!(term.op, Op::Add | Op::Multiply) {
+            term.inputs.sort_unstable();
+        }
+        if has_own_state(term.op) {
+            self.terms.push(term);
+            self.terms.len() - 1
+        } else {
+            self.shared(term)
+        }
+    }
+
+    /// Whether zeros among its inputs make the term zero.
+    fn is_zero_on(&self, term: &Term<'_>) -> bool {
+        let mut zeros = term.inputs.iter().map(|&input| self.terms[input].is_zero());
+        match term.op {
+            // Its zeros are dropped already.
+            Op::Add => term.inputs.is_empty(),
+            Op::Multiply => zeros.any(|zero| zero),
+            Op::Concat => zeros.all(|zero| zero),
+            _ => maps_zero_to_zero(term.op) && zeros.any(|zero| zero),
+        }
+    }
+
+    fn zero(&mut self, term: &Term<'a>) -> usize {
+        self.shared(Term {
+            op: &Op::Zero,
+            inputs: Vec::new(),
+            ..*term
+        })
+    }
+
+    /// The term, or the one that is there already and equal to it.
+    fn shared(&mut self, term: Term<'a>) -> usize {
+        let mut key = Vec::with_capacity(8 + term.inputs.len());
+        label(term.op, term.shape, &mut key);
+        // Fits: a network has fewer than 2^32 nodes.
+        key.extend(term.inputs.iter().map(|&input| input as u64));
+        let next = self.terms.len();
+        let id = *self.known.entry(key).or_insert(next);
+        if id == next {
+            self.terms.push(term);
+        }
+        id
+    }
+}
+
+/// Whether an operation gives its one input unchanged.
+fn passes_through(op: &Op, same_shape: bool) -> bool {
+    match op {
+        Op::Identity | Op::Add | Op::Multiply | Op::Concat => true,
+        Op::Dropout { rate } => *rate == 0.0,
+        Op::MaxPool2d {
+            kernel,
+            stride,
+            padding,
+        }
+        | Op::AvgPool2d {
+            kernel,
+            stride,
+            padding,
+        } => (*kernel, *stride, *padding) == (1, 1, 0),
+        Op::Flatten => same_shape,
+        _ => false,
+    }
+}
+
+/// Whether two nodes with this operation on one input differ: by their weights, or by their noise.
+fn has_own_state(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Input
+            | Op::Conv2d { .. }
+            | Op::Linear { .. }
+            | Op::BatchNorm { .. }
+            | Op::Dropout { .. }
+    )
+}
+
+/// Whether an operation on one input gives zeros for zeros.
+fn maps_zero_to_zero(op: &Op) -> bool {
+    match op {
+        Op::Conv2d { bias, .. } | Op::Linear { bias, .. } => !bias,
+        Op::Activation(activation) => !matches!(activation, Activation::Sigmoid),
+        Op::MaxPool2d { .. }
+        | Op::AvgPool2d { .. }
+        | Op::GlobalAvgPool
+        | Op::Dropout { .. }
+        | Op::Flatten
+        | Op::Identity
+        | Op::Zero => true,
+        Op::Input | Op::BatchNorm { .. } | Op::Add | Op::Multiply | Op::Concat => false,
+    }
+}
+
+/// Writes a graph of terms as a network again.
+struct Emitter<'a> {
+    original: &'a Network,
+    nodes: Vec<Node>,
+    /// Where the original's nodes that were written as they are stand now.
+    copied: Vec<Option<usize>>,
+}
+
+impl<'a> Emitter<'a> {
+    fn new(original: &'a Network) -> Self {
+        Self {
+            original,
+            nodes: Vec::new(),
+            copied: vec![None; original.nodes.len()],
+        }
+    }
+
+    fn emit(mut self, graph: &Terms<'_>) -> Network {
+        let live = graph.live();
+        let mut written = vec![None; graph.terms.len()];
+        for (id, term) in graph.terms.iter().enumerate() {
+            if live[id] && term.is_zero() {
+                let base = self.base(term, graph, &written);
+                written[id] = Some(self.write(term, vec![base]));
+            } else if live[id] || matches!(term.op, Op::Input) {
+                // Live terms read live and earlier terms, which are written.
+                let inputs = (term.inputs.iter())
+                    .filter_map(|&input| written[input])
+                    .collect();
+                written[id] = Some(self.write(term, inputs));
+            }
+        }
+        Network {
+            output: written[graph.output].unwrap_or(0),
+            nodes: self.nodes,
+        }
+    }
+
+    fn write(&mut self, term: &Term<'_>, inputs: Vec<usize>) -> usize {
+        let mut name = self.original.nodes[term.source].name.clone();
+        if self.copied[term.source].is_some() {
+            // The node was written as the base of the zero that it turned out to be.
+            name.push_str(".zero");
+            while self.nodes.iter().any(|node| node.name == name) {
+                name.push('\'');
+            }
+        }
+        self.nodes.push(Node {
+            name,
+            op: term.op.clone(),
+            inputs,
+            shape: term.shape.clone(),
+        });
+        self.nodes.len() - 1
+    }
+
+    /// A node for a zero to stand on: one that has its shape, or else what made it.
+    fn base(&mut self, zero: &Term<'_>, graph: &Terms<'_>, written: &[Option<usize>]) -> usize {
+        if let Some(id) = (self.nodes.iter()).position(|node| node.shape == *zero.shape) {
+            return id;
+        }
+        // The original's zeros have their input's shape, so what they stand on will do.
+        let mut base = zero.source;
+        while let (Op::Zero, [input]) = (
+            &self.original.nodes[base].op,
+            &self.original.nodes[base].inputs[..],
+        ) {
+            base = *input;
+        }
+        let mut needed = vec![false; base + 1];
+        needed[base] = true;
+        for id in (0..=base).rev() {
+            if needed[id] && self.place_of(id, graph, written).is_none() {
+                for &input in &self.original.nodes[id].inputs {
+                    needed[input] = true;
+                }
+            }
+        }
+        for id in (0..=base).filter(|&id| needed[id]) {
+            if self.place_of(id, graph, written).is_none() {
+                let node = &self.original.nodes[id];
+                let inputs = (node.inputs.iter())
+                    .filter_map(|&input| self.place_of(input, graph, written))
+                    .collect();
+                self.nodes.push(Node {
+                    inputs,
+                    ..node.clone()
+                });
+                self.copied[id] = Some(self.nodes.len() - 1);
+            }
+        }
+        self.place_of(base, graph, written).unwrap_or(0)
+    }
+
+    /// Where the value of one of the original's nodes is written, if it is.
+    fn place_of(&self, id: usize, graph: &Terms<'_>, written: &[Option<usize>]) -> Option<usize> {
+        graph.of_node[id]
+            .and_then(|term| written[term])
+            .or(self.copied[id])
+    }
+}
+
+#[cfg(test)]
+#[path = "simplify_tests.rs"]
+mod tests;
