@@ -1,7 +1,17 @@
 //! From a candidate to what it builds: network, recipe, counts and identities.
 
+use std::collections::BTreeMap;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::expand::Resolved;
+use super::{BadCandidate, MAX_BLOCKS, Space, lower};
+use crate::candidate::{Candidate, Value};
+use crate::dataset::DatasetInfo;
 use crate::ids::Digest;
-use crate::network::Network;
+use crate::network::{Network, ShapeError};
 use crate::recipe::Recipe;
 
 /// What a candidate builds.
@@ -32,4 +42,121 @@ pub struct Infeasible {
     pub operation: String,
     /// Why it cannot be there, with the shapes that met.
     pub problem: String,
+}
+
+impl From<ShapeError> for Infeasible {
+    fn from(error: ShapeError) -> Self {
+        Self {
+            block: error.node,
+            operation: error.op.to_owned(),
+            problem: error.problem.to_string(),
+        }
+    }
+}
+
+impl From<BadCandidate> for Infeasible {
+    fn from(error: BadCandidate) -> Self {
+        Self {
+            block: "candidate".to_owned(),
+            operation: "decisions".to_owned(),
+            problem: error.to_string(),
+        }
+    }
+}
+
+/// What makes two candidates one. Its JSON is canonical: fields in this order, maps sorted, numbers in
+/// their shortest form.
+#[derive(Serialize)]
+struct Identity<'a> {
+    network: Option<Digest>,
+    recipe: &'a Recipe,
+    hyperparameters: &'a BTreeMap<String, Value>,
+}
+
+/// Sets candidates apart from whatever else is hashed, and one encoding from a later one.
+const IDENTITY_PREFIX: &[u8] = b"espalier candidate 1\n";
+/// Candidates that [`Space::first_buildable`] tries: enough to find one in a hundred.
+const TRIES: u64 = 1_000;
+/// Blocks that it expands at the most, over all candidates: bounds its time to about a second.
+const TRIED_BLOCKS: u64 = 1_000_000;
+
+impl Space {
+    /// Builds a candidate. `dataset` gives the shape of an example and the number of classes; a space
+    /// without a network needs none.
+    ///
+    /// # Errors
+    /// [`Infeasible`] when the candidate is not of this space or its shapes do not fit.
+    pub fn build(
+        &self,
+        candidate: &Candidate,
+        dataset: Option<&DatasetInfo>,
+    ) -> Result<Built, Infeasible> {
+        built(self.resolve(candidate)?, dataset)
+    }
+
+    /// Looks for a candidate that can be built, so that a space without one is refused before a search
+    /// starts: among all of a small space, else among the first one and some at random (always the same
+    /// ones).
+    ///
+    /// # Errors
+    /// [`Infeasible`] of the first candidate when none of up to 1,000 can be built.
+    pub fn first_buildable(&self, dataset: Option<&DatasetInfo>) -> Result<Candidate, Infeasible> {
+        let first = self.first();
+        let error = match self.build(&first, dataset) {
+            Ok(_) => return Ok(first),
+            Err(error) => error,
+        };
+        let tries = (TRIED_BLOCKS / self.count().blocks.max(1)).clamp(1, TRIES) as usize;
+        let buildable = |candidate: &Candidate| self.build(candidate, dataset).is_ok();
+        let found = if let Some(all) = self.enumerate(tries) {
+            all.into_iter().find(buildable)
+        } else {
+            let mut rng = ChaCha8Rng::seed_from_u64(0);
+            (0..tries).map(|_| self.sample(&mut rng)).find(buildable)
+        };
+        found.ok_or(error)
+    }
+}
+
+fn built(resolved: Resolved, dataset: Option<&DatasetInfo>) -> Result<Built, Infeasible> {
+    let whole = |problem: String| Infeasible {
+        block: "network".to_owned(),
+        operation: "network".to_owned(),
+        problem,
+    };
+    if resolved.cut {
+        return Err(whole(format!("it has more than {MAX_BLOCKS} blocks")));
+    }
+    let network = match (&resolved.network, dataset) {
+        (None, _) => None,
+        (Some(blocks), Some(dataset)) => Some(lower::lower(blocks, dataset)?),
+        (Some(_), None) => {
+            return Err(whole(
+                "its shapes depend on the data, and no data set is given".to_owned(),
+            ));
+        }
+    };
+    let network_id = network.as_ref().map(Network::network_id);
+    Ok(Built {
+        candidate_id: candidate_id(&resolved, network_id),
+        network_id,
+        parameters: network.as_ref().map(Network::parameters),
+        macs: network.as_ref().map(Network::macs),
+        recipe: resolved.recipe,
+        network,
+    })
+}
+
+fn candidate_id(resolved: &Resolved, network: Option<Digest>) -> Digest {
+    let identity = Identity {
+        network,
+        recipe: &resolved.recipe,
+        hyperparameters: &resolved.hyperparameters,
+    };
+    let mut bytes = IDENTITY_PREFIX.to_vec();
+    // Numbers, texts and maps with text keys always have a JSON form; a number that is not finite (only
+    // from a damaged space) is written as null.
+    let written = serde_json::to_writer(&mut bytes, &identity);
+    debug_assert!(written.is_ok(), "{written:?}");
+    Digest::of(&bytes)
 }

@@ -7,9 +7,17 @@ mod build;
 mod choosers;
 mod domain;
 mod expand;
+mod lower;
 
 mod size;
 mod training;
+
+#[cfg(test)]
+mod lower_tests;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;
 
 pub use block::{
     ACTIVATIONS, Alternative, Block, BlockKind, Branches, Features, Groups, Join, Layer, Pool,
