@@ -2,4 +2,6 @@
 //! Synchronous and deterministic: time, ids and randomness are arguments; nothing here knows a clock, an
 //! executor or a socket. May import `espalier-common` only.
 
+pub mod dispatch;
 pub mod search;
+pub mod searcher;

@@ -1,0 +1,184 @@
+//! Aging evolution (Real et al. 2019, "Regularized Evolution for Image Classifier Architecture Search"),
+//! asynchronous: the population is a ring of the youngest scored trials, and a child is made from whatever
+//! is in it when somebody asks, so no worker waits for a generation to end.
+
+use std::collections::VecDeque;
+
+use espalier_common::candidate::{Candidate, DecisionPath};
+use espalier_common::ids::TrialNumber;
+use espalier_common::observation::{Observation, Origin, Outcome, Proposal};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::{AskContext, Searcher, random};
+
+const NAME: &str = "evolution";
+/// A budget of N trials has a population of at most N / 3, so that two thirds of it are spent on children.
+const BUDGET_SHARE: u32 = 3;
+/// The smallest population a small budget leads to: fewer and the first few draws decide everything.
+const LEAST_POPULATION: u32 = 4;
+/// The smallest tournament a small population leads to: with two, half of a small budget would go to
+/// children of parents below the middle.
+const LEAST_TOURNAMENT: u32 = 3;
+
+/// Aging evolution.
+///
+/// The first proposals are random, until as many trials have ended (with a score, or by their own fault) as
+/// the population holds. From then on a child is made of the best of `tournament` members drawn at random;
+/// with the probability `crossover` it is crossed with the winner of a second tournament first; then one
+/// decision is mutated. A failed trial never enters the population and pushes nobody out of it. A duplicate
+/// brings nothing new and does not enter either: copies would crowd out the others.
+#[derive(Clone, Debug)]
+pub struct Evolution {
+    population: usize,
+    tournament: u32,
+    crossover: f64,
+    /// Trials that ended with a score or by their own fault.
+    ended: usize,
+    /// The youngest scored trials, oldest first.
+    members: VecDeque<Member>,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    trial: TrialNumber,
+    candidate: Candidate,
+    utility: f64,
+}
+
+impl Evolution {
+    /// With the settings of the spec. `trials` is the search's budget: a small one shrinks the population
+    /// to a third of it (at least 4), and the tournament in proportion (at least 3), since otherwise the
+    /// random phase alone would use it up.
+    #[must_use]
+    pub fn new(population: u32, tournament: u32, crossover: f64, trials: Option<u32>) -> Self {
+        let (population, tournament) = scaled(population, tournament, trials);
+        Self {
+            population: population as usize,
+            tournament,
+            crossover: if crossover.is_finite() {
+                crossover.clamp(0.0, 1.0)
+            } else {
+                0.0
+            },
+            ended: 0,
+            members: VecDeque::new(),
+        }
+    }
+
+    /// The best of `tournament` members drawn at random with replacement, as in the paper's code; of
+    /// equals the one drawn first. `None` while there is no member.
+    fn winner(&self, rng: &mut ChaCha8Rng) -> Option<&Member> {
+        let mut best: Option<&Member> = None;
+        for _ in 0..self.tournament {
+            if self.members.is_empty() {
+                return None;
+            }
+            let drawn = self.members.get(rng.random_range(0..self.members.len()));
+            best = match (best, drawn) {
+                (Some(best), Some(drawn)) if drawn.utility <= best.utility => Some(best),
+                (best, drawn) => drawn.or(best),
+            };
+        }
+        best
+    }
+
+    /// A child of the population, or `None` while there is no member or nothing to mutate.
+    fn child(&self, context: &AskContext<'_>, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+        let first = self.winner(rng)?;
+        let second = if rng.random_bool(self.crossover) {
+            self.winner(rng)
+                .filter(|second| second.trial != first.trial)
+        } else {
+            None
+        };
+        match second {
+            None => {
+                let (candidate, mutated) = context.space.mutate(&first.candidate, rng)?;
+                Some(proposal(candidate, "mutation", vec![first.trial], mutated))
+            }
+            Some(second) => {
+                let crossed = context
+                    .space
+                    .crossover(&first.candidate, &second.candidate, rng);
+                let (candidate, mutated) = context.space.mutate(&crossed, rng)?;
+                let parents = vec![first.trial, second.trial];
+                Some(proposal(candidate, "crossover", parents, mutated))
+            }
+        }
+    }
+}
+
+/// Population and tournament for a budget.
+fn scaled(population: u32, tournament: u32, trials: Option<u32>) -> (u32, u32) {
+    let population = population.max(1);
+    let tournament = tournament.clamp(1, population);
+    let affordable = trials.map_or(u32::MAX, |trials| {
+        (trials / BUDGET_SHARE).max(LEAST_POPULATION)
+    });
+    if affordable >= population {
+        return (population, tournament);
+    }
+    let shrunk = u64::from(tournament) * u64::from(affordable) / u64::from(population);
+    // Less than `tournament`, since `affordable` is less than `population`.
+    let shrunk = u32::try_from(shrunk).unwrap_or(tournament);
+    (affordable, shrunk.max(LEAST_TOURNAMENT.min(tournament)))
+}
+
+fn proposal(
+    candidate: Candidate,
+    method: &str,
+    parents: Vec<TrialNumber>,
+    mutated: DecisionPath,
+) -> Proposal {
+    Proposal {
+        candidate,
+        origin: Origin {
+            searcher: NAME.to_owned(),
+            method: method.to_owned(),
+            parents,
+            mutated: Some(mutated),
+            predicted: None,
+            acquisition: None,
+        },
+        memo: None,
+    }
+}
+
+impl Searcher for Evolution {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn tell(&mut self, observation: &Observation) {
+        // A duplicate has no trial of its own.
+        let Some(trial) = observation.trial else {
+            return;
+        };
+        match observation.outcome {
+            Outcome::Scored { utility, .. } => {
+                self.ended += 1;
+                self.members.push_back(Member {
+                    trial,
+                    candidate: observation.candidate.clone(),
+                    utility,
+                });
+                if self.members.len() > self.population {
+                    self.members.pop_front();
+                }
+            }
+            Outcome::Failed => self.ended += 1,
+            // Neither cost a worker's time for a result.
+            Outcome::Infeasible | Outcome::Cancelled => {}
+        }
+    }
+
+    fn ask(&self, context: &AskContext<'_>, rng: &mut ChaCha8Rng) -> Proposal {
+        let child = if self.ended < self.population {
+            None
+        } else {
+            self.child(context, rng)
+        };
+        child.unwrap_or_else(|| random::draw(context.space, rng))
+    }
+}

@@ -1,0 +1,98 @@
+//! Searchers: the algorithms that propose candidates. One algorithm per file, all behind [`Searcher`]; the
+//! [`Proposer`] puts the rules around them that hold for every searcher (what is refused, when to ask
+//! again, when the space is exhausted). May import `espalier-common` and the events of a search.
+
+mod book;
+mod evolution;
+mod proposer;
+mod random;
+mod round;
+
+pub use evolution::Evolution;
+pub use proposer::{Answer, Proposer};
+pub use random::Random;
+pub use round::{MAX_ENUMERATED, MAX_REFUSALS, MAX_SEARCHER_DRAWS};
+
+use espalier_common::candidate::Candidate;
+use espalier_common::observation::{Observation, Proposal};
+use espalier_common::space::Space;
+use espalier_common::spec::{SearcherSpec, Spec};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// An algorithm that proposes candidates. It speaks of a space's decisions only, so that every searcher
+/// works on every space.
+pub trait Searcher: Send {
+    /// Its word in the spec.
+    fn name(&self) -> &'static str;
+
+    /// Learns what became of a candidate. Called in the order of the journal, so that a restarted
+    /// coordinator brings the searcher to the same state.
+    fn tell(&mut self, observation: &Observation);
+
+    /// Proposes a candidate. Changes nothing in the searcher and draws only from `rng`: an ask whose
+    /// answer was lost can be asked again, and a replay of the journal needs no asks.
+    fn ask(&self, context: &AskContext<'_>, rng: &mut ChaCha8Rng) -> Proposal;
+}
+
+/// What a searcher may know when it is asked, besides what it was told.
+#[derive(Clone, Copy, Debug)]
+pub struct AskContext<'a> {
+    /// The space to propose from.
+    pub space: &'a Space,
+    /// The ask's number, from 1.
+    pub number: u64,
+    /// Candidates that were proposed and whose outcome is not known yet.
+    pub pending: &'a [&'a Candidate],
+    /// Refusals the searcher will be told of when the journal holds them: those of this ask, and of
+    /// earlier asks whose answers are not recorded yet.
+    pub refused: &'a [Observation],
+}
+
+/// The searcher that a spec asks for.
+#[must_use]
+pub fn create(spec: &Spec) -> Box<dyn Searcher> {
+    match spec.searcher {
+        SearcherSpec::Random {} => Box::new(Random),
+        SearcherSpec::Evolution {
+            population,
+            tournament,
+            crossover,
+        } => Box::new(Evolution::new(
+            population,
+            tournament,
+            crossover,
+            spec.budget.trials,
+        )),
+    }
+}
+
+/// The random numbers of one draw. The three numbers are the key of the cipher, so every draw has a
+/// stream of its own, and none depends on how many numbers another one took.
+#[must_use]
+pub fn rng_for(seed: u64, ask: u64, retry: u32) -> ChaCha8Rng {
+    let mut key = [0_u8; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&ask.to_le_bytes());
+    key[16..20].copy_from_slice(&retry.to_le_bytes());
+    // Keeps these streams apart from others that may be drawn from the same seed.
+    key[20..32].copy_from_slice(b"espalier ask");
+    ChaCha8Rng::from_seed(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+
+    #[test]
+    fn every_draw_has_its_own_random_numbers() {
+        let draw = |seed, ask, retry| rng_for(seed, ask, retry).random::<u64>();
+        assert_eq!(draw(1, 2, 3), draw(1, 2, 3));
+        let draws = [draw(1, 2, 3), draw(2, 2, 3), draw(1, 3, 3), draw(1, 2, 4)];
+        for (index, number) in draws.iter().enumerate() {
+            assert!(!draws[..index].contains(number));
+        }
+    }
+}
