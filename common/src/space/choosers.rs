@@ -124,24 +124,30 @@ impl Space {
     /// is continuous.
     #[must_use]
     pub fn enumerate(&self, limit: usize) -> Option<Vec<Candidate>> {
+        let mut all = Vec::new();
+        self.visit(limit, |candidate| all.push(candidate))
+            .then_some(all)
+    }
+
+    /// Shows every candidate to `see`, in the order of the spec, without holding them all. False when
+    /// there are more than `limit`, or a decision is continuous: then `see` has seen only some, or none.
+    #[must_use]
+    pub fn visit(&self, limit: usize, mut see: impl FnMut(Candidate)) -> bool {
         let size = self.size();
         // The tolerance is for rounding in sums of logarithms; the loop below is exact.
         if size.continuous > 0 || size.log10 > (limit as f64).log10() + 1e-6 {
-            return None;
+            return false;
         }
         let mut odometer = Odometer::default();
-        let mut all = Vec::new();
-        loop {
-            if all.len() == limit {
-                return None;
-            }
+        for _ in 0..limit {
             odometer.next = 0;
-            all.push(self.expand(&mut odometer).candidate);
+            see(self.expand(&mut odometer).candidate);
             odometer.wheels.truncate(odometer.next);
             if !odometer.advance() {
-                return Some(all);
+                return true;
             }
         }
+        false
     }
 }
 
