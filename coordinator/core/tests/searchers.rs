@@ -33,7 +33,7 @@ fn every_searcher_proposes_candidates_of_every_space() {
         for searcher in SEARCHERS {
             let definition = definition_with(space, searcher, 60, 3);
             let mut run = Run::new(&definition);
-            run.to_the_end(3, toy_or_size);
+            run.run_to_the_end(3, toy_or_size);
             let trials = run.search.counts();
             assert!(trials.completed > 0, "{searcher}: {trials:?}");
             for (event, _) in &run.journal {
@@ -58,8 +58,8 @@ fn the_same_history_gives_the_same_proposals() {
         for searcher in SEARCHERS {
             let definition = definition_with(space, searcher, 40, 11);
             let (mut one, mut two) = (Run::new(&definition), Run::new(&definition));
-            one.to_the_end(2, toy_or_size);
-            two.to_the_end(2, toy_or_size);
+            one.run_to_the_end(2, toy_or_size);
+            two.run_to_the_end(2, toy_or_size);
             assert_eq!(one.journal, two.journal, "{searcher}");
         }
     }
@@ -69,7 +69,7 @@ fn the_same_history_gives_the_same_proposals() {
 fn another_seed_gives_other_proposals() {
     let journal = |seed| {
         let mut run = Run::new(&definition_with(FLAT, "evolution", 20, seed));
-        run.to_the_end(1, toy_score);
+        run.run_to_the_end(1, toy_score);
         run.journal
     };
     assert_ne!(journal(1)[1..], journal(2)[1..]);
@@ -104,7 +104,7 @@ fn best_scores(searcher: &str, trials: u32, slots: usize) -> Vec<f64> {
     (0..20)
         .map(|seed| {
             let definition = definition_with(FLAT, searcher, trials, seed);
-            Run::new(&definition).to_the_end(slots, toy_score)
+            Run::new(&definition).run_to_the_end(slots, toy_score)
         })
         .collect()
 }
@@ -136,14 +136,12 @@ fn evolution_beats_random_over_twenty_seeds() {
 fn a_small_budget_leaves_the_random_phase_after_a_third() {
     let definition = definition_with(FLAT, "evolution", 24, 1);
     let mut run = Run::new(&definition);
-    run.to_the_end(1, toy_score);
+    run.run_to_the_end(1, toy_score);
     let methods: Vec<String> = run
         .journal
         .iter()
         .filter_map(|(event, _)| match event {
-            Event::TrialProposed { proposal, .. } => {
-                Some(proposal.origin.method.clone())
-            }
+            Event::TrialProposed { proposal, .. } => Some(proposal.origin.method.clone()),
             _ => None,
         })
         .collect();

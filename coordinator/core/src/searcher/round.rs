@@ -210,7 +210,7 @@ impl<'a> Round<'a> {
             }
         };
         let enumerated = self.definition.spec.space.visit(MAX_ENUMERATED, see);
-        enumerated.then(|| Left {
+        enumerated.then_some(Left {
             complete: unseen == candidates.len(),
             candidates,
             total,

@@ -3,6 +3,8 @@
 
 // Every test file compiles this module for itself and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
+// Test code, though not in a `#[test]` function: a failure here is to fail the test.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -235,7 +237,7 @@ impl Run {
     }
 
     /// Runs to the end with so many slots, scoring candidates by `score`; the best score.
-    pub fn to_the_end(&mut self, slots: usize, score: impl Fn(&Candidate) -> f64) -> f64 {
+    pub fn run_to_the_end(&mut self, slots: usize, score: impl Fn(&Candidate) -> f64) -> f64 {
         let mut jobs: VecDeque<LeasedJob> = VecDeque::new();
         loop {
             while jobs.len() < slots && self.search.proposals_wanted() > 0 {
