@@ -1,0 +1,150 @@
+//! What can go wrong with a journal, and what to do about it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+
+use super::folder_of;
+use super::stream::StreamId;
+
+/// Why whoever replays a stream refuses a record: an event it does not know, say.
+pub type Refusal = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The data folder cannot be made or written.
+    #[error("the data folder {} cannot be used: {source}; create it, or give this user the right to write there", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process has the folder.
+    #[error("the journal in {} is in use by another coordinator ({}); stop that one, or choose another data folder",
+        folder.display(), match pid { Some(pid) => format!("process {pid}"), None => "process unknown".to_owned() })]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// The other process, if it has said so.
+        pid: Option<u32>,
+    },
+    /// The file is an SQLite database of something else.
+    #[error("{} is not a journal of Espalier; choose another data folder", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by a later version.
+    #[error("{} has format {found}, and this espalier knows formats up to {known}; use the newer espalier that wrote it", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format known.
+        known: u32,
+    },
+    /// A record is not what was written.
+    #[error(
+        "the journal is damaged: record {sequence} of stream {stream}: {what}; restore the journal from a backup"
+    )]
+    Broken {
+        /// The stream.
+        stream: StreamId,
+        /// The first sequence that is wrong.
+        sequence: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A record was written by a later version.
+    #[error(
+        "record {sequence} of stream {stream} has schema {found}, and this espalier knows schemas up to {known}; use the newer espalier that wrote it"
+    )]
+    NewerRecord {
+        /// The stream.
+        stream: StreamId,
+        /// The record.
+        sequence: u64,
+        /// Its schema.
+        found: u32,
+        /// The newest schema known.
+        known: u32,
+    },
+    /// A record is whole, but its reader cannot take it.
+    #[error(
+        "record {sequence} of stream {stream} cannot be read: {source}; it may come from a newer espalier"
+    )]
+    Refused {
+        /// The stream.
+        stream: StreamId,
+        /// The record.
+        sequence: u64,
+        /// Why.
+        source: Refusal,
+    },
+    /// There is no such stream.
+    #[error("the journal has no stream {0}")]
+    NoStream(StreamId),
+    /// SQLite refused.
+    #[error("the journal {}: {source}; {}", path.display(), advice(path, source))]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// The writer's thread cannot be started.
+    #[error("the thread of the journal's writer cannot be started: {0}")]
+    Thread(std::io::Error),
+    /// An earlier commit failed, so nothing is written any more.
+    #[error("the journal is not written any more: {0}")]
+    Failed(Arc<str>),
+    /// The journal was closed.
+    #[error("the journal is closed: the coordinator is stopping")]
+    Closed,
+    /// The thread that read the journal ended without an answer.
+    #[error("reading the journal was cut off: {0}")]
+    Interrupted(String),
+}
+
+impl JournalError {
+    /// Names the file of an SQLite error.
+    pub(super) fn at(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
+        move |source| Self::Sqlite {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// What the operator can do about an error of SQLite's.
+fn advice(path: &Path, error: &rusqlite::Error) -> String {
+    let folder = folder_of(path);
+    let folder = folder.display();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            format!(
+                "the disk of {folder} is full: free some space, then start the coordinator again"
+            )
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            format!(
+                "give this user the right to write in {folder}, then start the coordinator again"
+            )
+        }
+        Some(ErrorCode::SystemIoFailure) => format!(
+            "the disk of {folder} fails or is full: look at the system's log and at `df`, then start the coordinator again"
+        ),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "the file is damaged: restore it from a backup".to_owned()
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another program holds the file: end it, then start the coordinator again".to_owned()
+        }
+        _ => "start the coordinator again; if it happens again, this is a fault of Espalier"
+            .to_owned(),
+    }
+}

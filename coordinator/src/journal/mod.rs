@@ -1,0 +1,124 @@
+//! The journal: the append-only, durable record of events, and the only truth of a coordinator. One SQLite
+//! file in the data folder; one stream of records per search and one for the cluster, each a hash chain.
+//! Beside the records, in the same transactions, lie rows for listings that can be rebuilt from them.
+//!
+//! May import the core's events, the words of `espalier-common`, SQLite and `tokio::sync`; knows nothing of
+//! actors or gRPC.
+
+mod error;
+mod handle;
+mod lock;
+mod projection;
+mod query;
+mod reader;
+mod rebuild;
+mod rows;
+mod schema;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use espalier_common::ids::ClusterId;
+use rusqlite::Connection;
+
+pub use error::{JournalError, Refusal};
+pub use handle::{After, Batch, JournalHandle, Record};
+pub use projection::rows;
+pub use query::{LastMeasurement, MAX_ROWS, SearchRow, States, TrialRow};
+pub use reader::{End, JournalReader};
+pub use rows::RowChange;
+pub use stream::StreamId;
+
+use lock::FolderLock;
+
+/// The name of the journal's file within the data folder.
+pub const FILE: &str = "journal.db";
+
+/// An open journal that nobody writes yet: the time to replay it.
+#[derive(Debug)]
+pub struct Journal {
+    connection: Connection,
+    reader: JournalReader,
+    cluster: ClusterId,
+    lock: FolderLock,
+}
+
+impl Journal {
+    /// Opens the journal in `folder`, creating both if they are not there. The folder is this process's
+    /// until the journal is closed.
+    ///
+    /// # Errors
+    /// Another coordinator has the folder; it cannot be written; the file is not a journal, or is one of a
+    /// newer version.
+    pub fn open(folder: &Path) -> Result<Self, JournalError> {
+        std::fs::create_dir_all(folder).map_err(|source| JournalError::Folder {
+            folder: folder.to_owned(),
+            source,
+        })?;
+        let lock = FolderLock::take(folder)?;
+        let path: Arc<Path> = folder.join(FILE).into();
+        let connection = schema::open_writer(&path)?;
+        let cluster = schema::prepare(&connection, &path)?;
+        let reader = JournalReader::new(path, cluster);
+        let mut journal = Self {
+            connection,
+            reader,
+            cluster,
+            lock,
+        };
+        if !schema::projections_are_current(&journal.connection, journal.path())? {
+            journal.rebuild_projections()?;
+        }
+        Ok(journal)
+    }
+
+    /// The identity of this journal.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// Reads the journal; also while it is written.
+    #[must_use]
+    pub fn reader(&self) -> &JournalReader {
+        &self.reader
+    }
+
+    /// Throws the rows for listings away and makes them again from the records.
+    ///
+    /// # Errors
+    /// A broken record, or what SQLite says.
+    pub fn rebuild_projections(&mut self) -> Result<(), JournalError> {
+        rebuild::rebuild(&mut self.connection, &self.reader)
+    }
+
+    /// Starts the writer on its own thread. The journal is closed by [`JournalHandle::close`], or when the
+    /// last handle is gone.
+    ///
+    /// # Errors
+    /// The heads of the streams cannot be read, or the thread cannot be started.
+    pub fn start(self) -> Result<JournalHandle, JournalError> {
+        handle::start(self)
+    }
+
+    fn path(&self) -> &Path {
+        self.reader.path()
+    }
+
+    /// Lets no more than `pages` pages be in the file: the disk is full, as far as SQLite knows.
+    #[cfg(test)]
+    fn limit_pages(&self, pages: u32) {
+        self.connection
+            .pragma_update(None, "max_page_count", pages)
+            .unwrap();
+    }
+}
+
+/// The folder that holds the file at `path`, for error messages.
+fn folder_of(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(path).to_owned()
+}

@@ -1,0 +1,123 @@
+//! From a search's events to the rows for listings. Pure: the same events give the same rows, so the rows
+//! can be thrown away. When what is here changes, raise `PROJECTION` in `schema`.
+
+use espalier_common::ids::{AttemptNumber, TrialNumber};
+use espalier_common::metrics::{Measurement, Objective};
+use espalier_core::search::{Event, Phase, Refused, TrialState};
+
+use super::rows::RowChange;
+
+/// The changes one event of a search makes. `objective` is the search's.
+#[must_use]
+pub fn rows(objective: &Objective, event: &Event) -> Vec<RowChange> {
+    match event {
+        Event::SearchCreated { definition } => vec![RowChange::AddSearch {
+            name: definition.spec.name.clone(),
+        }],
+        Event::SearchRecovered | Event::ProposalsEnded { .. } => Vec::new(),
+        Event::ProposalRefused { refusal, .. } => match refusal.refused {
+            Refused::Infeasible { trial, .. } => vec![RowChange::AddTrial {
+                trial,
+                state: TrialState::Infeasible,
+            }],
+            Refused::Duplicate { .. } => Vec::new(),
+        },
+        Event::TrialProposed { trial, .. } => vec![RowChange::AddTrial {
+            trial: *trial,
+            state: TrialState::Queued,
+        }],
+        Event::JobLeased {
+            trial,
+            attempt,
+            worker,
+            ..
+        } => vec![RowChange::StartAttempt {
+            trial: *trial,
+            attempt: *attempt,
+            worker: *worker,
+        }],
+        Event::Measured {
+            trial,
+            attempt,
+            measurement: taken,
+            ..
+        } => vec![measurement(*trial, *attempt, taken)],
+        Event::TrialCompleted { .. } => completed(objective, event),
+        Event::TrialRetrained { trial, seconds, .. }
+        | Event::TestCompleted { trial, seconds, .. } => vec![RowChange::AddSeconds {
+            trial: *trial,
+            seconds: *seconds,
+        }],
+        Event::WeightsStored { trial, weights, .. } => vec![RowChange::StoreWeights {
+            trial: *trial,
+            weights: *weights,
+        }],
+        Event::AttemptFailed { trial, attempt, .. }
+        | Event::LeaseExpired { trial, attempt }
+        | Event::AttemptReleased { trial, attempt, .. } => vec![RowChange::EndAttempt {
+            trial: *trial,
+            attempt: *attempt,
+        }],
+        Event::TrialFailed { trial, failure } => vec![RowChange::CloseTrial {
+            trial: *trial,
+            state: TrialState::Failed,
+            reason: Some(failure.message.clone()),
+        }],
+        Event::TrialCancelled { trial } => vec![RowChange::CloseTrial {
+            trial: *trial,
+            state: TrialState::Cancelled,
+            reason: None,
+        }],
+        Event::SearchPaused { reason } => moved(Phase::Paused(reason.clone())),
+        Event::SearchResumed => moved(Phase::Running),
+        Event::SearchFinishing { reason } => moved(Phase::Finishing(reason.clone())),
+        Event::SearchFinished { reason, .. } => moved(Phase::Finished(reason.clone())),
+    }
+}
+
+/// The change of a search's phase.
+fn moved(phase: Phase) -> Vec<RowChange> {
+    vec![RowChange::MoveSearch { phase }]
+}
+
+/// The changes a completion makes.
+fn completed(objective: &Objective, event: &Event) -> Vec<RowChange> {
+    let Event::TrialCompleted {
+        trial,
+        attempt,
+        measurements,
+        score,
+        seconds,
+        ..
+    } = event
+    else {
+        return Vec::new();
+    };
+    let mut changes = Vec::with_capacity(measurements.len() + 2);
+    changes.extend(
+        measurements
+            .iter()
+            .map(|taken| measurement(*trial, *attempt, taken)),
+    );
+    changes.push(RowChange::CompleteTrial {
+        trial: *trial,
+        attempt: *attempt,
+        score: *score,
+        utility: objective.utility(*score),
+    });
+    changes.push(RowChange::AddSeconds {
+        trial: *trial,
+        seconds: *seconds,
+    });
+    changes
+}
+
+/// The row of a measurement.
+fn measurement(trial: TrialNumber, attempt: AttemptNumber, taken: &Measurement) -> RowChange {
+    RowChange::AddMeasurement {
+        trial,
+        attempt,
+        step: taken.step,
+        metrics: serde_json::json!(taken.metrics).to_string(),
+    }
+}

@@ -1,0 +1,82 @@
+//! Makes the rows for listings again from the records.
+
+use std::cell::RefCell;
+
+use espalier_common::metrics::Objective;
+use espalier_core::search::Event;
+use rusqlite::Connection;
+
+use super::error::{JournalError, Refusal};
+use super::projection::rows;
+use super::reader::{JournalReader, head_of};
+use super::rows::{At, RowStatements};
+use super::schema;
+use super::stream::StreamId;
+
+/// Why a stream gives no rows.
+#[derive(Debug, thiserror::Error)]
+#[error("the first event of a search must say what defines it")]
+struct NotCreated;
+
+/// Throws the rows away and makes them again. When this is cut off, the journal says that its rows are of
+/// no version, and the next start begins anew.
+pub(super) fn rebuild(
+    connection: &mut Connection,
+    reader: &JournalReader,
+) -> Result<(), JournalError> {
+    let streams = reader.streams()?;
+    tracing::info!(
+        journal = %reader.path().display(),
+        streams = streams.len(),
+        "rebuilding the listings from the journal"
+    );
+    schema::drop_projections(connection).map_err(reader.at())?;
+    for stream in streams {
+        if let StreamId::Search(_) = stream {
+            rebuild_search(connection, reader, stream)?;
+        }
+    }
+    schema::mark_projections_current(connection).map_err(reader.at())
+}
+
+/// Makes the rows of one search, in one transaction.
+fn rebuild_search(
+    connection: &Connection,
+    reader: &JournalReader,
+    stream: StreamId,
+) -> Result<(), JournalError> {
+    let at = reader.at();
+    let transaction = connection.unchecked_transaction().map_err(&at)?;
+    let head = head_of(&transaction, stream)
+        .map_err(&at)?
+        .ok_or(JournalError::NoStream(stream))?;
+    let mut statements = RowStatements::prepare(&transaction).map_err(&at)?;
+    let mut objective: Option<Objective> = None;
+    // An SQLite error is no fault of the record's: it is kept apart from what `visit` may refuse.
+    let failed = RefCell::new(None);
+    let result = reader.replay(stream, |sequence, time_ms, body| {
+        let event: Event = serde_json::from_str(body)?;
+        if let Event::SearchCreated { definition } = &event {
+            objective = Some(definition.spec.objective.clone());
+        }
+        let objective = objective.as_ref().ok_or(NotCreated)?;
+        let place = At {
+            stream: head.number,
+            sequence,
+            time_ms,
+        };
+        for change in rows(objective, &event) {
+            if let Err(error) = statements.apply(place, &change) {
+                failed.replace(Some(error));
+                return Err(Refusal::from("the listings cannot be written"));
+            }
+        }
+        Ok(())
+    });
+    if let Some(error) = failed.into_inner() {
+        return Err(at(error));
+    }
+    result?;
+    drop(statements);
+    transaction.commit().map_err(&at)
+}

@@ -1,0 +1,287 @@
+//! Rows for listings: what an event changes in them, and the statements that do it. The changes never fail
+//! for what an event says: a journal must not stop because of a listing.
+
+use espalier_common::ids::{AttemptNumber, Digest, TrialNumber, WorkerId};
+use espalier_core::search::{FinishReason, PauseReason, Phase, TrialState};
+use rusqlite::{Connection, Statement, params};
+use serde::{Deserialize, Serialize};
+
+use super::stream::trial_row;
+
+/// How a trial's state is stored. The open states are the lowest: the statements below say `state <= 1`.
+pub(super) fn state_code(state: TrialState) -> u8 {
+    match state {
+        TrialState::Queued => 0,
+        TrialState::Running => 1,
+        TrialState::Completed => 2,
+        TrialState::Failed => 3,
+        TrialState::Infeasible => 4,
+        TrialState::Cancelled => 5,
+    }
+}
+
+/// The state that is stored as `code`.
+pub(super) fn state_of(code: u8) -> Option<TrialState> {
+    Some(match code {
+        0 => TrialState::Queued,
+        1 => TrialState::Running,
+        2 => TrialState::Completed,
+        3 => TrialState::Failed,
+        4 => TrialState::Infeasible,
+        5 => TrialState::Cancelled,
+        _ => return None,
+    })
+}
+
+/// A phase in the form that is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredPhase {
+    Running,
+    Paused(PauseReason),
+    Finishing(FinishReason),
+    Finished(FinishReason),
+}
+
+/// A phase as it is stored.
+fn phase_json(phase: &Phase) -> String {
+    let stored = match phase {
+        Phase::Running => StoredPhase::Running,
+        Phase::Paused(reason) => StoredPhase::Paused(reason.clone()),
+        Phase::Finishing(reason) => StoredPhase::Finishing(reason.clone()),
+        Phase::Finished(reason) => StoredPhase::Finished(reason.clone()),
+    };
+    serde_json::json!(stored).to_string()
+}
+
+/// The phase that is stored as `json`.
+pub(super) fn phase_of(json: &str) -> Result<Phase, serde_json::Error> {
+    Ok(match serde_json::from_str(json)? {
+        StoredPhase::Running => Phase::Running,
+        StoredPhase::Paused(reason) => Phase::Paused(reason),
+        StoredPhase::Finishing(reason) => Phase::Finishing(reason),
+        StoredPhase::Finished(reason) => Phase::Finished(reason),
+    })
+}
+
+/// One change of the rows for listings. The search is that of the stream, the time that of the record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RowChange {
+    /// A search begins.
+    AddSearch {
+        /// Its name.
+        name: String,
+    },
+    /// A search is in another phase.
+    MoveSearch {
+        /// The phase.
+        phase: Phase,
+    },
+    /// A trial begins; the record holds its candidate.
+    AddTrial {
+        /// The trial.
+        trial: TrialNumber,
+        /// Its state.
+        state: TrialState,
+    },
+    /// A worker got an attempt. An open trial is running from now on.
+    StartAttempt {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The attempt is over without a result. If it was the trial's last one, an open trial waits again.
+    EndAttempt {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+    },
+    /// An attempt measured something.
+    AddMeasurement {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// Epochs finished.
+        step: u32,
+        /// What was measured, as JSON.
+        metrics: String,
+    },
+    /// An open trial has its score.
+    CompleteTrial {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt that brought it.
+        attempt: AttemptNumber,
+        /// The score.
+        score: f64,
+        /// The score as a number of which more is better.
+        utility: f64,
+    },
+    /// An open trial ends without a score.
+    CloseTrial {
+        /// The trial.
+        trial: TrialNumber,
+        /// Its state from now on.
+        state: TrialState,
+        /// Why, when there is a fault.
+        reason: Option<String>,
+    },
+    /// An evaluator has spent time on a trial.
+    AddSeconds {
+        /// The trial.
+        trial: TrialNumber,
+        /// How much.
+        seconds: f64,
+    },
+    /// A trial's weights are stored.
+    StoreWeights {
+        /// The trial.
+        trial: TrialNumber,
+        /// Their digest.
+        weights: Digest,
+    },
+}
+
+/// Where a change belongs.
+#[derive(Clone, Copy)]
+pub(super) struct At {
+    /// The stream's number.
+    pub(super) stream: i64,
+    /// The record's sequence.
+    pub(super) sequence: u64,
+    /// The record's time.
+    pub(super) time_ms: u64,
+}
+
+/// The statements behind [`RowChange`], prepared once.
+pub(super) struct RowStatements<'c> {
+    add_search: Statement<'c>,
+    move_search: Statement<'c>,
+    add_trial: Statement<'c>,
+    start_attempt: Statement<'c>,
+    end_attempt: Statement<'c>,
+    add_measurement: Statement<'c>,
+    complete_trial: Statement<'c>,
+    close_trial: Statement<'c>,
+    add_seconds: Statement<'c>,
+    store_weights: Statement<'c>,
+}
+
+impl<'c> RowStatements<'c> {
+    /// Prepares them.
+    pub(super) fn prepare(connection: &'c Connection) -> Result<Self, rusqlite::Error> {
+        // 0 and 1 are the open states (see `state_code`); a closed trial keeps its state whatever comes.
+        // What is added replaces a row that is there, so that no event can violate a key.
+        Ok(Self {
+            add_search: connection.prepare(
+                "INSERT OR REPLACE INTO search (stream, name, created_ms, phase) VALUES (?1, ?2, ?3, ?4)",
+            )?,
+            move_search: connection.prepare("UPDATE search SET phase = ?2 WHERE stream = ?1")?,
+            add_trial: connection.prepare(
+                "INSERT OR REPLACE INTO trial
+                     (row, stream, sequence, state, updated_ms, attempts, shown, seconds)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0.0)",
+            )?,
+            start_attempt: connection.prepare(
+                "UPDATE trial SET attempts = max(attempts, ?2), worker = ?3, updated_ms = ?4,
+                     shown = CASE WHEN state <= 1 THEN ?2 ELSE shown END,
+                     state = CASE WHEN state = 0 THEN 1 ELSE state END
+                 WHERE row = ?1",
+            )?,
+            end_attempt: connection.prepare(
+                "UPDATE trial SET state = 0, updated_ms = ?3
+                 WHERE row = ?1 AND state = 1 AND attempts = ?2",
+            )?,
+            add_measurement: connection.prepare(
+                "INSERT OR REPLACE INTO measurement (trial, attempt, step, time_ms, metrics)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?,
+            complete_trial: connection.prepare(
+                "UPDATE trial SET state = 2, shown = ?2, score = ?3, utility = ?4, updated_ms = ?5
+                 WHERE row = ?1 AND state <= 1",
+            )?,
+            close_trial: connection.prepare(
+                "UPDATE trial SET state = ?2, reason = ?3, updated_ms = ?4
+                 WHERE row = ?1 AND state <= 1",
+            )?,
+            add_seconds: connection.prepare(
+                "UPDATE trial SET seconds = seconds + ?2, updated_ms = ?3 WHERE row = ?1",
+            )?,
+            store_weights: connection
+                .prepare("UPDATE trial SET weights = ?2, updated_ms = ?3 WHERE row = ?1")?,
+        })
+    }
+
+    /// Makes one change.
+    pub(super) fn apply(&mut self, at: At, change: &RowChange) -> Result<(), rusqlite::Error> {
+        let time = at.time_ms as i64;
+        let row = |trial: &TrialNumber| trial_row(at.stream, trial.0);
+        match change {
+            RowChange::AddSearch { name } => {
+                let phase = phase_json(&Phase::Running);
+                self.add_search
+                    .execute(params![at.stream, name, time, phase])
+            }
+            RowChange::MoveSearch { phase } => self
+                .move_search
+                .execute(params![at.stream, phase_json(phase)]),
+            RowChange::AddTrial { trial, state } => self.add_trial.execute(params![
+                row(trial),
+                at.stream,
+                at.sequence as i64,
+                state_code(*state),
+                time
+            ]),
+            RowChange::StartAttempt {
+                trial,
+                attempt,
+                worker,
+            } => self.start_attempt.execute(params![
+                row(trial),
+                attempt.0,
+                &worker.0.as_bytes()[..],
+                time
+            ]),
+            RowChange::EndAttempt { trial, attempt } => {
+                self.end_attempt
+                    .execute(params![row(trial), attempt.0, time])
+            }
+            RowChange::AddMeasurement {
+                trial,
+                attempt,
+                step,
+                metrics,
+            } => self
+                .add_measurement
+                .execute(params![row(trial), attempt.0, step, time, metrics]),
+            RowChange::CompleteTrial {
+                trial,
+                attempt,
+                score,
+                utility,
+            } => self
+                .complete_trial
+                .execute(params![row(trial), attempt.0, score, utility, time]),
+            RowChange::CloseTrial {
+                trial,
+                state,
+                reason,
+            } => self
+                .close_trial
+                .execute(params![row(trial), state_code(*state), reason, time]),
+            RowChange::AddSeconds { trial, seconds } => {
+                self.add_seconds.execute(params![row(trial), seconds, time])
+            }
+            RowChange::StoreWeights { trial, weights } => {
+                self.store_weights
+                    .execute(params![row(trial), &weights.0[..], time])
+            }
+        }
+        .map(drop)
+    }
+}
