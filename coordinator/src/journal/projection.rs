@@ -85,6 +85,7 @@ fn completed(objective: &Objective, event: &Event) -> Vec<RowChange> {
     let Event::TrialCompleted {
         trial,
         attempt,
+        worker,
         measurements,
         score,
         seconds,
@@ -102,6 +103,7 @@ fn completed(objective: &Objective, event: &Event) -> Vec<RowChange> {
     changes.push(RowChange::CompleteTrial {
         trial: *trial,
         attempt: *attempt,
+        worker: *worker,
         score: *score,
         utility: objective.utility(*score),
     });

@@ -90,7 +90,7 @@ pub struct TrialRow {
     pub macs: Option<u64>,
     /// Seconds spent in evaluators by the attempts that ended well.
     pub seconds: f64,
-    /// The worker of the last attempt.
+    /// The worker of the attempt that brought the score, or else of the last attempt.
     pub worker: Option<WorkerId>,
     /// Why it failed or is infeasible.
     pub reason: Option<String>,

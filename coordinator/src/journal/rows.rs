@@ -117,6 +117,8 @@ pub enum RowChange {
         trial: TrialNumber,
         /// The attempt that brought it.
         attempt: AttemptNumber,
+        /// That attempt's worker.
+        worker: WorkerId,
         /// The score.
         score: f64,
         /// The score as a number of which more is better.
@@ -188,7 +190,8 @@ impl<'c> RowStatements<'c> {
                  VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0.0)",
             )?,
             start_attempt: connection.prepare(
-                "UPDATE trial SET attempts = max(attempts, ?2), worker = ?3, updated_ms = ?4,
+                "UPDATE trial SET attempts = max(attempts, ?2), updated_ms = ?4,
+                     worker = CASE WHEN state <= 1 THEN ?3 ELSE worker END,
                      shown = CASE WHEN state <= 1 THEN ?2 ELSE shown END,
                      state = CASE WHEN state = 0 THEN 1 ELSE state END
                  WHERE row = ?1",
@@ -202,7 +205,8 @@ impl<'c> RowStatements<'c> {
                  VALUES (?1, ?2, ?3, ?4, ?5)",
             )?,
             complete_trial: connection.prepare(
-                "UPDATE trial SET state = 2, shown = ?2, score = ?3, utility = ?4, updated_ms = ?5
+                "UPDATE trial SET state = 2, shown = ?2, worker = ?3, score = ?4, utility = ?5,
+                     updated_ms = ?6
                  WHERE row = ?1 AND state <= 1",
             )?,
             close_trial: connection.prepare(
@@ -262,11 +266,17 @@ impl<'c> RowStatements<'c> {
             RowChange::CompleteTrial {
                 trial,
                 attempt,
+                worker,
                 score,
                 utility,
-            } => self
-                .complete_trial
-                .execute(params![row(trial), attempt.0, score, utility, time]),
+            } => self.complete_trial.execute(params![
+                row(trial),
+                attempt.0,
+                &worker.0.as_bytes()[..],
+                score,
+                utility,
+                time
+            ]),
             RowChange::CloseTrial {
                 trial,
                 state,
