@@ -16,8 +16,6 @@ mod yaml;
 #[cfg(test)]
 mod bad_specs;
 #[cfg(test)]
-mod docs_tests;
-#[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
 mod tests;

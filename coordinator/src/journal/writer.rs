@@ -1,13 +1,14 @@
 //! The one writer: a thread that takes all that is queued, commits it as one transaction (an fsync), and
 //! then says so. The busier the coordinator, the more batches share an fsync.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use rusqlite::{Connection, Statement, params};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::error::JournalError;
 use super::handle::{Batch, Health, Message};
@@ -30,8 +31,19 @@ pub(super) fn spawn(
     std::thread::Builder::new()
         .name("journal".to_owned())
         .spawn(move || {
+            // Outlives `ending`: whoever waits for a batch that is dropped unwritten finds the reason there.
+            let mut queue = Queue {
+                receiver,
+                group: VecDeque::with_capacity(GROUP_BATCHES),
+            };
             let ending = Ending { room, health };
-            run(journal, heads, receiver, &ending.health);
+            let waiting = run(journal, heads, &mut queue, &ending.health);
+            drop(ending);
+            drop(queue);
+            if let Some(waiting) = waiting {
+                // Whoever asked for the end may be gone.
+                let _ = waiting.send(());
+            }
         })
         .map(drop)
         .map_err(JournalError::Thread)
@@ -53,26 +65,52 @@ impl Drop for Ending {
     }
 }
 
+/// What is to be written.
+struct Queue {
+    receiver: UnboundedReceiver<Message>,
+    /// What becomes durable together, with the room it takes in the queue.
+    group: VecDeque<(Batch, OwnedSemaphorePermit)>,
+}
+
+impl Queue {
+    /// Waits for the next group. Returns whether another one may follow, else who waits for the end.
+    fn next(&mut self) -> ControlFlow<Option<oneshot::Sender<()>>> {
+        let mut next = self.receiver.blocking_recv();
+        if next.is_none() {
+            return ControlFlow::Break(None);
+        }
+        while let Some(message) = next {
+            match message {
+                Message::Append(batch, permit) => self.group.push_back((batch, permit)),
+                Message::Close(waiting) => return ControlFlow::Break(Some(waiting)),
+            }
+            if self.group.len() == GROUP_BATCHES {
+                break;
+            }
+            next = self.receiver.try_recv().ok();
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 /// Writes until the journal is closed or a commit fails, then closes the file and gives the folder back.
+/// Returns who waits for that, if somebody does.
 fn run(
     journal: Journal,
     heads: HashMap<StreamId, Head>,
-    receiver: UnboundedReceiver<Message>,
+    queue: &mut Queue,
     health: &Health,
-) {
+) -> Option<oneshot::Sender<()>> {
     let Journal {
         connection,
         reader,
         cluster,
         lock,
     } = journal;
-    let waiting = match write(&connection, heads, genesis(cluster), receiver) {
+    let waiting = match write(&connection, heads, genesis(cluster), queue) {
         Ok(waiting) => waiting,
         Err(source) => {
-            let error = JournalError::Sqlite {
-                path: reader.path().to_owned(),
-                source,
-            };
+            let error = JournalError::at(reader.path())(source);
             tracing::error!(
                 journal = %reader.path().display(),
                 "{error}. Nothing that was acknowledged is lost; nothing more is acknowledged"
@@ -85,10 +123,7 @@ fn run(
         tracing::warn!(journal = %reader.path().display(), "closing the journal: {error}");
     }
     drop(lock);
-    if let Some(waiting) = waiting {
-        // Whoever asked for the end may be gone.
-        let _ = waiting.send(());
-    }
+    waiting
 }
 
 /// Writes groups until there is no more to write. Returns who waits for the end, if somebody does.
@@ -96,37 +131,21 @@ fn write(
     connection: &Connection,
     heads: HashMap<StreamId, Head>,
     genesis: Hash,
-    mut receiver: UnboundedReceiver<Message>,
+    queue: &mut Queue,
 ) -> Result<Option<oneshot::Sender<()>>, rusqlite::Error> {
     let mut writer = Writer::new(connection, heads, genesis)?;
-    let mut group = Vec::with_capacity(GROUP_BATCHES);
-    let mut waiting = None;
-    while waiting.is_none() {
-        let Some(first) = receiver.blocking_recv() else {
-            break;
-        };
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Append(batch, permit) => group.push((batch, permit)),
-                Message::Close(sender) => {
-                    waiting = Some(sender);
-                    break;
-                }
-            }
-            if group.len() == GROUP_BATCHES {
-                break;
-            }
-            next = receiver.try_recv().ok();
-        }
-        writer.commit(&group)?;
-        for (batch, _permit) in group.drain(..) {
+    loop {
+        let flow = queue.next();
+        writer.commit(queue.group.iter().map(|(batch, _)| batch))?;
+        while let Some((batch, _room)) = queue.group.pop_front() {
             if let Some(after) = batch.after {
                 after();
             }
         }
+        if let ControlFlow::Break(waiting) = flow {
+            return Ok(waiting);
+        }
     }
-    Ok(waiting)
 }
 
 /// The writer's connection with its statements, and where each stream ends.
@@ -173,12 +192,15 @@ impl<'c> Writer<'c> {
     }
 
     /// Makes a group durable. After an error the connection is of no more use.
-    fn commit<P>(&mut self, group: &[(Batch, P)]) -> Result<(), rusqlite::Error> {
-        if group.iter().all(|(batch, _)| batch.records.is_empty()) {
+    fn commit<'b>(
+        &mut self,
+        group: impl Iterator<Item = &'b Batch> + Clone,
+    ) -> Result<(), rusqlite::Error> {
+        if group.clone().all(|batch| batch.records.is_empty()) {
             return Ok(());
         }
         self.begin.execute([])?;
-        for (batch, _) in group {
+        for batch in group {
             self.add(batch)?;
         }
         for stream in self.moved.drain(..) {
