@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build demo test bench lint fmt docs clean
+.PHONY: help setup tools libtorch data build demo test bench bench-trainer lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -20,7 +20,7 @@ endef
 BUILD_HINT = the first error above says why; 'signal: 9' means out of memory: try CARGO_BUILD_JOBS=1 make $@
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 tools: # what must be there before anything else
 	@missing=0; \
@@ -55,6 +55,10 @@ test: setup ## run all tests
 
 bench: setup ## run the benchmarks and print their ratios
 	$(call step,bench: build and run,$(CARGO) bench --workspace --benches,$(BUILD_HINT))
+
+bench-trainer: setup ## compare the trainer's speed with eager PyTorch in Python (gets PyTorch once)
+	$(call step,bench-trainer: build,$(CARGO) build --release -p espalier-trainer --example speed,$(BUILD_HINT))
+	$(call step,bench-trainer: run,python3 worker/trainer/bench/compare.py "$${CARGO_TARGET_DIR:-target}/release/examples/speed" "$(DATA)",ESPALIER_BENCH_PYTHON names a Python that has PyTorch 2.11.0)
 
 lint: libtorch ## check the format and run clippy
 	$(call step,lint: format,$(CARGO) fmt --all --check,run: make fmt)

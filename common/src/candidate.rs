@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The name of a decision: block names or indices, e.g. `network[1].body#2.choice.plain[0].kernel`.
+/// The name of a decision: block names or indices, e.g. `network.body#2[0].choice.plain[0].kernel`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DecisionPath(pub String);

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
-    /// Where in the space it comes from, e.g. `network[1].body#2.choice.plain[0]`; unique.
+    /// Where in the space it comes from, e.g. `network.body#2[0].choice.plain[0]`; unique.
     pub name: String,
     /// What it computes.
     pub op: Op,

@@ -16,6 +16,8 @@ mod yaml;
 #[cfg(test)]
 mod bad_specs;
 #[cfg(test)]
+mod docs_tests;
+#[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
 mod tests;

@@ -76,8 +76,8 @@ fn main() -> anyhow::Result<()> {
     };
     let root = Path::new(root);
     let info = inspect(root, &reference)?;
-    let cache = std::env::temp_dir().join("espalier-speed");
-    let data = MappedDataset::open(&prepare(root, &cache, &info)?, &info)?;
+    let cache = tempfile::tempdir()?;
+    let data = MappedDataset::open(&prepare(root, cache.path(), &info)?, &info)?;
     tch::set_num_interop_threads(1);
     tch::set_num_threads(threads.parse().context("THREADS is a number")?);
     tch::manual_seed(1);

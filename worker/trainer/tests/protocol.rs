@@ -3,117 +3,27 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use common::process::Evaluator;
 use common::{Fixture, network};
 use espalier_common::evaluator::{
-    Evaluate, FromEvaluator, LINE_PREFIX, Line, PROTOCOL_VERSION, ToEvaluator, checked_metrics,
+    Evaluate, FromEvaluator, Line, PROTOCOL_VERSION, ToEvaluator, checked_metrics,
 };
 use espalier_common::failure::{FailureDomain, FailureKind};
 use espalier_common::ids::Digest;
 use espalier_common::job::{Job, JobKind};
 
-/// Far longer than anything here takes, on a machine that is busy with other things too.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-struct Trainer {
-    process: Child,
-    input: Option<ChildStdin>,
-    lines: Receiver<String>,
-}
-
-impl Trainer {
-    /// Starts the process and reads its `ready`.
-    fn start() -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_espalier-trainer"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(process.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let trainer = Self {
-            input: process.stdin.take(),
-            process,
-            lines,
-        };
-        match trainer.next() {
-            FromEvaluator::Ready(ready) => {
-                assert_eq!(ready.protocol, PROTOCOL_VERSION);
-                assert_eq!(ready.jobs, [JobKind::Train, JobKind::Test]);
-                assert_eq!(ready.devices[0], "cpu");
-                assert!(ready.description.contains("libtorch 2."), "{ready:?}");
-            }
-            other => panic!("ready comes first, not {other:?}"),
-        }
-        trainer
-    }
-
-    fn write(&mut self, text: &str) {
-        let input = self.input.as_mut().unwrap();
-        writeln!(input, "{text}").unwrap();
-        input.flush().unwrap();
-    }
-
-    fn send(&mut self, message: ToEvaluator) {
-        let line = Line {
-            espalier: PROTOCOL_VERSION,
-            message,
-        };
-        self.write(&serde_json::to_string(&line).unwrap());
-    }
-
-    fn evaluate(&mut self, job: &Evaluate) {
-        self.send(ToEvaluator::Evaluate(Box::new(job.clone())));
-    }
-
-    fn next(&self) -> FromEvaluator {
-        let line = self.lines.recv_timeout(PATIENCE).expect("a line in time");
-        assert!(line.starts_with(LINE_PREFIX), "{line}");
-        serde_json::from_str::<Line<FromEvaluator>>(&line)
-            .unwrap()
-            .message
-    }
-
-    /// Every message up to `done` or `failed`, which is the last.
-    fn answer(&self) -> Vec<FromEvaluator> {
-        let mut messages = vec![self.next()];
-        while !matches!(
-            messages.last(),
-            Some(FromEvaluator::Done(_) | FromEvaluator::Failed { .. })
-        ) {
-            messages.push(self.next());
-        }
-        messages
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                return status;
-            }
-            assert!(started.elapsed() < PATIENCE, "the trainer does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Trainer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// Starts the trainer and checks what it says first.
+fn start() -> Evaluator {
+    let command = Command::new(env!("CARGO_BIN_EXE_espalier-trainer"));
+    let (trainer, ready) = Evaluator::start(command);
+    assert_eq!(ready.protocol, PROTOCOL_VERSION);
+    assert_eq!(ready.jobs, [JobKind::Train, JobKind::Test]);
+    assert_eq!(ready.devices[0], "cpu");
+    assert!(ready.description.contains("libtorch 2."), "{ready:?}");
+    trainer
 }
 
 /// A job that would take hours: nothing here waits for its end.
@@ -130,7 +40,7 @@ fn endless(fixture: &Fixture) -> Evaluate {
 #[test]
 fn training_and_testing_answer_with_measurements_and_done() {
     let fixture = Fixture::new();
-    let mut trainer = Trainer::start();
+    let mut trainer = start();
     let mut job = fixture.job(network(), 1);
     trainer.evaluate(&job);
     let messages = trainer.answer();
@@ -173,7 +83,7 @@ fn training_and_testing_answer_with_measurements_and_done() {
 fn the_same_job_in_two_processes_gives_the_same_measurements() {
     let fixture = Fixture::new();
     let measure = || {
-        let mut trainer = Trainer::start();
+        let mut trainer = start();
         trainer.evaluate(&fixture.job(network(), 1));
         let mut messages = trainer.answer();
         messages.retain(|message| matches!(message, FromEvaluator::Measurement { .. }));
@@ -187,7 +97,7 @@ fn the_same_job_in_two_processes_gives_the_same_measurements() {
 #[test]
 fn stop_ends_the_running_attempt_alone_and_the_process_goes_on() {
     let fixture = Fixture::new();
-    let mut trainer = Trainer::start();
+    let mut trainer = start();
     let job = endless(&fixture);
     trainer.evaluate(&job);
     // It runs: an epoch is over.
@@ -217,7 +127,7 @@ fn stop_ends_the_running_attempt_alone_and_the_process_goes_on() {
 #[test]
 fn a_job_that_is_stopped_before_it_starts_does_not_train() {
     let fixture = Fixture::new();
-    let mut trainer = Trainer::start();
+    let mut trainer = start();
     let (first, mut second) = (endless(&fixture), endless(&fixture));
     second.job.attempt.0 += 1;
     trainer.evaluate(&first);
@@ -241,7 +151,7 @@ fn a_job_that_is_stopped_before_it_starts_does_not_train() {
 #[test]
 fn the_end_of_the_worker_ends_the_trainer_in_the_middle_of_a_job() {
     let fixture = Fixture::new();
-    let mut trainer = Trainer::start();
+    let mut trainer = start();
     trainer.evaluate(&endless(&fixture));
     while !matches!(trainer.next(), FromEvaluator::Measurement { .. }) {}
     let started = Instant::now();
@@ -253,7 +163,7 @@ fn the_end_of_the_worker_ends_the_trainer_in_the_middle_of_a_job() {
 #[test]
 fn shutdown_in_the_middle_of_a_job_answers_it_and_ends() {
     let fixture = Fixture::new();
-    let mut trainer = Trainer::start();
+    let mut trainer = start();
     trainer.evaluate(&endless(&fixture));
     while !matches!(trainer.next(), FromEvaluator::Measurement { .. }) {}
     trainer.send(ToEvaluator::Shutdown);
@@ -267,7 +177,7 @@ fn shutdown_in_the_middle_of_a_job_answers_it_and_ends() {
 #[test]
 fn lines_that_mean_nothing_are_ignored_and_bad_jobs_are_answered() {
     let fixture = Fixture::new();
-    let mut trainer = Trainer::start();
+    let mut trainer = start();
     for line in [
         "",
         "hello",
@@ -316,7 +226,7 @@ fn lines_that_mean_nothing_are_ignored_and_bad_jobs_are_answered() {
 #[test]
 fn a_failed_job_is_told_with_its_kind_and_the_next_one_runs() {
     let fixture = Fixture::new();
-    let mut trainer = Trainer::start();
+    let mut trainer = start();
     let mut job = fixture.job(network(), 1);
     job.job.training.optimizer = common::sgd(1e30);
     trainer.evaluate(&job);
@@ -337,7 +247,7 @@ fn a_failed_job_is_told_with_its_kind_and_the_next_one_runs() {
 #[test]
 fn a_long_epoch_gives_signs_of_life() {
     let fixture = Fixture::with(20_000, 0);
-    let mut trainer = Trainer::start();
+    let mut trainer = start();
     let mut job = endless(&fixture);
     // Small batches make an epoch of many seconds, also on a fast machine.
     job.job.training.batch_size = 1;

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub)] // Every test binary uses another part.
 #![allow(clippy::unwrap_used)] // The helpers of a test may end it too.
 
+pub mod process;
+
 use std::path::{Path, PathBuf};
 
 use espalier_common::candidate::Candidate;

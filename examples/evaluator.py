@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""A training program of your own, as an evaluator of Espalier. The standard library is all it needs.
+
+    espalier-worker --evaluator mine='python3 examples/evaluator.py' ...
+
+A worker starts this once for each of its slots and speaks JSON lines with it, over stdin and stdout. A
+spec with `evaluator: mine` (examples/own-program.yaml) gets its trials evaluated here. Replace `loss` by
+your training; print() what you like, since a line that is no message becomes a line of the trial's log.
+"""
+import json, math, queue, sys, threading
+
+inbox = queue.Queue()
+
+
+def read():  # in a thread of its own, so that a `stop` is seen while a trial is running
+    for line in sys.stdin:
+        inbox.put(json.loads(line))
+    inbox.put({"type": "shutdown"})  # the pipe is closed: the worker is gone
+
+
+def say(kind, **fields):  # a message starts with exactly {"espalier":1, so no spaces; flush, or it waits
+    print(json.dumps({"espalier": 1, "type": kind, **fields}, separators=(",", ":")), flush=True)
+
+
+def loss(settings, epoch):  # stands for an epoch of training: best at a rate of 0.001 without dropout
+    rate = math.log10(settings.get("learning_rate", 1e-3))
+    return (rate + 3) ** 2 / 10 + settings.get("dropout", 0) / 5 + 1 / (10 * epoch * settings.get("layers", 1))
+
+
+def evaluate(job):
+    # A decision has a path; the last part of it is the name that the spec gave it.
+    settings = {path.split(".")[-1]: value for path, value in job["decisions"].items()}
+    for epoch in range(job["job"]["train"]["from"] + 1, job["job"]["train"]["to"] + 1):
+        while not inbox.empty():
+            message = inbox.get()
+            if message["type"] == "shutdown":
+                sys.exit()
+            if message["type"] == "stop" and message["attempt"].items() <= job.items():
+                return say("done")  # what was measured so far counts no more
+        say("measurement", step=epoch, metrics={"loss": loss(settings, epoch)})
+    say("done")
+
+
+threading.Thread(target=read, daemon=True).start()
+say("ready", protocol=1, description="the example of examples/evaluator.py", jobs=["train"])
+while (message := inbox.get())["type"] != "shutdown":
+    if message["type"] == "evaluate":  # a `stop` that comes after the end of its trial means nothing
+        evaluate(message)

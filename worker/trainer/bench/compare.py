@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Compares the trainer with eager PyTorch: images per second of training the same network.
+
+Runs examples/speed.rs and bench/eager.py in turn, so that whatever else the machine does meets both
+alike, and prints the median of the ratios. Usage:
+
+    compare.py SPEED_BINARY DATA_ROOT [--pairs 5] [--threads 1]
+
+PyTorch comes from the Python that ESPALIER_BENCH_PYTHON names, or from a virtual environment that is
+made once in the user's cache folder: the CPU build from pytorch.org (200 MB) where that can be reached,
+else the one on PyPI (2.8 GB, as it brings CUDA along).
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+TORCH = "2.11.0"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+EAGER = Path(__file__).with_name("eager.py")
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def version_of(python):
+    """The version of PyTorch that `python` has, without its build; None when it has none."""
+    probe = "import torch; print(torch.__version__)"
+    result = subprocess.run([python, "-W", "ignore", "-c", probe], capture_output=True, text=True)
+    return result.stdout.strip().split("+")[0] if result.returncode == 0 else None
+
+
+def python_with_torch():
+    own = os.environ.get("ESPALIER_BENCH_PYTHON")
+    if own:
+        if version_of(own) != TORCH:
+            sys.exit(f"ESPALIER_BENCH_PYTHON={own} has PyTorch {version_of(own)}; the comparison needs {TORCH}")
+        return own
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "espalier" / f"eager-{TORCH}"
+    python = str(folder / "bin" / "python")
+    if folder.exists() and version_of(python) == TORCH:
+        return python
+    say(f"making a virtual environment with PyTorch {TORCH} in {folder}, once")
+    venv.create(folder, clear=True, with_pip=True)
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    cpu = [*pip, "--retries", "1", "--index-url", CPU_INDEX, f"torch=={TORCH}"]
+    if subprocess.run(cpu, check=False, stderr=subprocess.DEVNULL).returncode != 0:
+        say(f"{CPU_INDEX} cannot be used; getting the larger build from PyPI")
+        if subprocess.run([*pip, f"torch=={TORCH}"], check=False).returncode != 0:
+            sys.exit(f"pip could not install PyTorch; ESPALIER_BENCH_PYTHON names a Python that has {TORCH}")
+    return python
+
+
+def measure(command):
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed")
+    return float(result.stdout)
+
+
+def processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return "unknown processor"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("speed")
+    parser.add_argument("data")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    python = python_with_torch()
+    tail = [arguments.data, str(arguments.threads)]
+    eager = [python, "-W", "ignore", str(EAGER), *tail]
+    say(f"{processor()}, {os.cpu_count()} CPUs, {arguments.threads} thread(s); images/s of training")
+    say(f"{'pair':>4} {'trainer':>9} {'eager':>9} {'ratio':>6} {'eager, channels last':>21} {'ratio':>6}")
+    ratios, against_last = [], []
+    for pair in range(1, arguments.pairs + 1):
+        ours = measure([arguments.speed, *tail])
+        plain = measure(eager)
+        last = measure([*eager, "channels_last"])
+        ratios.append(ours / plain)
+        against_last.append(ours / last)
+        say(f"{pair:>4} {ours:>9.0f} {plain:>9.0f} {ratios[-1]:>6.2f} {last:>21.0f} {against_last[-1]:>6.2f}")
+    say(
+        f"trainer / eager PyTorch {TORCH}: median {statistics.median(ratios):.2f} (goal: at least 0.95); "
+        f"against eager in the trainer's own layout: {statistics.median(against_last):.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
