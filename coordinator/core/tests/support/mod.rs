@@ -170,17 +170,27 @@ pub struct Run {
     pub in_flight: VecDeque<Answer>,
     /// The time.
     pub now_ms: u64,
+    make: fn(&Arc<Definition>) -> Proposer,
 }
 
 impl Run {
     /// A new search.
     pub fn new(definition: &Arc<Definition>) -> Self {
+        Self::with_proposer(definition, Proposer::new)
+    }
+
+    /// A new search whose proposer is made otherwise.
+    pub fn with_proposer(
+        definition: &Arc<Definition>,
+        make: fn(&Arc<Definition>) -> Proposer,
+    ) -> Self {
         let event = Event::SearchCreated {
             definition: Box::new(definition.as_ref().clone()),
         };
         Self {
             search: Search::from_first_event(SearchId(Uuid::from_u128(1)), &event, 0).unwrap(),
-            proposer: Proposer::new(definition),
+            proposer: make(definition),
+            make,
             journal: vec![(event, 0)],
             in_flight: VecDeque::new(),
             now_ms: 0,
@@ -258,7 +268,7 @@ impl Run {
     pub fn replayed(&self) -> (Search, Proposer) {
         let ((first, time), rest) = self.journal.split_first().unwrap();
         let mut search = Search::from_first_event(self.search.id(), first, *time).unwrap();
-        let mut proposer = Proposer::new(search.definition());
+        let mut proposer = (self.make)(search.definition());
         for (event, time) in rest {
             proposer.recorded(event);
             let effects = search.apply(event, *time);
