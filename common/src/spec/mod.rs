@@ -11,6 +11,8 @@ mod scalar;
 mod schema;
 mod search;
 mod words;
+mod words_network;
+mod words_search;
 mod yaml;
 
 #[cfg(test)]

@@ -63,6 +63,21 @@ fn the_example_of_the_design_is_read_with_its_defaults() {
 }
 
 #[test]
+fn every_bare_word_is_a_block() {
+    for word in super::words::block_words() {
+        let bare = super::words::argument(word).is_some_and(super::words::is_bare);
+        let text = CELLS.replace("- global_avg_pool", &format!("- {word}"));
+        match read(&text, "x.yaml") {
+            Ok(spec) => assert!(
+                bare && spec.space.network.is_some_and(|blocks| blocks.len() == 4),
+                "{word}"
+            ),
+            Err(errors) => assert!(!bare, "{errors}"),
+        }
+    }
+}
+
+#[test]
 fn the_examples_are_read_and_survive_the_journal() {
     for text in [FASHION, OWN_PROGRAM, CELLS, EVERYTHING] {
         let spec = good(text);
