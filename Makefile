@@ -67,9 +67,9 @@ lint: libtorch ## check the format and run clippy
 fmt: tools ## format the code
 	$(call step,fmt: rustfmt,$(CARGO) fmt --all,rustup component add rustfmt)
 
-docs: ## build the book into docs/book
+docs: ## build the book into target/book
 	@command -v mdbook >/dev/null || { echo "make docs: mdbook is missing: cargo install mdbook" >&2; exit 1; }
-	$(call step,docs: the book into docs/book,mdbook build docs,the message above says which page)
+	$(call step,docs: the book into target/book,mdbook build docs,the message above says which page)
 
 clean: ## remove what was built (libtorch and the data stay; remove .libtorch and data by hand)
-	$(call step,clean: target and docs/book,$(CARGO) clean && rm -rf docs/book,check who owns target/)
+	$(call step,clean: target,$(CARGO) clean,check who owns target/)
