@@ -1,6 +1,9 @@
 //! The proposer's protocol: what is refused and told, and that a replayed proposer answers as the one that
 //! lived through it all.
 
+// Helpers stand outside of `#[test]` functions: a failure in them is to fail the test.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -395,7 +398,12 @@ fn play(run: &mut Run, held: &mut Vec<LeasedJob>, one: Move) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        // The smallest failing input is printed; no file is left in the source tree.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_replayed_proposer_answers_as_the_one_that_lived_through_it(

@@ -7,7 +7,7 @@ use espalier_common::job::Job;
 use espalier_common::metrics::Measurement;
 use espalier_common::observation::{Observation, Outcome};
 
-use super::event::{Effect, Event, Prepared, Refusal, Refused};
+use super::event::{Effect, Event, Prepared, Refusal, Refused, ReleaseReason};
 use super::fail::counts_as_repeated;
 use super::state::{
     Best, LiveAttempt, LivePhase, OpenTrial, Phase, RepeatedFailure, Search, Trial, TrialState,
@@ -97,9 +97,11 @@ impl Search {
             Event::LeaseExpired { trial, attempt } => {
                 self.give_back(*trial, *attempt, true);
             }
-            Event::AttemptReleased { trial, attempt, .. } => {
-                self.give_back(*trial, *attempt, false);
-            }
+            Event::AttemptReleased {
+                trial,
+                attempt,
+                reason,
+            } => return self.apply_release(*trial, *attempt, *reason),
             Event::TrialFailed { trial, .. } => {
                 self.counts.failed += 1;
                 return self.close(*trial, TrialState::Failed, Outcome::Failed);
@@ -338,7 +340,10 @@ impl Search {
         attempt: AttemptNumber,
         failure: &Failure,
     ) {
-        let costs = failure.domain != espalier_common::failure::FailureDomain::User;
+        // The user's fault costs a trial nothing, since the search is paused until the user has looked. The
+        // work at the end of a search is not paused, so there everything costs, or it could fail for ever.
+        let costs = failure.domain != espalier_common::failure::FailureDomain::User
+            || !self.open.contains_key(&trial);
         self.give_back(trial, attempt, costs);
         if counts_as_repeated(failure) {
             if self.repeated.last_line != failure.last_line() {
@@ -350,6 +355,28 @@ impl Search {
             }
             self.repeated.trials.insert(trial);
         }
+    }
+
+    fn apply_release(
+        &mut self,
+        trial: TrialNumber,
+        attempt: AttemptNumber,
+        reason: ReleaseReason,
+    ) -> Vec<Effect> {
+        let live = self.live.get(&trial);
+        let worker = live
+            .filter(|live| live.attempt == attempt)
+            .map(|live| live.worker);
+        self.give_back(trial, attempt, false);
+        // In every other case the worker knows, or is gone.
+        let taken = worker.filter(|_| reason == ReleaseReason::Superseded);
+        taken.map_or_else(Vec::new, |worker| {
+            vec![Effect::Drop {
+                trial,
+                attempt,
+                worker,
+            }]
+        })
     }
 
     /// Ends a lease without a result: an open trial waits again, before all others.

@@ -1,7 +1,9 @@
 //! What a state implies: a search that has what it wants ends, a search that ends clears up.
 
-use super::event::{Event, FinishReason};
-use super::state::{Phase, Search};
+use espalier_common::ids::TrialNumber;
+
+use super::event::{Event, FinishReason, ReleaseReason};
+use super::state::{LiveAttempt, LivePhase, Phase, Search};
 
 /// The next event that the state calls for, if any. Called until there is none.
 pub(super) fn follow_up(search: &Search, now_ms: u64) -> Option<Event> {
@@ -62,14 +64,19 @@ impl Search {
         if let Some(trial) = cancelled {
             return Some(Event::TrialCancelled { trial });
         }
-        let waits = *reason != FinishReason::Stopped
-            && (!self.open.is_empty()
-                || self.final_job().is_some()
-                || self
-                    .best
-                    .as_ref()
-                    .is_some_and(|best| self.live.contains_key(&best.trial)));
-        if waits {
+        // A lease that would outlive the search: an upload of weights that are no longer the best's, or the
+        // work at the end of a search that was stopped.
+        let needless = self.live.iter().find(|(trial, live)| {
+            !self.open.contains_key(trial) && !self.serves_the_end(**trial, live, reason)
+        });
+        if let Some((&trial, live)) = needless {
+            return Some(Event::AttemptReleased {
+                trial,
+                attempt: live.attempt,
+                reason: ReleaseReason::Superseded,
+            });
+        }
+        if !self.open.is_empty() || !self.live.is_empty() || self.final_job().is_some() {
             return None;
         }
         let shortfall = self.final_attempts_used_up().then(|| {
@@ -80,5 +87,17 @@ impl Search {
             reason: reason.clone(),
             shortfall,
         })
+    }
+
+    /// Whether a lease of a closed trial is still wanted: all of the best's are, but of a search that was
+    /// stopped only the upload, since the user keeps those weights.
+    fn serves_the_end(
+        &self,
+        trial: TrialNumber,
+        live: &LiveAttempt,
+        reason: &FinishReason,
+    ) -> bool {
+        let of_the_best = self.best.as_ref().is_some_and(|best| best.trial == trial);
+        of_the_best && (*reason != FinishReason::Stopped || live.phase == LivePhase::Uploading)
     }
 }

@@ -6,6 +6,8 @@
 // Test code, though not in a `#[test]` function: a failure here is to fail the test.
 #![allow(clippy::unwrap_used)]
 
+pub mod model;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 

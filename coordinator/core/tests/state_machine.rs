@@ -1,0 +1,468 @@
+//! Any sequence of commands: the state agrees with the events, the journal replays to it, nothing is lost,
+//! and a search that is served to the end finishes.
+
+// Helpers stand outside of `#[test]` functions: a failure in them is to fail the test.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use espalier_common::failure::{Failure, FailureDomain, FailureKind};
+use espalier_common::ids::{AttemptNumber, Digest, TrialNumber};
+use espalier_common::job::{Job, LeasedJob};
+use espalier_common::metrics::{Measurement, Metrics};
+use espalier_core::search::{
+    Command, Completion, Event, FinishReason, PauseReason, Phase, Rejection, ReleaseReason, Reply,
+    WeightsAnswer,
+};
+use proptest::prelude::*;
+use support::model::Model;
+use support::{FLAT, Run, completion, definition_with, worker};
+
+/// A network with a test split: the best is uploaded and tested.
+const IMAGES: &str = "
+name: images
+dataset: {format: idx, path: images, validation: 100}
+network:
+  - conv: {channels: {choice: [2, 4, 300]}, kernel: {choice: [1, 3, 31]}, padding: 0}
+  - relu
+  - global_avg_pool
+  - linear: {features: classes}
+training: {epochs: 2, optimizer: {adamw: {learning_rate: {choice: [0.1, 0.01, 0.001]}}}}
+objectives: [{maximize: accuracy}]
+constraints: [{parameters: {at_most: 2k}}]
+";
+
+/// What somebody does. Numbers pick, modulo how many there are, one of the jobs leased so far.
+#[derive(Clone, Debug)]
+enum Act {
+    Ask,
+    Deliver,
+    Lease {
+        worker: u8,
+        slots: u32,
+        can_test: bool,
+    },
+    Report {
+        job: usize,
+        number: u32,
+        step: u32,
+    },
+    Complete {
+        job: usize,
+        score: Option<u8>,
+        weights: Option<u8>,
+        stored: bool,
+    },
+    Fail {
+        job: usize,
+        domain: FailureDomain,
+        diverged: bool,
+    },
+    Release(usize),
+    Expire(usize),
+    Weights {
+        job: usize,
+        weights: u8,
+    },
+    Pause,
+    Resume,
+    Stop,
+    Recover,
+    Wait(u64),
+    Unknown,
+}
+
+fn domains() -> impl Strategy<Value = FailureDomain> {
+    prop::sample::select(vec![
+        FailureDomain::Candidate,
+        FailureDomain::Worker,
+        FailureDomain::User,
+        FailureDomain::Internal,
+    ])
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    // Recent jobs first: most of the older ones are stale.
+    let job = || prop_oneof![3 => 0_usize..3, 1 => 0_usize..40];
+    let one = prop_oneof![
+        10 => Just(Act::Ask),
+        10 => Just(Act::Deliver),
+        10 => (0_u8..3, 0_u32..4, any::<bool>())
+            .prop_map(|(worker, slots, can_test)| Act::Lease { worker, slots, can_test }),
+        6 => (job(), 1_u32..4, 1_u32..3)
+            .prop_map(|(job, number, step)| Act::Report { job, number, step }),
+        8 => (job(), prop::option::weighted(0.9, 0_u8..9), prop::option::of(0_u8..3), any::<bool>())
+            .prop_map(|(job, score, weights, stored)| Act::Complete { job, score, weights, stored }),
+        5 => (job(), domains(), any::<bool>())
+            .prop_map(|(job, domain, diverged)| Act::Fail { job, domain, diverged }),
+        3 => job().prop_map(Act::Release),
+        4 => job().prop_map(Act::Expire),
+        5 => (job(), 0_u8..3).prop_map(|(job, weights)| Act::Weights { job, weights }),
+        1 => Just(Act::Pause),
+        3 => Just(Act::Resume),
+        1 => prop::bool::weighted(0.1).prop_map(|stop| if stop { Act::Stop } else { Act::Recover }),
+        2 => (1_u64..2_000).prop_map(Act::Wait),
+        1 => Just(Act::Unknown),
+    ];
+    prop::collection::vec(one, 0..150)
+}
+
+prop_compose! {
+    fn budgets()(
+        trials in prop::option::weighted(0.8, 1_u32..12),
+        time in prop::option::weighted(0.2, 1_u64..20),
+        target in prop::option::weighted(0.2, 1_u8..9),
+        patience in prop::option::weighted(0.2, 1_u32..6),
+        parallel in prop::option::weighted(0.3, 1_u32..4),
+        attempts in 1_u32..4,
+        images in any::<bool>(),
+    ) -> (String, u32) {
+        let (space, metric) = if images { (IMAGES, "accuracy") } else { (FLAT, "score") };
+        let mut budget = vec!["trials: 12".to_owned()];
+        budget.extend(time.map(|seconds| format!("time: {seconds}s")));
+        budget.extend(target.map(|target| format!("target: {{{metric}: 0.{target}}}")));
+        budget.extend(patience.map(|patience| format!("patience: {patience}")));
+        let space = space.lines().filter(|line| !line.starts_with("budget:"));
+        let mut text: String = space.flat_map(|line| [line, "\n"]).collect();
+        text.push_str(&format!("budget: {{{}}}\nattempts: {attempts}\n", budget.join(", ")));
+        if let Some(parallel) = parallel {
+            text.push_str(&format!("parallel: {parallel}\n"));
+        }
+        (text, trials.unwrap_or(12))
+    }
+}
+
+/// A run with the account kept beside it and every job leased so far.
+struct Drive {
+    run: Run,
+    model: Model,
+    jobs: Vec<(u128, LeasedJob)>,
+}
+
+impl Drive {
+    fn new(text: &str, trials: u32) -> Self {
+        let run = Run::new(&definition_with(text, "random", trials, 5));
+        Self {
+            run,
+            model: Model::default(),
+            jobs: Vec::new(),
+        }
+    }
+
+    fn command(&mut self, command: Command) -> Result<Reply, Rejection> {
+        let before = self.run.search.clone();
+        match self.run.command(command) {
+            Ok(step) => {
+                self.model.step(&step.events, &step.effects);
+                self.model.check(&self.run.search);
+                Ok(step.reply)
+            }
+            Err(rejection) => {
+                assert_eq!(before, self.run.search, "a rejection changes nothing");
+                Err(rejection)
+            }
+        }
+    }
+
+    fn propose(&mut self) {
+        if self.run.search.proposals_wanted() > 0 {
+            self.run.ask();
+        }
+    }
+
+    fn deliver(&mut self) {
+        if let Some(answer) = self.run.in_flight.pop_front() {
+            self.command(answer.into()).unwrap();
+        }
+    }
+
+    fn lease(&mut self, number: u128, slots: u32, can_test: bool) -> Vec<LeasedJob> {
+        let command = Command::LeaseJobs {
+            worker: worker(number),
+            slots,
+            can_test,
+        };
+        let Reply::Leased(jobs) = self.command(command).unwrap() else {
+            panic!("a lease is answered with jobs");
+        };
+        assert!(jobs.len() <= slots as usize);
+        assert!(can_test || jobs.iter().all(|job| matches!(job.job, Job::Train { .. })));
+        self.jobs
+            .extend(jobs.iter().cloned().map(|job| (number, job)));
+        jobs
+    }
+
+    /// The job that a number picks, counted from the last one leased.
+    fn job(&self, index: usize) -> Option<(u128, LeasedJob)> {
+        let last = self.jobs.len().checked_sub(1)?;
+        Some(self.jobs[last - index % self.jobs.len()].clone())
+    }
+
+    fn act(&mut self, act: Act) {
+        let command = match act {
+            Act::Ask => {
+                self.propose();
+                return;
+            }
+            Act::Deliver => {
+                self.deliver();
+                return;
+            }
+            Act::Lease {
+                worker,
+                slots,
+                can_test,
+            } => {
+                self.lease(worker.into(), slots, can_test);
+                return;
+            }
+            Act::Wait(time) => {
+                self.run.now_ms += time;
+                Some(Command::CheckTime)
+            }
+            Act::Pause => Some(Command::PauseSearch {
+                reason: PauseReason::User,
+            }),
+            Act::Resume => Some(Command::ResumeSearch),
+            Act::Stop => Some(Command::StopSearch),
+            Act::Recover => {
+                // What was under way is lost.
+                self.run.in_flight.clear();
+                Some(Command::Recover)
+            }
+            Act::Unknown => Some(Command::ExpireLease {
+                trial: TrialNumber(1_000),
+                attempt: AttemptNumber(1),
+            }),
+            of_a_job => self.of_a_job(of_a_job),
+        };
+        if let Some(command) = command {
+            // Most of what comes too late is refused; `command` checks that it changes nothing.
+            let _ = self.command(command);
+        }
+    }
+
+    fn of_a_job(&self, act: Act) -> Option<Command> {
+        let index = match &act {
+            Act::Report { job, .. }
+            | Act::Complete { job, .. }
+            | Act::Fail { job, .. }
+            | Act::Release(job)
+            | Act::Expire(job)
+            | Act::Weights { job, .. } => *job,
+            _ => return None,
+        };
+        let (number, job) = self.job(index)?;
+        let (trial, attempt) = (job.trial, job.attempt);
+        let metric = job.objective.metric.as_str();
+        Some(match act {
+            Act::Report {
+                number: message,
+                step,
+                ..
+            } => Command::ReportMeasurement {
+                worker: worker(number),
+                trial,
+                attempt,
+                number: message,
+                measurement: Measurement {
+                    step,
+                    metrics: Metrics::from([(metric, 0.5)]),
+                },
+            },
+            Act::Complete {
+                score,
+                weights,
+                stored,
+                ..
+            } => Command::CompleteJob {
+                worker: worker(number),
+                trial,
+                attempt,
+                completion: Completion {
+                    weights: weights.map(|byte| Digest::of(&[byte])),
+                    weights_stored: stored && weights.is_some(),
+                    ..outcome(&job, score.map(|score| f64::from(score) / 10.0))
+                },
+            },
+            Act::Fail {
+                domain, diverged, ..
+            } => Command::FailJob {
+                trial,
+                attempt,
+                failure: failure(domain, diverged),
+            },
+            Act::Release(_) => Command::ReleaseJob {
+                trial,
+                attempt,
+                reason: ReleaseReason::Worker,
+            },
+            Act::Expire(_) => Command::ExpireLease { trial, attempt },
+            Act::Weights { weights, .. } => Command::RecordWeights {
+                trial,
+                attempt,
+                weights: Digest::of(&[weights]),
+            },
+            _ => return None,
+        })
+    }
+
+    /// Serves the search as an honest worker would, until nothing more is to do.
+    fn serve(&mut self) {
+        // Two attempts for every trial and the work at the end, with room to spare.
+        for _ in 0..200 {
+            if matches!(self.run.search.phase(), Phase::Finished(_)) {
+                return;
+            }
+            self.command(Command::ResumeSearch).unwrap();
+            self.propose();
+            self.deliver();
+            for job in self.lease(7, 4, true) {
+                self.finish(&job);
+            }
+            // Whoever held something before is gone.
+            let held: Vec<_> = self
+                .run
+                .search
+                .live()
+                .iter()
+                .map(|(t, l)| (*t, l.attempt))
+                .collect();
+            for (trial, attempt) in held {
+                self.command(Command::ExpireLease { trial, attempt })
+                    .unwrap();
+            }
+        }
+        panic!("the search does not end: {:?}", self.run.search);
+    }
+
+    fn finish(&mut self, job: &LeasedJob) {
+        let weights = Digest::of(&job.trial.0.to_le_bytes());
+        let command = Command::CompleteJob {
+            worker: worker(7),
+            trial: job.trial,
+            attempt: job.attempt,
+            completion: Completion {
+                weights: Some(weights),
+                ..outcome(job, Some(0.3))
+            },
+        };
+        match self.command(command) {
+            Ok(Reply::Weights(WeightsAnswer::Upload)) => {
+                let command = Command::RecordWeights {
+                    trial: job.trial,
+                    attempt: job.attempt,
+                    weights,
+                };
+                // Refused when the search was over with that completion.
+                let _ = self.command(command);
+            }
+            Ok(_) | Err(Rejection::NotHeld { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+/// What a job ends with, when it ends well.
+fn outcome(job: &LeasedJob, score: Option<f64>) -> Completion {
+    let metric = job.objective.metric.as_str();
+    match (&job.job, score) {
+        (_, None) => Completion::default(),
+        (Job::Train { .. }, Some(score)) => completion(metric, score),
+        (Job::Test { .. }, Some(score)) => Completion {
+            test_metrics: Metrics::from([(metric, score)]),
+            ..Completion::default()
+        },
+    }
+}
+
+fn failure(domain: FailureDomain, diverged: bool) -> Failure {
+    let kind = if diverged {
+        FailureKind::Diverged
+    } else {
+        FailureKind::Crashed
+    };
+    Failure::new(domain, kind, "the last line")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 192,
+        // The smallest failing input is printed; no file is left in the source tree.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_sequence_of_commands_keeps_the_promises((text, trials) in budgets(), acts in acts()) {
+        let mut drive = Drive::new(&text, trials);
+        for act in acts {
+            drive.act(act);
+        }
+        let (replayed, _) = drive.run.replayed();
+        prop_assert_eq!(&replayed, &drive.run.search);
+
+        drive.serve();
+        let (replayed, _) = drive.run.replayed();
+        prop_assert_eq!(&replayed, &drive.run.search);
+        for (event, _) in &drive.run.journal {
+            let text = serde_json::to_string(event).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Event>(&text).unwrap(), event);
+        }
+    }
+}
+
+#[test]
+fn a_search_whose_test_always_fails_finishes_and_says_so() {
+    for domain in [
+        FailureDomain::Candidate,
+        FailureDomain::Worker,
+        FailureDomain::User,
+        FailureDomain::Internal,
+    ] {
+        let text = format!("{IMAGES}budget: {{trials: 3}}\nattempts: 2\n");
+        let mut drive = Drive::new(&text, 3);
+        let mut tests = 0;
+        for _ in 0..20 {
+            drive.propose();
+            drive.deliver();
+            for job in drive.lease(7, 1, true) {
+                if matches!(job.job, Job::Train { .. }) {
+                    drive.finish(&job);
+                    continue;
+                }
+                tests += 1;
+                let (trial, attempt) = (job.trial, job.attempt);
+                let failure = failure(domain, false);
+                drive
+                    .command(Command::FailJob {
+                        trial,
+                        attempt,
+                        failure,
+                    })
+                    .unwrap();
+            }
+        }
+        assert_eq!(
+            *drive.run.search.phase(),
+            Phase::Finished(FinishReason::Trials),
+            "{domain:?}"
+        );
+        assert_eq!(tests, 2, "{domain:?}");
+        assert!(drive.run.search.shortfall().is_some());
+        assert!(drive.run.search.test_metrics().is_none());
+    }
+}
+
+#[test]
+fn an_honest_search_tests_its_best() {
+    let mut drive = Drive::new(&format!("{IMAGES}budget: {{trials: 5}}\n"), 5);
+    drive.serve();
+    let search = &drive.run.search;
+    assert_eq!(*search.phase(), Phase::Finished(FinishReason::Trials));
+    assert_eq!(search.counts().leased, 5);
+    assert_eq!(search.counts().completed, 5);
+    assert!(search.counts().infeasible > 0, "the space has some");
+    assert_eq!(search.test_metrics().unwrap().get("accuracy"), Some(0.3));
+    assert_eq!(search.shortfall(), None);
+}

@@ -1,0 +1,246 @@
+//! A second, slower account of a search, kept from its events alone: what the state must agree with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
+use espalier_common::job::Job;
+use espalier_core::search::{Effect, Event, Refused, ReleaseReason, Search, TrialState};
+
+/// What the events say.
+#[derive(Default)]
+pub struct Model {
+    states: BTreeMap<TrialNumber, TrialState>,
+    /// The lease of every trial that has one.
+    live: BTreeMap<TrialNumber, (AttemptNumber, WorkerId)>,
+    /// The highest attempt of every trial.
+    attempts: BTreeMap<TrialNumber, AttemptNumber>,
+    /// Leases that ended without a message of their worker: it must be told.
+    to_drop: Vec<(TrialNumber, AttemptNumber)>,
+    told: BTreeSet<TrialNumber>,
+    paused: bool,
+    finishing: bool,
+    finished: bool,
+}
+
+impl Model {
+    /// Takes in what one command came to.
+    pub fn step(&mut self, events: &[Event], effects: &[Effect]) {
+        self.to_drop.clear();
+        for event in events {
+            assert!(!self.finished, "{event:?} in a finished search");
+            self.event(event);
+        }
+        for effect in effects {
+            match effect {
+                Effect::Tell(observation) => {
+                    let trial = observation.trial.expect("only trials are told by effects");
+                    assert!(self.told.insert(trial), "trial {trial} is told twice");
+                    assert!(!self.states[&trial].is_open(), "trial {trial} is open");
+                }
+                Effect::Drop { trial, attempt, .. } => {
+                    let known = self
+                        .to_drop
+                        .iter()
+                        .position(|one| *one == (*trial, *attempt));
+                    self.to_drop
+                        .swap_remove(known.expect("nothing was taken from that worker"));
+                }
+            }
+        }
+        assert_eq!(self.to_drop, [], "workers that must drop their jobs");
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::ProposalRefused { refusal, .. } => {
+                if let Refused::Infeasible { trial, .. } = refusal.refused {
+                    self.new_trial(trial, TrialState::Infeasible);
+                }
+            }
+            Event::TrialProposed { trial, .. } => self.new_trial(*trial, TrialState::Queued),
+            Event::JobLeased {
+                trial,
+                attempt,
+                worker,
+                job,
+            } => self.lease(*trial, *attempt, *worker, job),
+            Event::TrialCompleted {
+                trial,
+                attempt,
+                worker,
+                upload,
+                ..
+            } => {
+                self.close(*trial, TrialState::Completed, Some(*attempt));
+                if *upload {
+                    self.live.insert(*trial, (*attempt, *worker));
+                }
+            }
+            Event::TrialFailed { trial, .. } => self.close(*trial, TrialState::Failed, None),
+            Event::TrialCancelled { trial } => self.close(*trial, TrialState::Cancelled, None),
+            Event::TrialRetrained {
+                trial,
+                attempt,
+                upload,
+                ..
+            } => {
+                assert_eq!(self.live[trial].0, *attempt);
+                if !upload {
+                    self.live.remove(trial);
+                }
+            }
+            Event::WeightsStored { trial, attempt, .. } => {
+                if let Some((held, _)) = self.live.get(trial) {
+                    assert_eq!(held, attempt);
+                }
+                self.live.remove(trial);
+            }
+            Event::TestCompleted { trial, attempt, .. } => self.end(*trial, *attempt),
+            Event::AttemptFailed { trial, attempt, .. }
+            | Event::LeaseExpired { trial, attempt } => self.end(*trial, *attempt),
+            Event::AttemptReleased {
+                trial,
+                attempt,
+                reason,
+            } => {
+                self.end(*trial, *attempt);
+                if *reason == ReleaseReason::Superseded {
+                    self.to_drop.push((*trial, *attempt));
+                }
+            }
+            Event::SearchPaused { .. } => self.paused = true,
+            Event::SearchResumed => self.paused = false,
+            Event::SearchFinishing { .. } => {
+                self.paused = false;
+                self.finishing = true;
+            }
+            Event::SearchFinished { .. } => self.finished = true,
+            Event::SearchCreated { .. }
+            | Event::SearchRecovered
+            | Event::ProposalsEnded { .. }
+            | Event::Measured { .. } => {}
+        }
+    }
+
+    fn new_trial(&mut self, trial: TrialNumber, state: TrialState) {
+        assert_eq!(
+            trial.0 as usize,
+            self.states.len() + 1,
+            "trials have no gaps"
+        );
+        self.states.insert(trial, state);
+    }
+
+    fn lease(&mut self, trial: TrialNumber, attempt: AttemptNumber, worker: WorkerId, job: &Job) {
+        assert!(!self.paused, "trial {trial} is leased in a paused search");
+        let last = self.attempts.insert(trial, attempt).unwrap_or_default();
+        assert!(attempt > last, "fencing numbers grow");
+        let before = self.live.insert(trial, (attempt, worker));
+        assert_eq!(before, None, "trial {trial} is leased twice");
+        let state = self
+            .states
+            .get_mut(&trial)
+            .expect("a leased trial is known");
+        if self.finishing {
+            assert_eq!(
+                *state,
+                TrialState::Completed,
+                "only the best is leased at the end"
+            );
+        } else {
+            assert_eq!(*state, TrialState::Queued);
+            assert!(matches!(job, Job::Train { from: 0, .. }));
+            *state = TrialState::Running;
+        }
+    }
+
+    /// The lease of an attempt ends by a message of its worker, or since none came.
+    fn end(&mut self, trial: TrialNumber, attempt: AttemptNumber) {
+        let (held, _) = self
+            .live
+            .remove(&trial)
+            .expect("a lease that ends was held");
+        assert_eq!(held, attempt);
+        let state = self
+            .states
+            .get_mut(&trial)
+            .expect("a leased trial is known");
+        if *state == TrialState::Running {
+            *state = TrialState::Queued;
+        }
+    }
+
+    /// A trial is over; a lease that it has, other than that of `by`, is taken from its worker.
+    fn close(&mut self, trial: TrialNumber, state: TrialState, by: Option<AttemptNumber>) {
+        let before = self.states.insert(trial, state);
+        assert!(
+            before.is_some_and(TrialState::is_open),
+            "trial {trial} closes once"
+        );
+        if let Some((attempt, _)) = self.live.remove(&trial)
+            && Some(attempt) != by
+        {
+            self.to_drop.push((trial, attempt));
+        }
+    }
+
+    /// Compares the state with this account.
+    pub fn check(&self, search: &Search) {
+        let states: BTreeMap<_, _> = search
+            .trials()
+            .map(|(number, trial)| (number, trial.state))
+            .collect();
+        assert_eq!(states, self.states);
+        let live: BTreeMap<_, _> = search
+            .live()
+            .iter()
+            .map(|(trial, live)| (*trial, (live.attempt, live.worker)))
+            .collect();
+        assert_eq!(live, self.live);
+        self.check_counts(search);
+        for (trial, state) in &self.states {
+            if *state == TrialState::Running {
+                assert!(
+                    self.live.contains_key(trial),
+                    "{trial} runs without a lease"
+                );
+            }
+            let told = !state.is_open() && *state != TrialState::Infeasible;
+            assert_eq!(self.told.contains(trial), told, "trial {trial}, {state:?}");
+        }
+        if self.finished {
+            assert!(live.is_empty(), "leases outlive the search: {live:?}");
+            assert!(states.values().all(|state| !state.is_open()), "{states:?}");
+        }
+    }
+
+    fn check_counts(&self, search: &Search) {
+        let of = |wanted| {
+            self.states
+                .values()
+                .filter(|state| **state == wanted)
+                .count() as u32
+        };
+        let counts = search.counts();
+        assert_eq!(search.queued(), of(TrialState::Queued));
+        assert_eq!(counts.completed, of(TrialState::Completed));
+        assert_eq!(counts.failed, of(TrialState::Failed));
+        assert_eq!(counts.cancelled, of(TrialState::Cancelled));
+        assert_eq!(counts.infeasible, of(TrialState::Infeasible));
+        let accepted = self.states.len() as u32 - counts.infeasible;
+        assert_eq!(counts.accepted, accepted);
+        assert_eq!(counts.leased as usize, self.attempts.len());
+        let attempts: u32 = self.attempts.values().map(|last| last.0).sum();
+        assert_eq!(counts.attempts, attempts, "fencing numbers have no gaps");
+        let spec = &search.definition().spec;
+        if let Some(trials) = spec.budget.trials {
+            assert!(counts.leased <= trials, "the budget is exceeded");
+        }
+        if let Some(parallel) = spec.parallel {
+            assert!(
+                search.running() <= parallel,
+                "more run than `parallel` allows"
+            );
+        }
+    }
+}
