@@ -1,1 +1,31 @@
-//! (being written)
+//! The supervisor on a machine: it leases jobs from the coordinator, runs them in evaluator processes
+//! (one per slot and evaluator), and delivers what they measure. Never links libtorch. May import proto
+//! (client), runtime, data and common.
+//!
+//! One owner for each state:
+//! - `session` holds the registration, the leases and what is free;
+//! - `slot` holds its evaluator processes and runs one job at a time in `job`;
+//! - `delivery` reports an attempt's measurements in order, and then how it ended;
+//! - `spool` keeps completions on disk until the coordinator has them;
+//! - `transfer` moves weights, `cache` keeps a few of them;
+//! - `dataset` knows which data this machine has.
+
+mod cache;
+mod client;
+mod config;
+mod dataset;
+mod delivery;
+mod error;
+mod evaluator;
+mod job;
+mod run;
+mod session;
+mod slot;
+mod spool;
+mod stop;
+mod transfer;
+mod work_dir;
+
+pub use config::{Args, ConfigError, Program, WorkerConfig};
+pub use error::WorkerError;
+pub use run::run;

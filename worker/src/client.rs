@@ -1,0 +1,201 @@
+//! The coordinator as this worker calls it: one HTTP/2 connection that comes back by itself, a time limit
+//! on every call, and which answers mean "try again". May import proto and tonic.
+
+use std::future::Future;
+use std::time::Duration;
+
+use backon::Retryable as _;
+use espalier_proto::v1::worker_service_client::WorkerServiceClient;
+use espalier_proto::{MAX_MESSAGE_BYTES, v1};
+use espalier_runtime::backoff;
+use futures::Stream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Response, Status, Streaming};
+
+/// A call that is not a long poll is answered within a few fsyncs; this is a coordinator in trouble.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// What a long poll may take above the time it waits.
+const POLL_MARGIN: Duration = Duration::from_secs(10);
+/// Finds a dead connection while a long poll is quiet: a router between may have dropped it silently.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The coordinator. Cheap to clone; connects at the first call and again whenever that is needed.
+#[derive(Clone, Debug)]
+pub(crate) struct Client(WorkerServiceClient<Channel>);
+
+impl Client {
+    /// A client of the coordinator at a checked URL.
+    pub(crate) fn new(url: &str) -> Result<Self, tonic::transport::Error> {
+        let channel = Endpoint::from_shared(url.to_owned())?
+            .connect_timeout(CONNECT_LIMIT)
+            .http2_keep_alive_interval(KEEPALIVE_EVERY)
+            .keep_alive_timeout(KEEPALIVE_LIMIT)
+            .keep_alive_while_idle(true)
+            .connect_lazy();
+        Ok(Self(
+            WorkerServiceClient::new(channel)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+        ))
+    }
+
+    /// See `WorkerService.Register`.
+    pub(crate) async fn register(
+        &self,
+        request: v1::RegisterRequest,
+    ) -> Result<v1::RegisterReply, Status> {
+        within(CALL_LIMIT, self.0.clone().register(request)).await
+    }
+
+    /// See `WorkerService.Lease`.
+    pub(crate) async fn lease(&self, request: v1::LeaseRequest) -> Result<v1::LeaseReply, Status> {
+        let limit = Duration::from_millis(request.wait_ms) + POLL_MARGIN;
+        within(limit, self.0.clone().lease(request)).await
+    }
+
+    /// See `WorkerService.Renew`.
+    pub(crate) async fn renew(&self, request: v1::RenewRequest) -> Result<v1::RenewReply, Status> {
+        within(CALL_LIMIT, self.0.clone().renew(request)).await
+    }
+
+    /// See `WorkerService.Report`.
+    pub(crate) async fn report(
+        &self,
+        request: v1::ReportRequest,
+    ) -> Result<v1::ReportReply, Status> {
+        within(CALL_LIMIT, self.0.clone().report(request)).await
+    }
+
+    /// See `WorkerService.Complete`.
+    pub(crate) async fn complete(
+        &self,
+        request: v1::CompleteRequest,
+    ) -> Result<v1::CompleteReply, Status> {
+        within(CALL_LIMIT, self.0.clone().complete(request)).await
+    }
+
+    /// See `WorkerService.Fail`.
+    pub(crate) async fn fail(&self, request: v1::FailRequest) -> Result<v1::FailReply, Status> {
+        within(CALL_LIMIT, self.0.clone().fail(request)).await
+    }
+
+    /// See `WorkerService.Release`.
+    pub(crate) async fn release(
+        &self,
+        request: v1::ReleaseRequest,
+    ) -> Result<v1::ReleaseReply, Status> {
+        within(CALL_LIMIT, self.0.clone().release(request)).await
+    }
+
+    /// See `WorkerService.Leave`; `limit` is what is left of the worker's time to end.
+    pub(crate) async fn leave(
+        &self,
+        request: v1::LeaveRequest,
+        limit: Duration,
+    ) -> Result<v1::LeaveReply, Status> {
+        within(limit, self.0.clone().leave(request)).await
+    }
+
+    /// See `WorkerService.UploadArtifact`.
+    pub(crate) async fn upload(
+        &self,
+        pieces: impl Stream<Item = v1::UploadArtifactRequest> + Send + 'static,
+        limit: Duration,
+    ) -> Result<v1::UploadArtifactReply, Status> {
+        within(limit, self.0.clone().upload_artifact(pieces)).await
+    }
+
+    /// See `WorkerService.DownloadArtifact`. The limit is on the beginning only.
+    pub(crate) async fn download(
+        &self,
+        request: v1::DownloadArtifactRequest,
+    ) -> Result<Streaming<v1::DownloadArtifactReply>, Status> {
+        within(CALL_LIMIT, self.0.clone().download_artifact(request)).await
+    }
+}
+
+/// The answer of a call, or `DeadlineExceeded` after `limit`.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Status> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer.map(Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded(format!(
+            "no answer within {} ms",
+            limit.as_millis()
+        ))),
+    }
+}
+
+/// Whether the same call may go well later: the coordinator is away, starting, overloaded, or the
+/// connection broke. Everything else is its last word.
+pub(crate) fn is_transient(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Internal
+            | Code::Unknown
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::ResourceExhausted
+    )
+}
+
+/// Repeats a call while its answer is transient.
+pub(crate) async fn persistently<T, F>(
+    what: &'static str,
+    call: impl FnMut() -> F,
+) -> Result<T, Status>
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    let mut told = false;
+    call.retry(backoff::policy())
+        .when(is_transient)
+        .notify(|status: &Status, wait: Duration| {
+            let wait_ms = wait.as_millis();
+            // Once: while the coordinator is away, every attempt held would say this every few seconds.
+            if told {
+                tracing::debug!(call = what, %status, wait_ms, "trying again");
+            } else {
+                told = true;
+                tracing::warn!(call = what, %status, wait_ms, "not delivered; trying again until it is");
+            }
+        })
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_repeated_until_its_answer_is_final() {
+        let calls = Cell::new(0);
+        let answer: Result<(), _> = persistently("test", || {
+            calls.set(calls.get() + 1);
+            let status = match calls.get() {
+                1..=5 => Status::unavailable("away"),
+                _ => Status::failed_precondition("stale"),
+            };
+            async { Err(status) }
+        })
+        .await;
+        assert_eq!(answer.unwrap_err().code(), Code::FailedPrecondition);
+        assert_eq!(calls.get(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_an_answer_ends_at_its_limit() {
+        let silent = std::future::pending::<Result<Response<()>, Status>>();
+        let status = within(Duration::from_secs(1), silent).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(is_transient(&status));
+    }
+}

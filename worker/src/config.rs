@@ -1,0 +1,475 @@
+//! What a worker's operator decides: flags, each with an environment variable, checked before anything
+//! starts. May import clap, common and runtime.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use espalier_common::job::TRAINER;
+use espalier_proto::MAX_SLOTS;
+use espalier_runtime::logging::LogArgs;
+
+/// The longest name of a worker or an evaluator, in bytes: both travel with every registration.
+const MAX_NAME: usize = 64;
+/// Less than this would take an ordinary pause (a garbage collection, a slow disk) for a hang.
+const LEAST_SILENCE_MS: u64 = 100;
+
+/// Runs training jobs of an Espalier coordinator on this machine.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "espalier-worker", version, about)]
+pub struct Args {
+    /// The coordinator: host:port or http://host:port
+    #[arg(long, env = "ESPALIER_JOIN", value_name = "ADDRESS")]
+    pub join: String,
+    /// This worker's name, the same across restarts [default: the host's name]
+    #[arg(long, env = "ESPALIER_NAME")]
+    pub name: Option<String>,
+    /// How many jobs run at once
+    #[arg(long, env = "ESPALIER_SLOTS", default_value_t = 1, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SLOTS)))]
+    pub slots: u32,
+    /// Threads for each slot [default: cores / slots]
+    #[arg(long, env = "ESPALIER_THREADS", value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub threads: Option<u32>,
+    /// The device that evaluators use: cpu, or cuda:N
+    #[arg(long, env = "ESPALIER_DEVICE", default_value = "cpu")]
+    pub device: String,
+    /// The folder that data sets' paths are relative to
+    #[arg(
+        long,
+        env = "ESPALIER_DATA_ROOT",
+        default_value = "data",
+        value_name = "DIR"
+    )]
+    pub data_root: PathBuf,
+    /// Where decoded data sets and weights are kept [default: espalier in the user's cache folder]
+    #[arg(long, env = "ESPALIER_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Scratch files, and results that are not delivered yet [default: a folder of this name in the cache]
+    #[arg(long, env = "ESPALIER_WORK_DIR", value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// A program that evaluates candidates, split into words as a shell does; may be given several times
+    #[arg(
+        long = "evaluator",
+        env = "ESPALIER_EVALUATOR",
+        value_name = "NAME='COMMAND LINE'"
+    )]
+    pub evaluators: Vec<String>,
+    /// The built-in trainer's program [default: espalier-trainer beside this program]
+    #[arg(long, env = "ESPALIER_TRAINER", value_name = "PATH")]
+    pub trainer: Option<PathBuf>,
+    /// An evaluator that writes nothing for this long during a job is taken for hung, and is killed
+    #[arg(long, env = "ESPALIER_EVALUATOR_SILENCE_MS", default_value_t = 60_000, value_name = "MS",
+          value_parser = clap::value_parser!(u64).range(LEAST_SILENCE_MS..))]
+    pub evaluator_silence_ms: u64,
+    /// End after this long without a job, e.g. 90s or 10m [default: never]
+    #[arg(long, env = "ESPALIER_UNTIL_IDLE", value_name = "DURATION", value_parser = parse_duration)]
+    pub until_idle: Option<Duration>,
+    /// How long the end may take: handing jobs back, delivering results
+    #[arg(
+        long,
+        env = "ESPALIER_DRAIN_TIMEOUT_MS",
+        default_value_t = 10_000,
+        value_name = "MS"
+    )]
+    pub drain_timeout_ms: u64,
+    /// How logs look.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value that cannot be used.
+    #[error("{option}: {reason}")]
+    Bad {
+        /// The option.
+        option: &'static str,
+        /// What is wrong, and what to write instead.
+        reason: String,
+    },
+}
+
+fn bad(option: &'static str, reason: impl Into<String>) -> ConfigError {
+    ConfigError::Bad {
+        option,
+        reason: reason.into(),
+    }
+}
+
+/// A program that evaluates candidates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The name that specs use.
+    pub name: String,
+    /// The program and its arguments; never a shell's line.
+    pub command: Vec<String>,
+}
+
+impl Program {
+    /// From `NAME=command line`, the line split into words as a shell does.
+    ///
+    /// # Errors
+    /// No `=`, a bad or reserved name, an open quote, or nothing to run.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        const OPTION: &str = "--evaluator";
+        let (name, line) = text.split_once('=').ok_or_else(|| {
+            bad(
+                OPTION,
+                format!("{text:?} has no `=`; write NAME='command line'"),
+            )
+        })?;
+        check_name(OPTION, name)?;
+        if name == TRAINER {
+            return Err(bad(
+                OPTION,
+                format!(
+                    "the name {TRAINER:?} is that of the built-in trainer; use --trainer for its path"
+                ),
+            ));
+        }
+        let command = shell_words::split(line)
+            .map_err(|error| bad(OPTION, format!("{name}: {line:?}: {error}")))?;
+        if command.is_empty() {
+            return Err(bad(
+                OPTION,
+                format!("{name}: there is no command after the `=`"),
+            ));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            command,
+        })
+    }
+
+    /// The built-in trainer at a path.
+    #[must_use]
+    pub fn trainer(path: &str) -> Self {
+        Self {
+            name: TRAINER.to_owned(),
+            command: vec![path.to_owned()],
+        }
+    }
+
+    /// Whether this is the built-in trainer.
+    #[must_use]
+    pub fn is_trainer(&self) -> bool {
+        self.name == TRAINER
+    }
+}
+
+/// A worker's configuration, checked.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// The coordinator, as `http://host:port`.
+    pub join: String,
+    /// The worker's name, the same across restarts.
+    pub name: String,
+    /// How many jobs run at once.
+    pub slots: u32,
+    /// Threads for each slot.
+    pub threads: u32,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// What data sets' paths are relative to.
+    pub data_root: PathBuf,
+    /// Decoded data sets and weights; may be shared by workers.
+    pub cache_dir: PathBuf,
+    /// Scratch and spool; one worker's own.
+    pub work_dir: PathBuf,
+    /// The evaluators on offer.
+    pub evaluators: Vec<Program>,
+    /// Silence that is a hang.
+    pub evaluator_silence: Duration,
+    /// End after this long without a job.
+    pub until_idle: Option<Duration>,
+    /// How long the end may take.
+    pub drain_timeout: Duration,
+}
+
+impl WorkerConfig {
+    /// Checks the flags and fills in what depends on the machine.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the option.
+    pub fn from_args(args: Args) -> Result<Self, ConfigError> {
+        let name = match args.name {
+            Some(name) => name,
+            None => host_name()?,
+        };
+        check_name("--name", &name)?;
+        check_device(&args.device)?;
+        let cache_dir = match args.cache_dir {
+            Some(folder) => folder,
+            None => user_cache()?,
+        };
+        let cache_dir = absolute("--cache-dir", &cache_dir)?;
+        let work_dir = match args.work_dir {
+            Some(folder) => absolute("--work-dir", &folder)?,
+            None => cache_dir.join("workers").join(&name),
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+        Ok(Self {
+            join: coordinator_url(&args.join)?,
+            name,
+            slots: args.slots,
+            threads: args.threads.unwrap_or((cores / args.slots).max(1)),
+            device: args.device,
+            data_root: absolute("--data-root", &args.data_root)?,
+            cache_dir,
+            work_dir,
+            evaluators: programs(args.trainer, &args.evaluators)?,
+            evaluator_silence: Duration::from_millis(args.evaluator_silence_ms),
+            until_idle: args.until_idle,
+            drain_timeout: Duration::from_millis(args.drain_timeout_ms),
+        })
+    }
+}
+
+fn programs(trainer: Option<PathBuf>, named: &[String]) -> Result<Vec<Program>, ConfigError> {
+    let mut programs = Vec::new();
+    if let Some(path) = find_trainer(trainer)? {
+        programs.push(Program::trainer(&path));
+    }
+    for text in named {
+        let program = Program::parse(text)?;
+        if programs.iter().any(|other| other.name == program.name) {
+            return Err(bad(
+                "--evaluator",
+                format!("the name {:?} is given twice", program.name),
+            ));
+        }
+        programs.push(program);
+    }
+    Ok(programs)
+}
+
+/// The trainer given, or the one beside this program; `None` when there is none, since a worker may offer
+/// named evaluators only.
+fn find_trainer(given: Option<PathBuf>) -> Result<Option<String>, ConfigError> {
+    let path = match given {
+        Some(path) => path,
+        None => match std::env::current_exe() {
+            Ok(own) => own.with_file_name("espalier-trainer"),
+            Err(_) => return Ok(None),
+        },
+    };
+    let path = absolute("--trainer", &path)?;
+    if !path.is_file() {
+        tracing::warn!(path = %path.display(),
+            "the built-in trainer is not there; only what --evaluator names is offered");
+        return Ok(None);
+    }
+    Ok(path.to_str().map(str::to_owned))
+}
+
+/// Paths go to evaluators in JSON, and their working folder may be another one.
+fn absolute(option: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {
+    let path = std::path::absolute(path)
+        .map_err(|error| bad(option, format!("{}: {error}", path.display())))?;
+    if path.to_str().is_none() {
+        return Err(bad(
+            option,
+            format!("the path {} is not valid UTF-8", path.display()),
+        ));
+    }
+    Ok(path)
+}
+
+fn user_cache() -> Result<PathBuf, ConfigError> {
+    let folder = |variable| {
+        std::env::var_os(variable)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    folder("XDG_CACHE_HOME")
+        .or_else(|| folder("HOME").map(|home| home.join(".cache")))
+        .map(|cache| cache.join("espalier"))
+        .ok_or_else(|| {
+            bad(
+                "--cache-dir",
+                "neither XDG_CACHE_HOME nor HOME is set, so give a folder",
+            )
+        })
+}
+
+fn host_name() -> Result<String, ConfigError> {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| {
+            bad(
+                "--name",
+                "this host has no name that can be used, so give one",
+            )
+        })
+}
+
+/// Names stand in logs, in file names and on the wire.
+fn check_name(option: &'static str, name: &str) -> Result<(), ConfigError> {
+    let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err(bad(
+            option,
+            format!("{name:?}: a name has 1 to {MAX_NAME} characters"),
+        ));
+    }
+    if !name.chars().all(letters) || name.starts_with('.') {
+        return Err(bad(
+            option,
+            format!(
+                "{name:?}: a name consists of letters, digits, `-`, `_` and `.`, and does not start with `.`"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_device(device: &str) -> Result<(), ConfigError> {
+    let known = device == "cpu"
+        || device
+            .strip_prefix("cuda:")
+            .is_some_and(|number| number.parse::<u8>().is_ok());
+    if known {
+        Ok(())
+    } else {
+        Err(bad(
+            "--device",
+            format!("{device:?} is not a device; write cpu, or cuda:0"),
+        ))
+    }
+}
+
+fn coordinator_url(text: &str) -> Result<String, ConfigError> {
+    const OPTION: &str = "--join";
+    let wrong = |reason: &str| {
+        bad(
+            OPTION,
+            format!("{text:?} {reason}; write host:port or http://host:port"),
+        )
+    };
+    if text.starts_with("https://") {
+        return Err(wrong("asks for TLS, which this worker does not speak"));
+    }
+    let rest = text.strip_prefix("http://").unwrap_or(text);
+    let url = format!("http://{}", rest.trim_end_matches('/'));
+    let uri: tonic::transport::Uri = url
+        .parse()
+        .map_err(|error| wrong(&format!("is no address ({error})")))?;
+    if uri.port_u16().is_none() {
+        return Err(wrong("has no port"));
+    }
+    if uri.path() != "/" || uri.query().is_some() {
+        return Err(wrong("has something after the port"));
+    }
+    Ok(url)
+}
+
+/// A whole number with its unit: `500ms`, `90s`, `10m`, `2h`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let wrong = || format!("{text:?} is not a time; write 500ms, 90s, 10m or 2h");
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let milliseconds = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    };
+    milliseconds.map(Duration::from_millis).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_split_as_a_shell_splits_it() {
+        let program = Program::parse("mine=python 'my train.py' --lr=0.1").unwrap();
+        assert_eq!(program.name, "mine");
+        assert_eq!(program.command, ["python", "my train.py", "--lr=0.1"]);
+    }
+
+    #[test]
+    fn wrong_evaluators_are_refused_with_what_to_write() {
+        for (text, part) in [
+            ("python train.py", "NAME='command line'"),
+            ("mine=", "no command"),
+            ("mine=python 'open", "mine"),
+            ("trainer=python x", "--trainer"),
+            ("a b=python", "letters"),
+            ("=python", "1 to 64"),
+        ] {
+            let error = Program::parse(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_coordinator_is_a_host_with_a_port() {
+        for text in ["node1:7050", "http://node1:7050", "http://node1:7050/"] {
+            assert_eq!(coordinator_url(text).unwrap(), "http://node1:7050");
+        }
+        assert_eq!(coordinator_url("[::1]:80").unwrap(), "http://[::1]:80");
+        for (text, part) in [
+            ("node1", "no port"),
+            ("https://node1:1", "TLS"),
+            ("node1:7050/x", "after the port"),
+            ("a b:1", "no address"),
+            ("", "no address"),
+        ] {
+            let error = coordinator_url(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn times_need_a_unit() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        for text in [
+            "90",
+            "",
+            "s",
+            "1.5s",
+            "-1s",
+            "99999999999999999999h",
+            "9999999999999999h",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_flags_have_the_documented_defaults() {
+        let args = Args::try_parse_from([
+            "espalier-worker",
+            "--join=localhost:1",
+            "--name=n1",
+            "--cache-dir=/tmp/c",
+            "--slots=2",
+        ])
+        .unwrap();
+        let config = WorkerConfig::from_args(args).unwrap();
+        assert_eq!(config.work_dir, Path::new("/tmp/c/workers/n1"));
+        assert!(config.threads >= 1);
+        assert_eq!(config.evaluator_silence, Duration::from_secs(60));
+        assert_eq!(config.drain_timeout, Duration::from_secs(10));
+        assert_eq!(config.device, "cpu");
+        // Tests run in target/debug/deps, where there is no trainer.
+        assert!(config.evaluators.is_empty());
+    }
+
+    #[test]
+    fn a_device_is_cpu_or_a_numbered_gpu() {
+        assert!(check_device("cpu").is_ok() && check_device("cuda:1").is_ok());
+        assert!(check_device("cuda").is_err() && check_device("gpu:0").is_err());
+    }
+}

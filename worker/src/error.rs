@@ -1,0 +1,102 @@
+//! Why a worker cannot start or go on. May import common and tonic's status.
+
+use std::path::PathBuf;
+
+use espalier_common::ids::ClusterId;
+
+use crate::config::ConfigError;
+
+/// Why a worker ended other than by being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A folder of the worker cannot be used.
+    #[error(
+        "cannot use {path}: {source}; give --work-dir and --cache-dir folders that can be written"
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// Another worker has the work folder.
+    #[error(
+        "another worker uses the folder {0}; a second worker on this machine needs a --name of its own \
+         (or its own --work-dir)"
+    )]
+    WorkDirInUse(PathBuf),
+    /// There is nothing to run jobs with.
+    #[error(
+        "this worker has no evaluator: the built-in trainer is neither beside this program nor where \
+         --trainer says, and no --evaluator was given; give --trainer PATH or --evaluator NAME='command line'"
+    )]
+    NoEvaluator,
+    /// An evaluator does not start.
+    #[error("evaluator {name:?} does not start: {message}{}", tail(.log_tail))]
+    Evaluator {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        message: String,
+        /// The last lines it wrote to stderr.
+        log_tail: String,
+    },
+    /// An evaluator cannot use the device.
+    #[error(
+        "evaluator {name:?} cannot use the device {device:?}; it can use {can}: change --device"
+    )]
+    Device {
+        /// The evaluator.
+        name: String,
+        /// The device that was asked for.
+        device: String,
+        /// What it can use.
+        can: String,
+    },
+    /// The coordinator does not take this worker.
+    #[error("the coordinator at {address} refuses this worker: {status}")]
+    Refused {
+        /// The coordinator.
+        address: String,
+        /// What it said.
+        status: String,
+    },
+    /// The coordinator at the address is not the one that this worker joined.
+    #[error(
+        "the coordinator at {address} now has another journal: this worker joined cluster {before} and \
+         meets {now}; check the address, or start the worker again to join the other cluster"
+    )]
+    OtherCluster {
+        /// The coordinator.
+        address: String,
+        /// The cluster joined at the start.
+        before: ClusterId,
+        /// The cluster met now.
+        now: ClusterId,
+    },
+    /// Two workers of one name displace each other.
+    #[error(
+        "the coordinator forgot this worker {times} times within a minute; most likely another worker \
+         uses the name {name:?} too: give each worker a --name of its own"
+    )]
+    Displaced {
+        /// The name.
+        name: String,
+        /// How often.
+        times: usize,
+    },
+    /// A part of the worker broke.
+    #[error("{0}")]
+    Broken(String),
+}
+
+fn tail(log: &str) -> String {
+    if log.trim().is_empty() {
+        String::new()
+    } else {
+        format!("; it wrote:\n{}", log.trim_end())
+    }
+}

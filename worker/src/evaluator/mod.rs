@@ -1,0 +1,474 @@
+//! One evaluator process: the built-in trainer, or a program that the operator named. It is started,
+//! spoken to by JSON lines, watched for silence, and ended with everything it started. May import common,
+//! tokio, nix.
+
+mod lines;
+mod output;
+mod process;
+mod protocol;
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use espalier_common::evaluator::{
+    Evaluate, FromEvaluator, Line, PROTOCOL_VERSION, Ready, ToEvaluator,
+};
+use espalier_common::failure::{Failure, FailureDomain, FailureKind};
+use espalier_common::ids::AttemptKey;
+use nix::sys::signal::Signal;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, ChildStdin};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::Program;
+use output::{Output, Scope, Tail};
+use process::Group;
+
+/// Importing a large library and waking a GPU take a minute on a cold disk.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+/// How long a job that is to be dropped may take to end before the process is killed: a batch or two.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// At the end: after `shutdown`, and after SIGTERM. An idle evaluator needs milliseconds.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+const TERMINATE_GRACE: Duration = Duration::from_secs(1);
+/// After SIGKILL only a process that waits for a broken disk or driver is still there.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+/// For the last output of a process that has ended; a child of its own may hold the pipes open longer.
+const LAST_OUTPUT_LIMIT: Duration = Duration::from_millis(500);
+/// A program that closes its stdout should end then.
+const EXIT_LIMIT: Duration = Duration::from_secs(2);
+/// Messages on their way from the pipe to the slot.
+const WAITING_MESSAGES: usize = 256;
+
+/// A running evaluator that has said `ready`.
+#[derive(Debug)]
+pub(crate) struct Evaluator {
+    program: Program,
+    slot: u32,
+    child: Child,
+    group: Group,
+    stdin: ChildStdin,
+    outputs: mpsc::Receiver<Output>,
+    scope: watch::Sender<Arc<Scope>>,
+    alive: watch::Receiver<Instant>,
+    tail: Tail,
+    stdout_reader: AbortOnDropHandle<()>,
+    stderr_reader: AbortOnDropHandle<()>,
+    ready: Ready,
+    /// The kernel's count of such kills when the job began.
+    oom_kills: Option<u64>,
+    /// The process is gone, or is not to be used any more.
+    ended: bool,
+}
+
+/// What comes from an evaluator next.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A message.
+    Message(FromEvaluator),
+    /// Something that cannot be understood: the failure it means.
+    Wrong(Failure),
+    /// Nothing for too long.
+    Silent,
+    /// The process ended; `None` when it only closed its stdout.
+    Exited(Option<ExitStatus>),
+}
+
+impl Evaluator {
+    /// Starts a program and waits until it is ready.
+    pub(crate) async fn start(program: &Program, slot: u32, threads: u32) -> Result<Self, Failure> {
+        let began = Instant::now();
+        let mut evaluator =
+            Self::spawn(program, slot, threads).map_err(|error| cannot_start(program, &error))?;
+        if let Err(failure) = evaluator.wait_ready(began).await {
+            evaluator.kill().await;
+            return Err(failure);
+        }
+        let silent = Scope::without_job(&program.name, slot, false);
+        evaluator.scope.send_replace(silent);
+        tracing::info!(
+            slot,
+            evaluator = program.name,
+            description = evaluator.ready.description,
+            duration_ms = began.elapsed().as_millis(),
+            from = "starting",
+            to = "ready",
+            "evaluator"
+        );
+        Ok(evaluator)
+    }
+
+    fn spawn(program: &Program, slot: u32, threads: u32) -> io::Result<Self> {
+        let mut child = process::spawn(program, threads)?;
+        let group = Group::of(&child);
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(group), (Some(stdin), Some(stdout), Some(stderr))) = (group, pipes) else {
+            return Err(io::Error::other("the process has no pipes"));
+        };
+        let (scope, scoped) = watch::channel(Scope::without_job(&program.name, slot, true));
+        let (alive, alive_seen) = watch::channel(Instant::now());
+        let (outputs, received) = mpsc::channel(WAITING_MESSAGES);
+        let tail = Tail::default();
+        let read_out = output::read_stdout(stdout, scoped.clone(), alive, outputs);
+        let read_err = output::read_stderr(stderr, scoped, tail.clone());
+        let reader = |name, task| AbortOnDropHandle::new(espalier_runtime::spawn_named(name, task));
+        Ok(Self {
+            program: program.clone(),
+            slot,
+            child,
+            group,
+            stdin,
+            outputs: received,
+            scope,
+            alive: alive_seen,
+            tail,
+            stdout_reader: AbortOnDropHandle::new(espalier_runtime::spawn_named(
+                "stdout", read_out,
+            )),
+            stderr_reader: reader("stderr", read_err),
+            ready: Ready::default(),
+            oom_kills: process::out_of_memory_kills(),
+            ended: false,
+        })
+    }
+
+    async fn wait_ready(&mut self, began: Instant) -> Result<(), Failure> {
+        let name = self.program.name.clone();
+        let waited = timeout(READY_LIMIT, async {
+            loop {
+                match self.hear(began, READY_LIMIT).await {
+                    Heard::Message(FromEvaluator::Ready(ready)) => return Ok(ready),
+                    Heard::Message(FromEvaluator::Failed { failure }) => {
+                        return Err(self.with_tail(failure));
+                    }
+                    Heard::Message(_) => {}
+                    Heard::Wrong(failure) => return Err(failure),
+                    Heard::Silent => return Err(not_ready(&name)),
+                    Heard::Exited(status) => return Err(self.ended_before_ready(status).await),
+                }
+            }
+        });
+        let ready = waited.await.unwrap_or_else(|_| Err(not_ready(&name)))?;
+        if ready.protocol != PROTOCOL_VERSION {
+            return Err(other_version(&name, ready.protocol));
+        }
+        self.ready = ready;
+        Ok(())
+    }
+
+    /// What it can do, as it said.
+    pub(crate) fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Whether it can take a job.
+    pub(crate) fn is_usable(&mut self) -> bool {
+        if !self.ended && !matches!(self.child.try_wait(), Ok(None)) {
+            tracing::warn!(
+                slot = self.slot,
+                evaluator = self.program.name,
+                "the evaluator ended between jobs; it is started again"
+            );
+            self.group.signal(Signal::SIGKILL);
+            self.ended = true;
+        }
+        !self.ended
+    }
+
+    /// Hands a job over.
+    pub(crate) async fn begin(
+        &mut self,
+        evaluate: Evaluate,
+        silence: Duration,
+    ) -> Result<(), Failure> {
+        let key = evaluate.job.key();
+        while self.outputs.try_recv().is_ok() {}
+        self.tail.clear();
+        self.oom_kills = process::out_of_memory_kills();
+        self.scope
+            .send_replace(Scope::of_job(&self.program.name, self.slot, key));
+        let sent = timeout(
+            silence,
+            self.send(ToEvaluator::Evaluate(Box::new(evaluate))),
+        )
+        .await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            // The pipe is broken: the end of the process is what is heard next, with its reason.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Ok(Err(error)) => Err(Failure::new(
+                FailureDomain::Internal,
+                FailureKind::Evaluator,
+                format!(
+                    "cannot hand the job to evaluator {:?}: {error}",
+                    self.program.name
+                ),
+            )),
+            Err(_) => Err(self.hung(silence)),
+        }
+    }
+
+    /// The job is over; what still comes belongs to nothing.
+    pub(crate) fn end_job(&self) {
+        let silent = Scope::without_job(&self.program.name, self.slot, false);
+        self.scope.send_replace(silent);
+    }
+
+    /// The next thing; `Silent` when no line came for `silence`, counted from `since` at the earliest.
+    pub(crate) async fn hear(&mut self, since: Instant, silence: Duration) -> Heard {
+        loop {
+            let last = (*self.alive.borrow()).max(since);
+            tokio::select! {
+                // What was written before the end comes before the end.
+                biased;
+                output = self.outputs.recv() => match output {
+                    Some(output) => return self.heard(output),
+                    None => {
+                        let status = timeout(EXIT_LIMIT, self.child.wait()).await;
+                        return Heard::Exited(status.ok().and_then(Result::ok));
+                    }
+                },
+                status = self.child.wait() => {
+                    return match timeout(LAST_OUTPUT_LIMIT, self.outputs.recv()).await {
+                        Ok(Some(output)) => self.heard(output),
+                        Ok(None) | Err(_) => Heard::Exited(status.ok()),
+                    };
+                }
+                () = sleep_until(last + silence) => {
+                    if *self.alive.borrow() <= last {
+                        return Heard::Silent;
+                    }
+                }
+            }
+        }
+    }
+
+    fn heard(&self, output: Output) -> Heard {
+        match output {
+            Output::Message(message) => Heard::Message(message),
+            Output::Bad(reason) => Heard::Wrong(self.with_tail(Failure::new(
+                FailureDomain::User,
+                FailureKind::Evaluator,
+                reason,
+            ))),
+            Output::OtherVersion(version) => {
+                Heard::Wrong(other_version(&self.program.name, version))
+            }
+        }
+    }
+
+    /// Drops the running job: asks first, kills after a while.
+    pub(crate) async fn stop_job(&mut self, attempt: AttemptKey) {
+        let asked = Instant::now();
+        let stopped = timeout(STOP_GRACE, async {
+            if self.send(ToEvaluator::Stop { attempt }).await.is_err() {
+                return false;
+            }
+            loop {
+                match self.hear(asked, STOP_GRACE).await {
+                    Heard::Message(FromEvaluator::Done(_) | FromEvaluator::Failed { .. }) => {
+                        return true;
+                    }
+                    Heard::Message(_) => {}
+                    Heard::Wrong(_) | Heard::Silent | Heard::Exited(_) => return false,
+                }
+            }
+        });
+        if !stopped.await.unwrap_or(false) {
+            self.kill().await;
+        }
+    }
+
+    /// Ends the process in order: `shutdown`, SIGTERM, SIGKILL.
+    pub(crate) async fn terminate(&mut self) {
+        if self.ended {
+            return;
+        }
+        let asked = timeout(SHUTDOWN_GRACE, async {
+            // Fails when the process has ended already.
+            let _ = self.send(ToEvaluator::Shutdown).await;
+            let _ = self.child.wait().await;
+        });
+        if asked.await.is_err() {
+            self.group.signal(Signal::SIGTERM);
+            let _ = timeout(TERMINATE_GRACE, self.child.wait()).await;
+        }
+        self.kill().await;
+    }
+
+    /// Ends the process and all it started, at once.
+    pub(crate) async fn kill(&mut self) {
+        self.ended = true;
+        // Also when the process has ended: what it started may be left.
+        self.group.signal(Signal::SIGKILL);
+        if timeout(KILL_LIMIT, self.child.wait()).await.is_err() {
+            tracing::error!(
+                slot = self.slot,
+                evaluator = self.program.name,
+                "the evaluator does not end after SIGKILL: it waits for a device or a disk"
+            );
+        }
+    }
+
+    async fn send(&mut self, message: ToEvaluator) -> io::Result<()> {
+        let mut line = serde_json::to_vec(&Line {
+            espalier: PROTOCOL_VERSION,
+            message,
+        })?;
+        line.push(b'\n');
+        self.stdin.write_all(&line).await?;
+        self.stdin.flush().await
+    }
+
+    /// The failure of an evaluator that was silent for too long.
+    pub(crate) fn hung(&self, silence: Duration) -> Failure {
+        self.with_tail(Failure::new(
+            FailureDomain::Worker,
+            FailureKind::Hung,
+            format!(
+                "evaluator {:?} wrote nothing for {} ms and was killed; if that is normal, let it write \
+                 progress lines or raise --evaluator-silence-ms",
+                self.program.name,
+                silence.as_millis()
+            ),
+        ))
+    }
+
+    /// The failure of an evaluator that ended during a job.
+    pub(crate) async fn crashed(&mut self, status: Option<ExitStatus>) -> Failure {
+        self.last_output().await;
+        let tail = self.tail.text();
+        let killed = status.and_then(|status| status.signal()) == Some(Signal::SIGKILL as i32);
+        let kernel = killed && process::out_of_memory_kills() > self.oom_kills;
+        let said = [
+            "MemoryError",
+            "std::bad_alloc",
+            "out of memory",
+            "Cannot allocate memory",
+        ]
+        .iter()
+        .any(|words| tail.contains(words));
+        let (kind, why) = if kernel {
+            (
+                FailureKind::OutOfMemory,
+                "; the kernel killed a process because memory ran out",
+            )
+        } else if said {
+            (FailureKind::OutOfMemory, "; memory ran out")
+        } else {
+            (FailureKind::Crashed, "")
+        };
+        let message = format!(
+            "evaluator {:?} {} without an answer{why}",
+            self.program.name,
+            describe(status)
+        );
+        self.with_tail(Failure::new(FailureDomain::Worker, kind, message))
+    }
+
+    async fn ended_before_ready(&mut self, status: Option<ExitStatus>) -> Failure {
+        self.last_output().await;
+        // A named program that exits by itself is most likely written or installed wrongly; a signal, or
+        // a trainer that does not come up, is a matter of this machine.
+        let own =
+            !self.program.is_trainer() && status.is_some_and(|status| status.code().is_some());
+        let domain = if own {
+            FailureDomain::User
+        } else {
+            FailureDomain::Worker
+        };
+        let message = format!(
+            "evaluator {:?} ({}) {} before it said it was ready",
+            self.program.name,
+            self.program.command.join(" "),
+            describe(status)
+        );
+        self.with_tail(Failure::new(domain, FailureKind::Crashed, message))
+    }
+
+    async fn last_output(&mut self) {
+        let both = async {
+            let _ = (&mut self.stdout_reader).await;
+            let _ = (&mut self.stderr_reader).await;
+        };
+        let _ = timeout(LAST_OUTPUT_LIMIT, both).await;
+    }
+
+    /// The failure with the last lines of stderr, unless it brings its own.
+    pub(crate) fn with_tail(&self, mut failure: Failure) -> Failure {
+        if failure.log_tail.is_empty() {
+            failure.log_tail = self.tail.text();
+        }
+        failure.bounded()
+    }
+}
+
+impl Drop for Evaluator {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.group.signal(Signal::SIGKILL);
+        }
+    }
+}
+
+fn describe(status: Option<ExitStatus>) -> String {
+    match status {
+        None => "closed its stdout".to_owned(),
+        Some(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exited with code {code}"),
+            (None, Some(number)) => {
+                let name = Signal::try_from(number).map_or("unknown", Signal::as_str);
+                format!("was killed by signal {number} ({name})")
+            }
+            (None, None) => "ended".to_owned(),
+        },
+    }
+}
+
+fn cannot_start(program: &Program, error: &io::Error) -> Failure {
+    use io::ErrorKind::{IsADirectory, NotFound, PermissionDenied};
+
+    let command = program.command.first().map_or("", String::as_str);
+    let message = format!(
+        "cannot start evaluator {:?}: {command:?}: {error}",
+        program.name
+    );
+    // Without processes or memory another machine may do better; a wrong path is somebody's mistake.
+    if matches!(error.kind(), NotFound | PermissionDenied | IsADirectory) {
+        let advice = "give --evaluator and --trainer a program that exists on this worker and can be executed";
+        Failure::new(
+            FailureDomain::User,
+            FailureKind::Evaluator,
+            format!("{message}; {advice}"),
+        )
+    } else {
+        Failure::new(FailureDomain::Worker, FailureKind::Crashed, message)
+    }
+}
+
+fn not_ready(name: &str) -> Failure {
+    Failure::new(
+        FailureDomain::Worker,
+        FailureKind::Hung,
+        format!(
+            "evaluator {name:?} did not write its `ready` line within {} s of its start",
+            READY_LIMIT.as_secs()
+        ),
+    )
+}
+
+fn other_version(name: &str, version: u32) -> Failure {
+    Failure::new(
+        FailureDomain::User,
+        FailureKind::Unsupported,
+        format!(
+            "evaluator {name:?} speaks version {version} of the evaluator protocol, this worker version \
+             {PROTOCOL_VERSION}; use releases that belong together"
+        ),
+    )
+}

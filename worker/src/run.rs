@@ -1,0 +1,179 @@
+//! A worker's life from start to end: nothing but the order of things. May import everything in this
+//! crate.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use espalier_common::ids::WorkerId;
+use espalier_proto::v1;
+use espalier_runtime::Shutdown;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::cache::ArtifactCache;
+use crate::client::Client;
+use crate::config::{Program, WorkerConfig};
+use crate::dataset::Datasets;
+use crate::delivery::Delivery;
+use crate::error::WorkerError;
+use crate::evaluator::Evaluator;
+use crate::session::{Registration, Session, offer};
+use crate::slot::Slot;
+use crate::spool::Spool;
+use crate::transfer::{Transfers, blocking};
+use crate::work_dir::WorkDir;
+
+/// Events wait no longer than the session takes for one call's answer; each slot has at most two.
+const WAITING_EVENTS: usize = 256;
+/// For evaluators to end: a little more than their own steps take together.
+const EVALUATORS_END_LIMIT: Duration = Duration::from_secs(4);
+
+/// Runs a worker until `shutdown` is requested, or it idles for `until_idle`.
+///
+/// # Errors
+/// [`WorkerError`] says what is wrong with the configuration, the folders or the evaluators, or why the
+/// coordinator does not take this worker. A coordinator that is away is no error: it is waited for.
+pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerError> {
+    let config = Arc::new(config);
+    let work_dir = Arc::new(WorkDir::open(&config.work_dir)?);
+    let cache_folder = config.cache_dir.join("artifacts");
+    let cache = ArtifactCache::open(cache_folder).map_err(in_folder(&config.cache_dir))?;
+    let client = Client::new(&config.join).map_err(|error| WorkerError::Refused {
+        address: config.join.clone(),
+        status: error.to_string(),
+    })?;
+    let datasets = Datasets::start(config.data_root.clone(), config.cache_dir.join("data"));
+    let worker = WorkerId(uuid::Uuid::new_v4());
+
+    let starting = async {
+        let (warm, offers) = try_evaluators(&config).await?;
+        let mut registration =
+            Registration::new(client.clone(), worker, &config, datasets.clone(), offers);
+        let welcome = registration.register().await?;
+        Ok::<_, WorkerError>((warm, registration, welcome))
+    };
+    let (warm, registration, welcome) = tokio::select! {
+        started = starting => started?,
+        () = shutdown.requested() => return ended(&shutdown),
+    };
+
+    let (event_sender, events) = mpsc::channel(WAITING_EVENTS);
+    let spool = Spool::open(&work_dir.spool_root(), welcome.cluster, worker)
+        .map_err(in_folder(&config.work_dir))?;
+    let transfers = Transfers::new(
+        client.clone(),
+        cache,
+        event_sender.clone(),
+        welcome.max_artifact_bytes,
+    );
+    let delivery = Arc::new(Delivery {
+        client,
+        worker,
+        spool,
+        transfers,
+        events: event_sender,
+    });
+    let recovered = tokio::select! {
+        recovered = deliver_spooled(&delivery) => recovered,
+        () = shutdown.requested() => return ended(&shutdown),
+    };
+    recovered.map_err(in_folder(&config.work_dir))?;
+
+    let mut warm = Some(warm);
+    let (mut jobs, mut slots) = (Vec::new(), Vec::new());
+    for index in 0..config.slots {
+        let slot = Slot {
+            index,
+            config: Arc::clone(&config),
+            work_dir: Arc::clone(&work_dir),
+            datasets: datasets.clone(),
+            delivery: Arc::clone(&delivery),
+            // The processes that said what they can do serve the first slot.
+            evaluators: warm.take().unwrap_or_default(),
+        };
+        let (sender, task) = slot.start(&shutdown);
+        jobs.push(sender);
+        slots.push(task);
+    }
+    let registered = (registration, welcome);
+    let session = Session::new(config, datasets, delivery, registered, events, jobs);
+    // The session holds the slots' senders: when it ends, they end their evaluators.
+    let outcome = session.run(&shutdown).await;
+    let all = futures::future::join_all(slots);
+    if timeout(EVALUATORS_END_LIMIT, all).await.is_err() {
+        tracing::warn!("evaluators did not end in time; they are killed");
+    }
+    outcome.and_then(|()| ended(&shutdown))
+}
+
+fn ended(shutdown: &Shutdown) -> Result<(), WorkerError> {
+    match shutdown.failure() {
+        None => Ok(()),
+        Some(reason) => Err(WorkerError::Broken(reason.to_owned())),
+    }
+}
+
+fn in_folder(path: &Path) -> impl FnOnce(io::Error) -> WorkerError {
+    let path = path.to_owned();
+    |source| WorkerError::Folder { path, source }
+}
+
+/// Starts every evaluator once, so that the offer is what they said themselves, and a program that does
+/// not run is found by whoever starts the worker and not by a search.
+async fn try_evaluators(
+    config: &WorkerConfig,
+) -> Result<(BTreeMap<String, Evaluator>, Vec<v1::EvaluatorOffer>), WorkerError> {
+    if config.evaluators.is_empty() {
+        return Err(WorkerError::NoEvaluator);
+    }
+    let (mut warm, mut offers) = (BTreeMap::new(), Vec::new());
+    let starts = config
+        .evaluators
+        .iter()
+        .map(|program| Evaluator::start(program, 0, config.threads));
+    let started = futures::future::join_all(starts).await;
+    for (program, started) in config.evaluators.iter().zip(started) {
+        let evaluator = started.map_err(|failure| WorkerError::Evaluator {
+            name: program.name.clone(),
+            message: failure.message,
+            log_tail: failure.log_tail,
+        })?;
+        check_device(program, &evaluator.ready().devices, &config.device)?;
+        offers.push(offer(&program.name, evaluator.ready()));
+        warm.insert(program.name.clone(), evaluator);
+    }
+    Ok((warm, offers))
+}
+
+fn check_device(program: &Program, can: &[String], wanted: &str) -> Result<(), WorkerError> {
+    // A program that says nothing about devices is taken at its word only where it matters: the trainer
+    // always says.
+    if can.iter().any(|device| device == wanted) || (can.is_empty() && !program.is_trainer()) {
+        return Ok(());
+    }
+    Err(WorkerError::Device {
+        name: program.name.clone(),
+        device: wanted.to_owned(),
+        can: if can.is_empty() {
+            "nothing that it names".to_owned()
+        } else {
+            can.join(", ")
+        },
+    })
+}
+
+/// Delivers what an earlier instance left, before this one asks for jobs: one of them could be the same
+/// trial again.
+async fn deliver_spooled(delivery: &Delivery) -> io::Result<()> {
+    let spool = delivery.spool.clone();
+    for spooled in blocking(move || spool.load()).await? {
+        let key = spooled.record.attempt;
+        tracing::info!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0,
+            "delivering a result of an earlier run");
+        delivery.deliver(spooled, None).await;
+    }
+    Ok(())
+}

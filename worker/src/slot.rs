@@ -1,0 +1,354 @@
+//! One slot: runs one job at a time and owns its evaluator processes, one for each evaluator it was ever
+//! asked for. May import common, tokio.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use espalier_common::evaluator::Evaluate;
+use espalier_common::failure::{Failure, FailureDomain, FailureKind};
+use espalier_common::ids::AttemptKey;
+use espalier_common::job::{Job, LeasedJob};
+use espalier_proto::failure_to_wire;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::{Program, WorkerConfig};
+use crate::dataset::{Datasets, Form, Resolved};
+use crate::delivery::{Delivery, Reporter};
+use crate::evaluator::Evaluator;
+use crate::job::{self, JobEnd};
+use crate::session::Event;
+use crate::spool::Completion;
+use crate::stop::{Stop, StopHandle, StopSignal};
+use crate::work_dir::{Scratch, WorkDir};
+
+/// The weights a test job measures, in its scratch folder.
+const INPUT_WEIGHTS: &str = "input-weights.safetensors";
+
+/// A job for a slot, and how to stop it.
+#[derive(Debug)]
+pub(crate) struct Assignment {
+    /// The job.
+    pub(crate) job: LeasedJob,
+    /// For what finds out that the coordinator no longer wants it.
+    pub(crate) stop: StopHandle,
+    /// For what has to stop.
+    pub(crate) signal: StopSignal,
+}
+
+/// What a slot needs.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// Its number, from 0.
+    pub(crate) index: u32,
+    /// The worker's configuration.
+    pub(crate) config: Arc<WorkerConfig>,
+    /// Scratch folders.
+    pub(crate) work_dir: Arc<WorkDir>,
+    /// Data.
+    pub(crate) datasets: Datasets,
+    /// The way to the coordinator.
+    pub(crate) delivery: Arc<Delivery>,
+    /// Processes that run already, by evaluator.
+    pub(crate) evaluators: BTreeMap<String, Evaluator>,
+}
+
+/// Why a job was not begun.
+enum NotBegun {
+    /// Somebody else should run it.
+    Release,
+    /// Nobody can, or this machine cannot.
+    Fail(Failure),
+}
+
+impl From<Failure> for NotBegun {
+    fn from(failure: Failure) -> Self {
+        Self::Fail(failure)
+    }
+}
+
+/// How an attempt ended, with what has to outlive it.
+enum Outcome {
+    Ended(JobEnd, Option<Scratch>),
+    Release,
+}
+
+impl Slot {
+    /// Starts the slot. It ends, and ends its evaluators, when the sender is dropped.
+    pub(crate) fn start(
+        self,
+        shutdown: &espalier_runtime::Shutdown,
+    ) -> (mpsc::Sender<Assignment>, AbortOnDropHandle<()>) {
+        let (jobs, received) = mpsc::channel(1);
+        let name = format!("slot {}", self.index);
+        let task = espalier_runtime::spawn_critical(name, shutdown, self.serve(received));
+        (jobs, AbortOnDropHandle::new(task))
+    }
+
+    async fn serve(mut self, mut jobs: mpsc::Receiver<Assignment>) {
+        while let Some(assignment) = jobs.recv().await {
+            self.serve_one(assignment).await;
+            // Only now: the coordinator has the result, so the next proposal can know it.
+            let free = Event::SlotFree(self.index);
+            if self.delivery.events.send(free).await.is_err() {
+                break;
+            }
+        }
+        let ends = self.evaluators.values_mut().map(Evaluator::terminate);
+        futures::future::join_all(ends).await;
+    }
+
+    async fn serve_one(&mut self, assignment: Assignment) {
+        let Assignment {
+            job,
+            stop,
+            mut signal,
+        } = assignment;
+        let (key, began) = (job.key(), Instant::now());
+        self.log(&job, "leased", "running", began.elapsed());
+        let reporter = self.delivery.reporter(key, stop);
+        let outcome = self.run(&job, &mut signal, &reporter).await;
+        let to = match &outcome {
+            Outcome::Release | Outcome::Ended(JobEnd::Stopped(Stop::Drain), _) => "released",
+            Outcome::Ended(JobEnd::Stopped(Stop::Dropped), _) => "dropped",
+            Outcome::Ended(JobEnd::Done { .. }, _) => "completed",
+            Outcome::Ended(JobEnd::Failed(_), _) => "failed",
+        };
+        self.log(&job, "running", to, began.elapsed());
+        self.conclude(key, outcome, signal, reporter).await;
+    }
+
+    fn log(&self, job: &LeasedJob, from: &str, to: &str, duration: Duration) {
+        tracing::info!(search = %job.search, name = job.search_name, trial = job.trial.0, attempt = job.attempt.0,
+            worker = self.config.name, slot = self.index, job = ?job.job.kind(), evaluator = job.evaluator,
+            from, to, duration_ms = duration.as_millis(), "attempt");
+    }
+
+    async fn run(
+        &mut self,
+        job: &LeasedJob,
+        signal: &mut StopSignal,
+        reporter: &Reporter,
+    ) -> Outcome {
+        let prepared = tokio::select! {
+            prepared = self.prepare(job) => prepared,
+            why = signal.stopped() => return Outcome::Ended(JobEnd::Stopped(why), None),
+        };
+        let (evaluate, scratch) = match prepared {
+            Ok(prepared) => prepared,
+            Err(NotBegun::Release) => return Outcome::Release,
+            Err(NotBegun::Fail(failure)) => return Outcome::Ended(JobEnd::Failed(failure), None),
+        };
+        let Some(evaluator) = self.evaluators.get_mut(&job.evaluator) else {
+            return Outcome::Release;
+        };
+        let silence = self.config.evaluator_silence;
+        let end = job::run(evaluator, evaluate, signal, reporter, silence).await;
+        Outcome::Ended(end, Some(scratch))
+    }
+
+    /// Everything before the first batch: data, weights, a scratch folder, a warm evaluator.
+    async fn prepare(&mut self, job: &LeasedJob) -> Result<(Evaluate, Scratch), NotBegun> {
+        let program = self.program(&job.evaluator)?;
+        let form = if program.is_trainer() {
+            Form::Decoded
+        } else {
+            Form::Folder
+        };
+        let dataset_path = match &job.dataset {
+            None => None,
+            Some(info) => match self.datasets.resolve(info.clone(), form).await {
+                Resolved::Path(path) => Some(text(&path)?),
+                Resolved::Missing => return Err(NotBegun::Release),
+                Resolved::Failed(failure) => return Err(failure.into()),
+            },
+        };
+        let scratch = self
+            .work_dir
+            .scratch(job.key())
+            .map_err(|error| disk(&format!("cannot make a scratch folder: {error}")))?;
+        let weights_path = match job.job {
+            Job::Train { .. } => None,
+            Job::Test { weights } => {
+                let target = scratch.path().join(INPUT_WEIGHTS);
+                self.delivery.transfers.fetch(weights, &target).await?;
+                Some(text(&target)?)
+            }
+        };
+        self.warm(&program).await?;
+        let evaluate = Evaluate {
+            job: job.clone(),
+            dataset_path,
+            weights_path,
+            scratch: text(scratch.path())?,
+            threads: self.config.threads,
+            device: self.config.device.clone(),
+        };
+        Ok((evaluate, scratch))
+    }
+
+    fn program(&self, name: &str) -> Result<Program, Failure> {
+        let programs = &self.config.evaluators;
+        programs
+            .iter()
+            .find(|program| program.name == name)
+            .cloned()
+            .ok_or_else(|| {
+                Failure::new(
+                    FailureDomain::Worker,
+                    FailureKind::Unsupported,
+                    format!("this worker offers no evaluator {name:?}"),
+                )
+            })
+    }
+
+    /// Starts the evaluator unless it runs.
+    async fn warm(&mut self, program: &Program) -> Result<(), Failure> {
+        if let Some(evaluator) = self.evaluators.get_mut(&program.name)
+            && evaluator.is_usable()
+        {
+            return Ok(());
+        }
+        self.evaluators.remove(&program.name);
+        let evaluator = Evaluator::start(program, self.index, self.config.threads).await?;
+        self.evaluators.insert(program.name.clone(), evaluator);
+        Ok(())
+    }
+
+    /// Tells the coordinator. Returns when it knows.
+    async fn conclude(
+        &self,
+        key: AttemptKey,
+        outcome: Outcome,
+        signal: StopSignal,
+        reporter: Reporter,
+    ) {
+        let (end, scratch) = match outcome {
+            Outcome::Release => return self.delivery.release(key).await,
+            Outcome::Ended(end, scratch) => (end, scratch),
+        };
+        let failure = match end {
+            JobEnd::Stopped(Stop::Drain) => return self.delivery.release(key).await,
+            JobEnd::Stopped(Stop::Dropped) => return self.delivery.close(key).await,
+            JobEnd::Failed(failure) => failure,
+            JobEnd::Done {
+                test_metrics,
+                weights,
+                seconds,
+            } => {
+                let max = self.delivery.transfers.max_bytes();
+                let weights = match (weights, &scratch) {
+                    (Some(named), Some(scratch)) => {
+                        weights_file(scratch.path(), &named, max).map(Some)
+                    }
+                    _ => Ok(None),
+                };
+                match weights {
+                    Err(failure) => failure,
+                    Ok(weights) => {
+                        let completion = Completion {
+                            attempt: key,
+                            measurements: reporter.finish().await,
+                            test_metrics,
+                            seconds,
+                            weights,
+                        };
+                        match self.delivery.complete(completion, signal).await {
+                            Ok(()) => return,
+                            Err(error) => {
+                                disk(&format!("cannot write the result to the spool: {error}"))
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        let failure = failure_to_wire(&failure.bounded());
+        tracing::warn!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, slot = self.index,
+            domain = failure.domain, kind = failure.kind, message = failure.message, "attempt failed");
+        self.delivery.fail(key, failure).await;
+    }
+}
+
+fn disk(message: &str) -> Failure {
+    Failure::new(
+        FailureDomain::Worker,
+        FailureKind::Disk,
+        format!("{message}; free some space in the worker's --work-dir"),
+    )
+}
+
+/// Paths travel to evaluators as JSON text.
+fn text(path: &Path) -> Result<String, Failure> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Failure::new(
+            FailureDomain::Worker,
+            FailureKind::Data,
+            format!("the path {} is not valid UTF-8", path.display()),
+        )
+    })
+}
+
+/// The weights' file an evaluator named, if it lies in its scratch folder and is not too large: what a
+/// program writes must not make the worker send other files of this machine.
+fn weights_file(scratch: &Path, named: &str, max_bytes: u64) -> Result<PathBuf, Failure> {
+    let wrong = |reason: String| {
+        Failure::new(
+            FailureDomain::User,
+            FailureKind::Evaluator,
+            format!("the evaluator named {named:?} as its weights: {reason}"),
+        )
+    };
+    let inside = || {
+        let root = scratch.canonicalize()?;
+        let path = root.join(named).canonicalize()?;
+        let metadata = path.metadata()?;
+        std::io::Result::Ok((path.starts_with(&root), metadata, path))
+    };
+    let (is_inside, metadata, path) = inside().map_err(|error| wrong(error.to_string()))?;
+    if !is_inside || !metadata.is_file() {
+        return Err(wrong(
+            "it must be a file in the scratch folder of the job".to_owned(),
+        ));
+    }
+    if metadata.len() > max_bytes {
+        return Err(wrong(format!(
+            "it has {} bytes; the coordinator takes at most {max_bytes}",
+            metadata.len()
+        )));
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_outside_of_the_scratch_folder_are_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = folder.path().join("scratch");
+        std::fs::create_dir(&scratch).unwrap();
+        std::fs::write(folder.path().join("secret"), "x").unwrap();
+        std::fs::write(scratch.join("w"), "weights").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), scratch.join("link")).unwrap();
+        assert!(weights_file(&scratch, "w", 100).is_ok());
+        let whole = scratch.join("w");
+        assert!(weights_file(&scratch, whole.to_str().unwrap(), 100).is_ok());
+        for (name, part) in [
+            ("../secret", "scratch folder"),
+            ("link", "scratch folder"),
+            ("/etc/hostname", "scratch folder"),
+            (".", "scratch folder"),
+            ("nothing", "No such file"),
+        ] {
+            let failure = weights_file(&scratch, name, 100).unwrap_err();
+            assert!(failure.message.contains(part), "{}", failure.message);
+        }
+        let failure = weights_file(&scratch, "w", 3).unwrap_err();
+        assert!(failure.message.contains("7 bytes"), "{}", failure.message);
+    }
+}
