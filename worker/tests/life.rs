@@ -1,0 +1,298 @@
+//! A worker's life: a coordinator that goes away, restarts, workers that end and are killed.
+
+// The lint knows tests by their attribute, not the helpers beside them.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use espalier_proto::attempt_to_wire;
+use espalier_proto::v1::WeightsDecision;
+use espalier_worker::WorkerError;
+use support::{Bench, Running, State, is_running, job, until};
+
+fn steps(state: &State) -> Vec<u32> {
+    let reported = state
+        .reports
+        .iter()
+        .filter_map(|report| report.measurement.as_ref());
+    let completed = state
+        .completes
+        .iter()
+        .flat_map(|complete| &complete.measurements);
+    reported
+        .chain(completed)
+        .map(|measurement| measurement.step)
+        .collect()
+}
+
+#[tokio::test]
+async fn training_goes_on_while_the_coordinator_is_away_and_everything_arrives_later() {
+    let mut bench = Bench::new();
+    let worker = bench.start();
+    bench.fake.grant(job(1, "slow"));
+    bench
+        .fake
+        .until("the first step is there", |state| steps(state) == [1])
+        .await;
+    bench.fake.go_away();
+    std::fs::write(bench.path("go"), "").unwrap();
+    let spool = bench.path("work/spool/00000000-0000-0000-0000-000000000001");
+    let on_disk = || std::fs::read_dir(&spool).is_ok_and(|files| files.count() == 1);
+    until("the result is on disk", on_disk).await;
+    bench.fake.come_back();
+    bench
+        .fake
+        .until("it is complete", |state| state.completes.len() == 1)
+        .await;
+    assert_eq!(steps(&bench.fake.lock()), [1, 2, 3]);
+    until("the spool is empty", || !on_disk()).await;
+    // The same instance goes on.
+    bench.fake.grant(job(2, "no weights"));
+    bench
+        .fake
+        .until("the next is complete", |state| state.completes.len() == 2)
+        .await;
+    assert_eq!(bench.fake.lock().registers.len(), 1);
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_waits_for_a_coordinator_that_is_not_there_yet() {
+    let mut bench = Bench::new();
+    bench.fake.go_away();
+    let worker = bench.start();
+    until("the evaluator runs", || bench.path("pids").exists()).await;
+    bench.fake.come_back();
+    bench.fake.grant(job(1, "no weights"));
+    bench
+        .fake
+        .until("it is complete", |state| state.completes.len() == 1)
+        .await;
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_result_that_a_killed_worker_left_is_delivered_by_the_next_before_it_asks_for_jobs() {
+    let bench = Bench::new();
+    bench.fake.lock().complete_unavailable = true;
+    bench.fake.lock().weights = WeightsDecision::Upload;
+    let worker = bench.start();
+    bench.fake.grant(job(1, "train"));
+    bench
+        .fake
+        .until("it was tried", |state| state.order.contains(&"complete"))
+        .await;
+    worker.kill().await;
+    let (first, leases) = {
+        let mut state = bench.fake.lock();
+        state.complete_unavailable = false;
+        (state.registers[0].worker.clone(), state.leases.len())
+    };
+
+    let worker = bench.start();
+    bench
+        .fake
+        .until("the weights are there", |state| !state.artifacts.is_empty())
+        .await;
+    {
+        let state = bench.fake.lock();
+        assert_ne!(state.registers[1].worker, first);
+        assert_eq!(state.completes.len(), 1);
+        assert_eq!(state.completes[0].worker, first);
+        assert_eq!(steps(&state), [1, 2]);
+        assert!(state.leases.len() <= leases + 1);
+    }
+    let spool = bench.path("work/spool/00000000-0000-0000-0000-000000000001");
+    until("the spool is empty", || {
+        std::fs::read_dir(&spool).unwrap().count() == 0
+    })
+    .await;
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_hands_running_jobs_back_and_says_goodbye() {
+    let bench = Bench::new();
+    let worker = bench.start();
+    bench.fake.grant(job(1, "hang"));
+    bench
+        .fake
+        .until("it runs", |state| state.reports.len() == 1)
+        .await;
+    until("the sleeper runs", || !bench.pids("sleepers").is_empty()).await;
+    worker.end().await.unwrap();
+    {
+        let state = bench.fake.lock();
+        assert_eq!(state.releases, [attempt_to_wire(job(1, "").key())]);
+        assert_eq!(state.order.last(), Some(&"leave"));
+        assert!(state.fails.is_empty() && state.completes.is_empty());
+    }
+    for pid in [bench.pids("pids")[0], bench.pids("sleepers")[0]] {
+        until("the evaluator is gone", || !is_running(pid)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_waits_for_results_no_longer_than_it_may() {
+    let bench = Bench::new();
+    bench.fake.lock().complete_unavailable = true;
+    let mut config = bench.config();
+    config.drain_timeout = Duration::from_millis(300);
+    let worker = Running::of(config);
+    bench.fake.grant(job(1, "no weights"));
+    bench
+        .fake
+        .until("it was tried", |state| state.order.contains(&"complete"))
+        .await;
+    let began = std::time::Instant::now();
+    worker.end().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    // It stays on disk for the next start.
+    let spool = bench.path("work/spool/00000000-0000-0000-0000-000000000001");
+    assert_eq!(std::fs::read_dir(spool).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_forgotten_worker_registers_again_and_its_job_goes_on() {
+    let bench = Bench::new();
+    let worker = bench.start();
+    bench.fake.grant(job(1, "slow"));
+    bench
+        .fake
+        .until("it runs", |state| state.reports.len() == 1)
+        .await;
+    bench.fake.lock().workers.clear();
+    bench
+        .fake
+        .until("it registers again", |state| state.registers.len() == 2)
+        .await;
+    std::fs::write(bench.path("go"), "").unwrap();
+    bench
+        .fake
+        .until("it is complete", |state| state.completes.len() == 1)
+        .await;
+    {
+        let state = bench.fake.lock();
+        assert_eq!(state.registers[0].worker, state.registers[1].worker);
+        assert_eq!(state.registers[1].cluster, 1_u128.to_be_bytes());
+        assert_eq!(bench.pids("pids").len(), 1);
+    }
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn another_cluster_at_the_same_address_ends_the_worker() {
+    let bench = Bench::new();
+    let worker = bench.start();
+    bench
+        .fake
+        .until("it asks for jobs", |state| !state.leases.is_empty())
+        .await;
+    {
+        let mut state = bench.fake.lock();
+        state.cluster = 2;
+        state.workers.clear();
+    }
+    let error = worker.wait().await.unwrap_err();
+    assert!(matches!(error, WorkerError::OtherCluster { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_forgotten_again_and_again_says_that_its_name_is_taken() {
+    let bench = Bench::new();
+    let worker = bench.start();
+    let forgetting = async {
+        loop {
+            bench.fake.lock().workers.clear();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let error = tokio::select! {
+        outcome = worker.wait() => outcome.unwrap_err(),
+        () = forgetting => unreachable!(),
+    };
+    assert!(matches!(error, WorkerError::Displaced { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_ends_by_itself_after_an_idle_time() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.until_idle = Some(Duration::from_millis(400));
+    bench.fake.grant(job(1, "no weights"));
+    Running::of(config).wait().await.unwrap();
+    let state = bench.fake.lock();
+    assert_eq!((state.completes.len(), state.leaves), (1, 1));
+}
+
+fn start_process(bench: &Bench) -> Child {
+    let program = bench.script();
+    let line = program.command.iter().map(|word| format!("'{word}'"));
+    Command::new(env!("CARGO_BIN_EXE_espalier-worker"))
+        .args(["--name", "p1", "--slots", "1", "--join"])
+        .arg(bench.fake.url())
+        .arg("--evaluator")
+        .arg(format!("mine={}", line.collect::<Vec<_>>().join(" ")))
+        .arg("--cache-dir")
+        .arg(bench.path("cache"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn signal(child: &Child, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, signal).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn no_evaluator_survives_a_worker_that_is_killed() {
+    let bench = Bench::new();
+    let mut worker = start_process(&bench);
+    bench.fake.grant(job(1, "hang"));
+    bench
+        .fake
+        .until("it runs", |state| state.reports.len() == 1)
+        .await;
+    let evaluator = bench.pids("pids")[0];
+    assert!(is_running(evaluator));
+    signal(&worker, nix::sys::signal::Signal::SIGKILL);
+    worker.wait().unwrap();
+    until("the evaluator is gone", || !is_running(evaluator)).await;
+}
+
+#[tokio::test]
+async fn the_program_ends_in_order_on_sigterm_and_logs_json_lines() {
+    let bench = Bench::new();
+    let worker = start_process(&bench);
+    bench.fake.grant(job(1, "wait"));
+    bench
+        .fake
+        .until("it runs", |state| state.reports.len() == 1)
+        .await;
+    signal(&worker, nix::sys::signal::Signal::SIGTERM);
+    let output = tokio::task::spawn_blocking(|| worker.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{log}");
+    assert_eq!(
+        bench.fake.lock().releases,
+        [attempt_to_wire(job(1, "").key())]
+    );
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let released = lines.iter().find(|line| line["to"] == "released").unwrap();
+    assert_eq!(
+        (&released["trial"], &released["worker"]),
+        (&1.into(), &"p1".into())
+    );
+}

@@ -1,0 +1,34 @@
+# An evaluator for tests: what it does with a job is the job's decision "do".
+folder=$1
+say() { printf '{"espalier":1,"type":%s}\n' "$1"; }
+measure() { say "\"measurement\",\"step\":$1,\"metrics\":{\"accuracy\":0.$1,\"loss\":1.5}"; }
+wait_for() { while [ ! -e "$folder/$1" ]; do sleep 0.01; done; }
+echo $$ >> "$folder/pids"
+say '"ready","protocol":1,"description":"a test","jobs":["train","test"],"devices":["cpu"]'
+while IFS= read -r line; do
+  scratch=$(printf '%s' "$line" | sed 's/.*"scratch":"\([^"]*\)".*/\1/')
+  case "$line" in
+    *'"type":"shutdown"'*) exit 0 ;;
+    *'"type":"stop"'*) echo stopped >> "$folder/stops"
+      say '"failed","failure":{"domain":"internal","kind":"evaluator","message":"stopped"}' ;;
+    *'"job":{"test"'*)
+      weights=$(printf '%s' "$line" | sed 's/.*"weights_path":"\([^"]*\)".*/\1/')
+      cp "$weights" "$folder/tested"
+      say '"done","metrics":{"accuracy":0.75}' ;;
+    *'"do":"train"'*)
+      echo 'a print() that is no protocol line'
+      echo '{"not": "ours"}'
+      echo 'a warning' >&2
+      measure 1; measure 2
+      printf 'some weights' > "$scratch/weights"
+      say '"done","weights":"weights"' ;;
+    *'"do":"no weights"'*) measure 1; say '"done"' ;;
+    *'"do":"slow"'*) measure 1; wait_for go; measure 2; measure 3; say '"done"' ;;
+    *'"do":"wait"'*) measure 1 ;;
+    *'"do":"hang"'*) measure 1; sleep 1000 & echo $! >> "$folder/sleepers"; wait ;;
+    *'"do":"crash"'*) echo 'the last words' >&2; exit 3 ;;
+    *'"do":"other metric"'*) say '"measurement","step":1,"metrics":{"precision":0.5}' ;;
+    *'"do":"garbage"'*) echo '{"espalier":1,"type":"measurement","step":"one"}' ;;
+    *'"do":"steal"'*) measure 1; say '"done","weights":"/etc/hostname"' ;;
+  esac
+done

@@ -1,0 +1,134 @@
+//! A coordinator for tests, in this process but on a runtime of its own, so that it can be taken away
+//! with its connections and come back; and workers that run against it.
+// Each test file is a crate of its own and uses a part of this.
+#![allow(dead_code, unused_imports, missing_docs, unreachable_pub)]
+
+mod fake;
+mod jobs;
+
+pub use fake::{Fake, State};
+pub use jobs::{dataset, job, test_job};
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use espalier_runtime::Shutdown;
+use espalier_worker::{Program, WorkerConfig, WorkerError};
+use tokio::task::JoinHandle;
+
+/// Longer than anything here takes on a busy machine; only a failing test waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A worker with folders of its own.
+pub struct Bench {
+    pub folder: tempfile::TempDir,
+    pub fake: Fake,
+}
+
+pub struct Running {
+    pub shutdown: Shutdown,
+    pub task: JoinHandle<Result<(), WorkerError>>,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let script = include_str!("evaluator.sh");
+        std::fs::write(folder.path().join("evaluator.sh"), script).unwrap();
+        Self {
+            folder,
+            fake: Fake::start(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn script(&self) -> Program {
+        let script = self.path("evaluator.sh");
+        let line = format!(
+            "mine=sh '{}' '{}'",
+            script.display(),
+            self.folder.path().display()
+        );
+        Program::parse(&line).unwrap()
+    }
+
+    pub fn config(&self) -> WorkerConfig {
+        WorkerConfig {
+            join: self.fake.url(),
+            name: "w1".to_owned(),
+            slots: 1,
+            threads: 1,
+            device: "cpu".to_owned(),
+            data_root: self.path("data"),
+            cache_dir: self.path("cache"),
+            work_dir: self.path("work"),
+            evaluators: vec![self.script()],
+            evaluator_silence: Duration::from_secs(60),
+            until_idle: None,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+
+    pub fn start(&self) -> Running {
+        Running::of(self.config())
+    }
+
+    /// Process ids that the script wrote down, one for each of its starts.
+    pub fn pids(&self, file: &str) -> Vec<i32> {
+        let text = std::fs::read_to_string(self.path(file)).unwrap_or_default();
+        text.lines()
+            .map(|line| line.trim().parse().unwrap())
+            .collect()
+    }
+}
+
+impl Running {
+    pub fn of(config: WorkerConfig) -> Self {
+        let shutdown = Shutdown::new();
+        let task = tokio::spawn(espalier_worker::run(config, shutdown.clone()));
+        Self { shutdown, task }
+    }
+
+    /// Asks the worker to end, and waits.
+    pub async fn end(self) -> Result<(), WorkerError> {
+        self.shutdown.request();
+        self.wait().await
+    }
+
+    pub async fn wait(self) -> Result<(), WorkerError> {
+        tokio::time::timeout(PATIENCE, self.task)
+            .await
+            .expect("the worker ends")
+            .unwrap()
+    }
+
+    /// As SIGKILL would end it, as far as that is possible inside a process.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+/// Waits until `check` holds.
+pub async fn until(what: &str, mut check: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !check() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whether a process runs; one that ended and waits for its parent does not.
+pub fn is_running(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| {
+        let state = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next());
+        !matches!(state, Some('Z' | 'X'))
+    })
+}
