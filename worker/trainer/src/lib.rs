@@ -6,6 +6,10 @@
 //!
 //! The same job gives the same metrics, bit for bit, on the same machine with the same number of threads
 //! on the CPU. On CUDA some kernels of libtorch add in no fixed order, and the last digits may differ.
+//!
+//! A process that has trained hundreds of different networks holds up to about 1 GB: libtorch keeps the
+//! last 1,024 kernels it made for their shapes. `ONEDNN_PRIMITIVE_CACHE_CAPACITY` in the worker's
+//! environment sets another number, at the price of making kernels again.
 
 pub mod device;
 pub mod error;

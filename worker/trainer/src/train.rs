@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use espalier_common::recipe::Recipe;
+use espalier_common::recipe::{Recipe, Schedule};
 use espalier_data::order;
 use tch::{Kind, Reduction, Tensor};
 
@@ -182,6 +182,12 @@ fn check_loss(total: &Tensor, epoch: u32, step: usize) -> Result<(), JobError> {
 /// A recipe comes from outside. libtorch checks what it is given, but some of this it would take.
 fn check_recipe(recipe: &Recipe, to: u32) -> Result<(), JobError> {
     let peak = peak(&recipe.optimizer);
+    let (Schedule::Constant {
+        warmup_epochs: warmup,
+    }
+    | Schedule::Cosine {
+        warmup_epochs: warmup,
+    }) = recipe.schedule;
     let what = if to == 0 || to > recipe.epochs {
         format!(
             "train up to epoch {to}, and the recipe has {} epochs",
@@ -191,6 +197,8 @@ fn check_recipe(recipe: &Recipe, to: u32) -> Result<(), JobError> {
         "a batch size of 0".to_owned()
     } else if !(peak >= 0.0 && peak.is_finite()) {
         format!("a learning rate of {peak}")
+    } else if !(warmup >= 0.0 && warmup.is_finite()) {
+        format!("a warm-up of {warmup} epochs")
     } else if !(0.0..1.0).contains(&recipe.label_smoothing) {
         format!("a label smoothing of {}", recipe.label_smoothing)
     } else {

@@ -275,7 +275,7 @@ fn what_is_not_offered_is_refused_as_unsupported() {
     let _turn = turn();
     let fixture = Fixture::new();
     type Change = (fn(&mut Evaluate), &'static str);
-    let changes: [Change; 10] = [
+    let changes: [Change; 11] = [
         (
             |job| job.job.job = Job::Train { from: 1, to: 3 },
             "starts from zero",
@@ -290,6 +290,14 @@ fn what_is_not_offered_is_refused_as_unsupported() {
         (
             |job| job.job.training.label_smoothing = 1.5,
             "label smoothing",
+        ),
+        (
+            |job| {
+                job.job.training.schedule = Schedule::Cosine {
+                    warmup_epochs: -1.0,
+                }
+            },
+            "warm-up of -1",
         ),
         (|job| job.job.network = None, "no network"),
         (|job| job.dataset_path = None, "no data set"),
