@@ -19,6 +19,8 @@ const POLL_MARGIN: Duration = Duration::from_secs(10);
 /// Finds a dead connection while a long poll is quiet: a router between may have dropped it silently.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
+/// Tries between two warnings about one call: about a minute once the waits have grown.
+const WARN_EVERY: u64 = 10;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The coordinator. Cheap to clone; connects at the first call and again whenever that is needed.
@@ -153,18 +155,18 @@ pub(crate) async fn persistently<T, F>(
 where
     F: Future<Output = Result<T, Status>>,
 {
-    let mut told = false;
+    let mut tries = 0_u64;
     call.retry(backoff::policy())
         .when(is_transient)
         .notify(|status: &Status, wait: Duration| {
             let wait_ms = wait.as_millis();
-            // Once: while the coordinator is away, every attempt held would say this every few seconds.
-            if told {
-                tracing::debug!(call = what, %status, wait_ms, "trying again");
+            // Not every time: while the coordinator is away, every attempt held would say so.
+            if tries.is_multiple_of(WARN_EVERY) {
+                tracing::warn!(call = what, %status, wait_ms, tries, "not delivered; trying again until it is");
             } else {
-                told = true;
-                tracing::warn!(call = what, %status, wait_ms, "not delivered; trying again until it is");
+                tracing::debug!(call = what, %status, wait_ms, tries, "trying again");
             }
+            tries += 1;
         })
         .await
 }

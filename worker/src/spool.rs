@@ -1,6 +1,6 @@
 //! Completions that the coordinator does not have yet, on disk: written before they are first sent,
 //! removed when nothing is left to deliver. A worker that was killed delivers them at its next start.
-//! May import common and std.
+//! May import common, std, and a bound of proto.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use espalier_common::ids::{AttemptKey, ClusterId, Digest, WorkerId};
 use espalier_common::metrics::{Measurement, Metrics};
+use espalier_proto::MAX_MESSAGE_BYTES;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{digest_of, move_file};
@@ -16,8 +17,8 @@ use crate::work_dir::file_stem;
 
 /// Counts changes of [`Record`]. A record of another version is not delivered.
 const VERSION: u32 = 1;
-/// The largest record that is read back: a million measurements fit.
-const MAX_RECORD_BYTES: u64 = 256 << 20;
+/// The largest record that is read back: the coordinator takes no larger message either.
+const MAX_RECORD_BYTES: u64 = MAX_MESSAGE_BYTES as u64;
 /// The most completions delivered at a start. A slot waits for the acknowledgement of one before it
 /// takes the next job, so a single run leaves at most a few for each slot.
 const MAX_RECORDS: usize = 4096;

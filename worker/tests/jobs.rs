@@ -168,6 +168,26 @@ async fn a_crash_costs_one_attempt_and_its_last_words_travel() {
 }
 
 #[tokio::test]
+async fn a_program_that_dies_for_want_of_memory_is_told_from_a_crash() {
+    let bench = Bench::new();
+    let worker = bench.start();
+    bench.fake.grant(job(1, "memory"));
+    bench
+        .fake
+        .until("it failed", |state| state.fails.len() == 1)
+        .await;
+    {
+        let state = bench.fake.lock();
+        let failure = state.failure(0);
+        assert_eq!(
+            (failure.domain.as_str(), failure.kind.as_str()),
+            ("worker", "out_of_memory")
+        );
+    }
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_python_program_that_prints_nan_has_diverged() {
     let bench = Bench::new();
     let program = r#"

@@ -1,9 +1,11 @@
 //! Logs go to stderr: coloured lines on a terminal, one JSON object a line elsewhere. `RUST_LOG` says
 //! what is shown (default `info`). May import tracing, tracing-subscriber and clap.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal as _;
 
 use tracing::Subscriber;
+use tracing::field::display;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -88,7 +90,11 @@ where
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         let message = panic.payload_as_str().unwrap_or("no message");
-        tracing::error!(location, "panic: {message}");
+        // Only when RUST_BACKTRACE asks for one.
+        let backtrace = Backtrace::capture();
+        let backtrace =
+            (backtrace.status() == BacktraceStatus::Captured).then(|| display(backtrace));
+        tracing::error!(location, backtrace, "panic: {message}");
     }));
     Ok(())
 }

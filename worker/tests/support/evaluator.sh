@@ -27,6 +27,7 @@ while IFS= read -r line; do
     *'"do":"wait"'*) measure 1 ;;
     *'"do":"hang"'*) measure 1; sleep 1000 & echo $! >> "$folder/sleepers"; wait ;;
     *'"do":"crash"'*) echo 'the last words' >&2; exit 3 ;;
+    *'"do":"memory"'*) echo 'MemoryError: cannot have 3 GiB' >&2; exit 1 ;;
     *'"do":"other metric"'*) say '"measurement","step":1,"metrics":{"precision":0.5}' ;;
     *'"do":"garbage"'*) echo '{"espalier":1,"type":"measurement","step":"one"}' ;;
     *'"do":"steal"'*) measure 1; say '"done","weights":"/etc/hostname"' ;;
