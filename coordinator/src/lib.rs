@@ -1,5 +1,11 @@
 //! The coordinator: it owns the journal and the artifacts of a cluster, and runs every search. May import
 //! the core, the data set descriptions, the wire and the runtime; never libtorch.
 
+mod actors;
 pub mod artifacts;
+pub mod clock;
+mod grpc;
 pub mod journal;
+pub mod server;
+
+pub use server::{ServerConfig, ServerError};

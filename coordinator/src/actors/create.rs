@@ -1,0 +1,126 @@
+//! From what a user submits to the definition of a search: everything is checked here, before anything is
+//! created. May import common and the core.
+
+use espalier_common::dataset::DatasetInfo;
+use espalier_common::job::TRAINER;
+use espalier_common::spec::{EvaluatorSpec, Spec};
+use espalier_core::search::{Definition, INLINE_EVALUATOR};
+use espalier_core::searcher::rng_for;
+
+use super::error::CallError;
+
+/// The longest spec, in bytes: a hundred times a long one.
+const MAX_SPEC_BYTES: usize = 1024 * 1024;
+/// Candidates tried at random to see that the space has some that can be built.
+const SAMPLES: u32 = 100;
+
+/// What a user submits.
+#[derive(Debug)]
+pub(crate) struct NewSearch {
+    /// The spec, YAML.
+    pub(crate) text: String,
+    /// Its file's name, for messages.
+    pub(crate) file: String,
+    /// What was found where the data lie, as JSON; empty when there are none.
+    pub(crate) dataset: String,
+}
+
+impl NewSearch {
+    /// The definition of the search, if all of it is right.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub(crate) fn check(self, allow_inline_commands: bool) -> Result<Definition, CallError> {
+        if self.text.len() > MAX_SPEC_BYTES {
+            return Err(CallError::BadSpec(format!(
+                "the spec has {} bytes; at most {MAX_SPEC_BYTES} are taken",
+                self.text.len()
+            )));
+        }
+        let spec = espalier_common::spec::read(&self.text, &self.file)
+            .map_err(|errors| CallError::BadSpec(errors.to_string()))?;
+        let dataset = dataset(&spec, &self.dataset)?;
+        check_evaluator(&spec, allow_inline_commands)?;
+        check_samples(&spec, dataset.as_ref())?;
+        Ok(Definition {
+            spec,
+            text: self.text,
+            dataset,
+        })
+    }
+}
+
+fn dataset(spec: &Spec, json: &str) -> Result<Option<DatasetInfo>, CallError> {
+    let info: Option<DatasetInfo> = if json.is_empty() {
+        None
+    } else {
+        let parsed = serde_json::from_str(json);
+        Some(parsed.map_err(|error| CallError::Invalid(format!("dataset_json: {error}")))?)
+    };
+    let trainer = matches!(&spec.evaluator, EvaluatorSpec::Named(name) if name == TRAINER);
+    match (&spec.dataset, &info) {
+        (Some(reference), Some(info)) if info.reference != *reference => {
+            Err(CallError::Invalid(format!(
+                "the data set that was inspected ({}) is not the one that the spec names ({}), or \
+                 its splits differ",
+                info.reference.path, reference.path
+            )))
+        }
+        (Some(reference), None) => Err(CallError::Invalid(format!(
+            "the spec names the data set {}, but its description was not sent; submit with \
+             `espalier submit`, which inspects it",
+            reference.path
+        ))),
+        (None, Some(info)) => Err(CallError::Invalid(format!(
+            "a description of the data set {} was sent, but the spec has no `dataset:`",
+            info.reference.path
+        ))),
+        (None, None) if trainer => Err(CallError::Invalid(
+            "the built-in trainer needs data: add a `dataset:` to the spec, or name another \
+             `evaluator:`"
+                .to_owned(),
+        )),
+        _ => Ok(info),
+    }
+}
+
+fn check_evaluator(spec: &Spec, allow_inline_commands: bool) -> Result<(), CallError> {
+    match &spec.evaluator {
+        EvaluatorSpec::Command(_) if !allow_inline_commands => Err(CallError::Invalid(
+            "an inline `command:` works only in `espalier run`; name the program when you start \
+             the workers (espalier-worker --evaluator mine='...') and say `evaluator: mine`"
+                .to_owned(),
+        )),
+        EvaluatorSpec::Named(name) if name == INLINE_EVALUATOR => Err(CallError::Invalid(format!(
+            "the evaluator's name {INLINE_EVALUATOR:?} stands for an inline command; give it another"
+        ))),
+        EvaluatorSpec::Command(_) | EvaluatorSpec::Named(_) => Ok(()),
+    }
+}
+
+/// Tries candidates at random: a space in which none can be built is a mistake that is better found now.
+fn check_samples(spec: &Spec, dataset: Option<&DatasetInfo>) -> Result<(), CallError> {
+    let mut first_reason = None;
+    for sample in 0..SAMPLES {
+        let mut rng = rng_for(spec.seed, 0, sample);
+        let candidate = spec.space.sample(&mut rng);
+        let refused = match spec.space.build(&candidate, dataset) {
+            Ok(built) => {
+                let broken = spec
+                    .constraints
+                    .iter()
+                    .find_map(|constraint| constraint.check(&built).err());
+                match broken {
+                    None => return Ok(()),
+                    Some(violation) => violation.to_string(),
+                }
+            }
+            Err(infeasible) => infeasible.to_string(),
+        };
+        first_reason.get_or_insert(refused);
+    }
+    Err(CallError::BadSpec(format!(
+        "none of {SAMPLES} candidates drawn at random can be built within the constraints; the first: {}",
+        first_reason.unwrap_or_default()
+    )))
+}

@@ -1,0 +1,210 @@
+//! Workers, their leases and their waiting polls, in one task: who is registered, who holds what until
+//! when, and which waiting slot gets which search's next job. Everything here is soft state, but for the
+//! cluster's events: leases are the searches' to grant and to end, and a restart rebuilds the table from
+//! them.
+
+mod lease_table;
+mod registry;
+mod task;
+mod waiting;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use espalier_common::ids::{AttemptKey, Digest, SearchId, WorkerId};
+use espalier_common::job::{JobKind, LeasedJob};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::error::CallError;
+use super::search::SearchLink;
+
+pub(crate) use lease_table::NO_CALL;
+pub(crate) use task::{Dispatcher, Settings};
+
+/// Messages that wait for the dispatcher: as many as there may be calls in flight from a few thousand
+/// workers; more wait in their handlers.
+const MAILBOX: usize = 4_096;
+
+/// What a worker says about itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Registration {
+    pub(crate) worker: WorkerId,
+    pub(crate) name: String,
+    pub(crate) slots: u32,
+    pub(crate) evaluators: BTreeMap<String, BTreeSet<JobKind>>,
+    pub(crate) device: String,
+    pub(crate) version: String,
+}
+
+/// A worker that waits for jobs.
+#[derive(Debug)]
+pub(crate) struct Poll {
+    pub(crate) worker: WorkerId,
+    pub(crate) call: u64,
+    pub(crate) free_slots: u32,
+    pub(crate) missing: BTreeSet<Digest>,
+    pub(crate) deadline: Instant,
+    /// Its place among the waiting; given by the dispatcher.
+    pub(super) ticket: u64,
+    pub(crate) reply: oneshot::Sender<Result<Vec<LeasedJob>, CallError>>,
+}
+
+/// What a search's actor tells the dispatcher after each batch of commands, in the order in which the
+/// commands took effect.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    pub(crate) search: SearchId,
+    pub(crate) summary: SearchSummary,
+    /// Slots of the Lease requests that this batch has answered.
+    pub(crate) answered: u32,
+    pub(crate) granted: Vec<(AttemptKey, WorkerId, u64)>,
+    pub(crate) ended: Vec<AttemptKey>,
+    /// Polls for which there was no job after all.
+    pub(crate) returned: Vec<Poll>,
+}
+
+/// How far a search is, as far as the dispatcher is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SearchSummary {
+    /// Jobs that may be leased at once: what is queued, up to the search's own limits.
+    pub(crate) leasable: u32,
+    /// Whether what is queued is the test of the best, for which not every evaluator will do.
+    pub(crate) wants_test: bool,
+    pub(crate) running: u32,
+    /// Whether it would propose more, were there slots waiting for it.
+    pub(crate) would_ask: bool,
+    pub(crate) finished: bool,
+    /// Why nothing can be leased although the search has not ended.
+    pub(crate) waits_for: Option<Cow<'static, str>>,
+}
+
+/// A worker, as listed.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerStatus {
+    pub(crate) registration: Registration,
+    pub(crate) held: Vec<AttemptKey>,
+    pub(crate) missing: BTreeSet<Digest>,
+    pub(crate) last_seen: Duration,
+}
+
+/// The cluster, as listed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClusterStatus {
+    pub(crate) workers: Vec<WorkerStatus>,
+    pub(crate) busy: u32,
+    pub(crate) waiting: Vec<(SearchId, String)>,
+}
+
+/// What is asked of the dispatcher.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Register(Registration, oneshot::Sender<Result<(), CallError>>),
+    Poll(Poll),
+    Renew {
+        worker: WorkerId,
+        held: BTreeSet<AttemptKey>,
+        calls_ended: u64,
+        reply: oneshot::Sender<Vec<AttemptKey>>,
+    },
+    Leave(WorkerId, oneshot::Sender<Result<(), CallError>>),
+    List(oneshot::Sender<ClusterStatus>),
+}
+
+/// What searches tell the dispatcher. This channel has no bound of its own, since a search that waited
+/// for the dispatcher while the dispatcher waits for the search would stand still for ever; what is in
+/// it is bounded by the commands in the searches' mailboxes, which are.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A search exists, with the leases that are live in it.
+    Opened {
+        link: SearchLink,
+        summary: SearchSummary,
+        leases: Vec<(AttemptKey, WorkerId)>,
+    },
+    Changed(Changed),
+    /// Granted to a poll whose caller had gone by the time the grant was durable.
+    Undelivered(Vec<AttemptKey>),
+}
+
+/// The way to the dispatcher.
+#[derive(Clone, Debug)]
+pub(crate) struct DispatcherHandle {
+    mailbox: mpsc::Sender<Message>,
+    news: mpsc::UnboundedSender<News>,
+}
+
+impl DispatcherHandle {
+    /// Registers one start of a worker; answered once that is durable.
+    pub(crate) async fn register(&self, registration: Registration) -> Result<(), CallError> {
+        self.call(|reply| Message::Register(registration, reply))
+            .await?
+    }
+
+    /// Waits for jobs until the poll's deadline. Empty when there are none by then.
+    pub(crate) async fn lease(
+        &self,
+        worker: WorkerId,
+        call: u64,
+        free_slots: u32,
+        missing: BTreeSet<Digest>,
+        wait: Duration,
+    ) -> Result<Vec<LeasedJob>, CallError> {
+        let poll = |reply| {
+            Message::Poll(Poll {
+                worker,
+                call,
+                free_slots,
+                missing,
+                deadline: Instant::now() + wait,
+                ticket: 0,
+                reply,
+            })
+        };
+        self.call(poll).await?
+    }
+
+    /// Prolongs what is held; answers with what is to be dropped.
+    pub(crate) async fn renew(
+        &self,
+        worker: WorkerId,
+        held: BTreeSet<AttemptKey>,
+        calls_ended: u64,
+    ) -> Result<Vec<AttemptKey>, CallError> {
+        self.call(|reply| Message::Renew {
+            worker,
+            held,
+            calls_ended,
+            reply,
+        })
+        .await
+    }
+
+    /// The worker ends; answered once that is durable.
+    pub(crate) async fn leave(&self, worker: WorkerId) -> Result<(), CallError> {
+        self.call(|reply| Message::Leave(worker, reply)).await?
+    }
+
+    /// The cluster as it is now.
+    pub(crate) async fn list(&self) -> Result<ClusterStatus, CallError> {
+        self.call(Message::List).await
+    }
+
+    /// Where searches send their news.
+    pub(crate) fn news(&self) -> mpsc::UnboundedSender<News> {
+        self.news.clone()
+    }
+
+    async fn call<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<T>) -> Message,
+    ) -> Result<T, CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox
+            .send(message(reply))
+            .await
+            .map_err(|_| CallError::Stopping)?;
+        answer.await.map_err(|_| CallError::Stopping)
+    }
+}

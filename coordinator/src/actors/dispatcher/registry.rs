@@ -1,0 +1,165 @@
+//! Registered workers. Plain data with time as an argument; the dispatcher owns it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use espalier_common::ids::{Digest, WorkerId};
+use espalier_common::job::JobKind;
+use espalier_core::dispatch::Offer;
+use tokio::time::Instant;
+
+use super::Registration;
+use crate::actors::search::SearchProfile;
+
+/// A registered worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) registration: Registration,
+    pub(super) missing: BTreeSet<Digest>,
+    pub(super) last_seen: Instant,
+    /// Every Lease call numbered up to this has ended at the worker.
+    pub(super) calls_ended: u64,
+}
+
+impl Worker {
+    /// Whether the worker can run the jobs of this search.
+    pub(super) fn can_run(&self, search: &SearchProfile) -> bool {
+        let lacks_data = search
+            .dataset
+            .is_some_and(|dataset| self.missing.contains(&dataset));
+        let jobs = self.registration.evaluators.get(&search.evaluator);
+        !lacks_data && jobs.is_some_and(|jobs| jobs.contains(&JobKind::Train))
+    }
+
+    /// The worker with so many free slots, for the dispatcher's choice.
+    pub(super) fn offer(&self, slots: u32) -> Offer {
+        Offer {
+            worker: self.registration.worker,
+            slots,
+            evaluators: self.registration.evaluators.clone(),
+            missing: self.missing.clone(),
+        }
+    }
+}
+
+/// Registered workers by instance, and the one instance that a name stands for.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    workers: BTreeMap<WorkerId, Worker>,
+    names: BTreeMap<String, WorkerId>,
+}
+
+impl Registry {
+    /// Adds a worker's instance and answers with the older instance of the same name, which is gone.
+    pub(super) fn add(&mut self, registration: Registration, now: Instant) -> Option<WorkerId> {
+        let (worker, name) = (registration.worker, registration.name.clone());
+        // An instance keeps what is known of its calls when it registers once more.
+        let calls_ended = self.workers.get(&worker).map_or(0, |old| old.calls_ended);
+        self.remove_name_of(worker);
+        self.workers.insert(
+            worker,
+            Worker {
+                registration,
+                missing: BTreeSet::new(),
+                last_seen: now,
+                calls_ended,
+            },
+        );
+        let older = self.names.insert(name, worker).filter(|old| *old != worker);
+        if let Some(older) = older {
+            self.workers.remove(&older);
+        }
+        older
+    }
+
+    fn remove_name_of(&mut self, worker: WorkerId) {
+        if let Some(known) = self.workers.get(&worker) {
+            self.names.remove(&known.registration.name);
+        }
+    }
+
+    /// Removes an instance.
+    pub(super) fn remove(&mut self, worker: WorkerId) -> Option<Worker> {
+        self.remove_name_of(worker);
+        self.workers.remove(&worker)
+    }
+
+    /// An instance that was heard of just now.
+    pub(super) fn seen(&mut self, worker: WorkerId, now: Instant) -> Option<&mut Worker> {
+        let known = self.workers.get_mut(&worker)?;
+        known.last_seen = now;
+        Some(known)
+    }
+
+    pub(super) fn get(&self, worker: WorkerId) -> Option<&Worker> {
+        self.workers.get(&worker)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> {
+        self.workers.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Removes those not heard of for so long.
+    pub(super) fn forget_silent(&mut self, now: Instant, silence: Duration) -> Vec<Worker> {
+        let silent: Vec<WorkerId> = self
+            .workers
+            .values()
+            .filter(|worker| now.duration_since(worker.last_seen) > silence)
+            .map(|worker| worker.registration.worker)
+            .collect();
+        silent
+            .into_iter()
+            .filter_map(|worker| self.remove(worker))
+            .collect()
+    }
+
+    /// Counts the time in which nothing could be heard as if it had not been.
+    pub(super) fn forgive_silence(&mut self, now: Instant) {
+        for worker in self.workers.values_mut() {
+            worker.last_seen = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn registration(worker: u128, name: &str) -> Registration {
+        Registration {
+            worker: WorkerId(Uuid::from_u128(worker)),
+            name: name.to_owned(),
+            slots: 1,
+            evaluators: BTreeMap::from([("mine".to_owned(), BTreeSet::from([JobKind::Train]))]),
+            device: "cpu".to_owned(),
+            version: "0.1.0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_new_instance_takes_the_place_of_the_older_one_of_its_name() {
+        let mut registry = Registry::default();
+        let now = Instant::now();
+        assert_eq!(registry.add(registration(1, "node"), now), None);
+        assert_eq!(registry.add(registration(1, "node"), now), None);
+        let older = registry.add(registration(2, "node"), now);
+        assert_eq!(older, Some(WorkerId(Uuid::from_u128(1))));
+        assert_eq!(registry.len(), 1);
+    }
+
+    #[test]
+    fn a_silent_worker_is_forgotten() {
+        let mut registry = Registry::default();
+        let now = Instant::now();
+        registry.add(registration(1, "a"), now);
+        registry.add(registration(2, "b"), now + Duration::from_secs(50));
+        let gone = registry.forget_silent(now + Duration::from_secs(91), Duration::from_secs(90));
+        assert_eq!(gone.len(), 1);
+        assert_eq!(gone[0].registration.name, "a");
+    }
+}

@@ -1,0 +1,461 @@
+//! The dispatcher's task: takes messages in batches, keeps the tables, and after each batch gives waiting
+//! slots their jobs.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use espalier_common::ids::{AttemptKey, SearchId, WorkerId};
+use espalier_core::dispatch::{self, Demand, Grant, Offer, Waiting};
+use espalier_core::search::ReleaseReason;
+use espalier_runtime::Shutdown;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::lease_table::{BEFORE_START, LeaseTable, NO_CALL};
+use super::registry::{Registry, Worker};
+use super::waiting::{Polls, answer_empty};
+use super::{
+    Changed, ClusterStatus, DispatcherHandle, MAILBOX, Message, News, Poll, Registration,
+    SearchSummary, WorkerStatus,
+};
+use crate::actors::cluster::{ClusterEvent, ClusterLog, Departure, Waiter};
+use crate::actors::error::CallError;
+use crate::actors::search::{Request, SearchLink};
+
+/// Messages taken at once; the tables are looked through once for all of them.
+const BATCH: usize = 256;
+/// A worker that was not heard of for so many times to live is forgotten: its leases have expired long
+/// before, this only clears the list.
+const SILENT_TTLS: u32 = 3;
+/// The most workers one coordinator registers: bounds its memory whatever connects.
+const MAX_WORKERS: usize = 20_000;
+/// How often deadlines are looked at within a time to live.
+const LOOKS_PER_TTL: u32 = 20;
+/// The most slots that a search is told are waiting: it never has more proposals under way at one time.
+const MAX_DEMAND: u32 = 1_024;
+
+/// What the dispatcher is told at its start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Time to live of a lease.
+    pub(crate) lease_ttl: Duration,
+}
+
+/// A search as the dispatcher sees it.
+#[derive(Debug)]
+struct OpenSearch {
+    link: SearchLink,
+    summary: SearchSummary,
+    /// Slots of Lease requests that the search has not answered yet.
+    promised: u32,
+}
+
+impl OpenSearch {
+    /// What the search could have leased now, on top of what is promised.
+    fn demand(&self) -> Demand {
+        let profile = &self.link.profile;
+        let summary = &self.summary;
+        let free = summary.leasable.saturating_sub(self.promised);
+        Demand {
+            search: profile.id,
+            training: if summary.wants_test { 0 } else { free },
+            test: summary.wants_test && free > 0,
+            running: summary.running.saturating_add(self.promised),
+            parallel: profile.definition.spec.parallel,
+            evaluator: profile.evaluator.clone(),
+            dataset: profile.dataset,
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.summary.leasable > self.promised
+    }
+}
+
+/// The dispatcher's state.
+pub(crate) struct Dispatcher {
+    settings: Settings,
+    cluster: ClusterLog,
+    /// In the order in which they were created.
+    searches: Vec<OpenSearch>,
+    index: HashMap<SearchId, usize>,
+    registry: Registry,
+    leases: LeaseTable,
+    waiting: Polls,
+    /// Commands for searches that the present batch has called for.
+    outbox: Vec<(SearchId, Request)>,
+    /// Events of the cluster that the present batch has come to.
+    events: Vec<(ClusterEvent, Option<Waiter>)>,
+}
+
+impl Dispatcher {
+    /// Starts the dispatcher's task; it ends when every handle is gone or when the end is asked for.
+    pub(crate) fn start(
+        settings: Settings,
+        cluster: ClusterLog,
+        shutdown: &Shutdown,
+    ) -> (DispatcherHandle, tokio::task::JoinHandle<()>) {
+        let (mailbox, messages) = mpsc::channel(MAILBOX);
+        let (news, newspaper) = mpsc::unbounded_channel();
+        let dispatcher = Self {
+            settings,
+            cluster,
+            searches: Vec::new(),
+            index: HashMap::new(),
+            registry: Registry::default(),
+            leases: LeaseTable::new(settings.lease_ttl, Instant::now()),
+            waiting: Polls::default(),
+            outbox: Vec::new(),
+            events: Vec::new(),
+        };
+        let task = dispatcher.run(messages, newspaper, shutdown.clone());
+        let task = espalier_runtime::spawn_critical("dispatcher", shutdown, task);
+        (DispatcherHandle { mailbox, news }, task)
+    }
+
+    async fn run(
+        mut self,
+        mut messages: mpsc::Receiver<Message>,
+        mut newspaper: mpsc::UnboundedReceiver<News>,
+        shutdown: Shutdown,
+    ) {
+        let mut inbox = Vec::with_capacity(BATCH);
+        let mut news = Vec::with_capacity(BATCH);
+        let mut looks = tokio::time::interval(self.settings.lease_ttl / LOOKS_PER_TTL);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let overdue = self.waiting.next_deadline();
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                taken = newspaper.recv_many(&mut news, BATCH) => if taken == 0 { return },
+                _ = looks.tick() => self.look(),
+                () = sleep_until(overdue) => {}
+                taken = messages.recv_many(&mut inbox, BATCH) => if taken == 0 { return },
+            }
+            // Messages are taken out before the news, and the news looked at first: what a search has
+            // granted is known here before its worker can speak of it.
+            while inbox.len() < BATCH
+                && let Ok(message) = messages.try_recv()
+            {
+                inbox.push(message);
+            }
+            while let Ok(item) = newspaper.try_recv() {
+                news.push(item);
+            }
+            for item in news.drain(..) {
+                self.take_news(item);
+            }
+            for message in inbox.drain(..) {
+                self.take_message(message);
+            }
+            self.waiting.answer_overdue(Instant::now());
+            self.assign();
+            self.publish_demand();
+            self.send().await;
+        }
+    }
+
+    /// Sends what the batch has called for. A full mailbox makes every worker wait, which is right: it is
+    /// full only when the journal cannot keep up.
+    async fn send(&mut self) {
+        if !self.events.is_empty() {
+            self.cluster.append(std::mem::take(&mut self.events)).await;
+        }
+        for (search, request) in self.outbox.drain(..) {
+            if let Some(&at) = self.index.get(&search)
+                && let Some(open) = self.searches.get(at)
+            {
+                // A search whose actor is gone is one that stops with the coordinator.
+                let _ = open.link.mailbox.send(request).await;
+            }
+        }
+    }
+
+    fn take_message(&mut self, message: Message) {
+        match message {
+            Message::Register(registration, reply) => self.register(registration, reply),
+            Message::Poll(poll) => self.poll(poll),
+            Message::Renew {
+                worker,
+                held,
+                calls_ended,
+                reply,
+            } => {
+                let drop = self.renew(worker, &held, calls_ended);
+                let _ = reply.send(drop);
+            }
+            Message::Leave(worker, reply) => self.leave(worker, reply),
+            Message::List(reply) => {
+                let _ = reply.send(self.list());
+            }
+        }
+    }
+
+    fn register(
+        &mut self,
+        registration: Registration,
+        reply: oneshot::Sender<Result<(), CallError>>,
+    ) {
+        if self.registry.len() >= MAX_WORKERS && self.registry.get(registration.worker).is_none() {
+            let message = format!("{MAX_WORKERS} workers are registered, which is the most taken");
+            let _ = reply.send(Err(CallError::TooMany(message)));
+            return;
+        }
+        let event = ClusterEvent::registered(&registration);
+        let older = self.registry.add(registration, Instant::now());
+        if let Some(older) = older {
+            self.part(older, ReleaseReason::WorkerRestarted);
+            self.events
+                .push((ClusterEvent::left(older, Departure::Restarted), None));
+        }
+        self.events.push((event, Some(reply)));
+    }
+
+    fn poll(&mut self, poll: Poll) {
+        let Some(worker) = self.registry.seen(poll.worker, Instant::now()) else {
+            let _ = poll.reply.send(Err(CallError::NotRegistered));
+            return;
+        };
+        if poll.call <= worker.calls_ended {
+            return answer_empty(poll); // a message that was under way for too long
+        }
+        worker.missing.clone_from(&poll.missing);
+        self.waiting.add(poll);
+    }
+
+    fn renew(
+        &mut self,
+        worker: WorkerId,
+        held: &BTreeSet<AttemptKey>,
+        calls_ended: u64,
+    ) -> Vec<AttemptKey> {
+        let now = Instant::now();
+        if let Some(known) = self.registry.seen(worker, now) {
+            known.calls_ended = known.calls_ended.max(calls_ended);
+        }
+        let renewal = self.leases.renew(worker, held, calls_ended, now);
+        self.release(renewal.lost, ReleaseReason::ReplyLost);
+        renewal.drop
+    }
+
+    fn leave(&mut self, worker: WorkerId, reply: oneshot::Sender<Result<(), CallError>>) {
+        self.part(worker, ReleaseReason::WorkerLeft);
+        match self.registry.remove(worker) {
+            Some(_) => self
+                .events
+                .push((ClusterEvent::left(worker, Departure::Left), Some(reply))),
+            // It has left before, or this coordinator never knew it: nothing to write.
+            None => drop(reply.send(Ok(()))),
+        }
+    }
+
+    /// Releases everything an instance holds and answers its poll.
+    fn part(&mut self, worker: WorkerId, reason: ReleaseReason) {
+        let held = self.leases.of_worker(worker).map(|(key, _)| key).collect();
+        self.release(held, reason);
+        self.waiting.dismiss(worker);
+    }
+
+    fn release(&mut self, keys: Vec<AttemptKey>, reason: ReleaseReason) {
+        for key in keys {
+            self.outbox
+                .push((key.search, Request::Release { key, reason }));
+        }
+    }
+
+    fn take_news(&mut self, news: News) {
+        match news {
+            News::Opened {
+                link,
+                summary,
+                leases,
+            } => {
+                let now = Instant::now();
+                for (key, worker) in leases {
+                    self.leases.grant(key, worker, BEFORE_START, now);
+                }
+                let open = OpenSearch {
+                    link,
+                    summary,
+                    promised: 0,
+                };
+                self.index.insert(open.link.profile.id, self.searches.len());
+                self.searches.push(open);
+            }
+            News::Changed(changed) => self.changed(changed),
+            News::Undelivered(keys) => self.release(keys, ReleaseReason::ReplyLost),
+        }
+    }
+
+    fn changed(&mut self, changed: Changed) {
+        let now = Instant::now();
+        if let Some(open) = self.search_mut(changed.search) {
+            open.summary = changed.summary;
+            open.promised = open.promised.saturating_sub(changed.answered);
+        }
+        for key in &changed.ended {
+            self.leases.end(key);
+        }
+        for (key, worker, call) in changed.granted {
+            self.leases.grant(key, worker, call, now);
+            // Granted to an instance that has gone since, or by a call that ended without this answer.
+            match self.registry.get(worker) {
+                _ if call == NO_CALL => {}
+                None => self.release(vec![key], ReleaseReason::WorkerLeft),
+                Some(known) if call <= known.calls_ended => {
+                    self.release(vec![key], ReleaseReason::ReplyLost);
+                }
+                Some(_) => {}
+            }
+        }
+        for poll in changed.returned {
+            self.waiting.put_back(poll);
+        }
+    }
+
+    fn search_mut(&mut self, id: SearchId) -> Option<&mut OpenSearch> {
+        let at = *self.index.get(&id)?;
+        self.searches.get_mut(at)
+    }
+
+    /// Gives waiting slots their jobs. A poll is answered by one search: should several have been chosen
+    /// for it, the one that gives most; the worker asks again for the slots that are left.
+    fn assign(&mut self) {
+        if self.waiting.is_empty() || !self.searches.iter().any(OpenSearch::has_work) {
+            return;
+        }
+        let polls = self.waiting.iter();
+        let offers: Vec<Offer> = polls
+            .filter_map(|poll| Some(self.registry.get(poll.worker)?.offer(poll.free_slots)))
+            .collect();
+        let demands: Vec<Demand> = self.searches.iter().map(OpenSearch::demand).collect();
+        let mut chosen: BTreeMap<WorkerId, Grant> = BTreeMap::new();
+        for grant in dispatch::pick(&offers, &demands) {
+            let best = chosen.entry(grant.worker).or_insert(grant);
+            if grant.slots > best.slots {
+                *best = grant;
+            }
+        }
+        for grant in chosen.into_values() {
+            let Some(poll) = self.waiting.take_of(grant.worker) else {
+                continue;
+            };
+            if let Some(open) = self.search_mut(grant.search) {
+                open.promised = open.promised.saturating_add(grant.slots);
+            }
+            let request = Request::Lease {
+                poll,
+                slots: grant.slots,
+                can_test: grant.can_test,
+            };
+            self.outbox.push((grant.search, request));
+        }
+    }
+
+    /// Tells every search how many slots wait that it could fill.
+    fn publish_demand(&self) {
+        for open in &self.searches {
+            let mut demand = 0_u32;
+            if open.summary.would_ask {
+                for poll in self.waiting.iter() {
+                    let worker = self.registry.get(poll.worker);
+                    if worker.is_some_and(|worker| worker.can_run(&open.link.profile)) {
+                        demand = demand.saturating_add(poll.free_slots);
+                    }
+                    if demand >= MAX_DEMAND {
+                        break;
+                    }
+                }
+            }
+            let demand = demand.min(MAX_DEMAND);
+            open.link.demand.send_if_modified(|now| {
+                let changed = *now != demand;
+                *now = demand;
+                changed
+            });
+        }
+    }
+
+    /// Looks at deadlines.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let looked = self.leases.look(now);
+        if looked.stalled {
+            tracing::warn!(
+                leases = self.leases.len(),
+                "the coordinator stood still for longer than half a lease's time to live; \
+                 every lease gets a fresh one"
+            );
+            self.registry.forgive_silence(now);
+        }
+        for key in looked.expired {
+            self.outbox.push((key.search, Request::Expire { key }));
+        }
+        let silence = self.settings.lease_ttl * SILENT_TTLS;
+        for worker in self.registry.forget_silent(now, silence) {
+            let id = worker.registration.worker;
+            self.waiting.dismiss(id);
+            self.events
+                .push((ClusterEvent::left(id, Departure::Lost), None));
+        }
+    }
+
+    fn list(&self) -> ClusterStatus {
+        let now = Instant::now();
+        let status = |worker: &Worker| WorkerStatus {
+            held: self
+                .leases
+                .of_worker(worker.registration.worker)
+                .map(|(key, _)| key)
+                .collect(),
+            registration: worker.registration.clone(),
+            missing: worker.missing.clone(),
+            last_seen: now.duration_since(worker.last_seen),
+        };
+        ClusterStatus {
+            workers: self.registry.iter().map(status).collect(),
+            busy: u32::try_from(self.leases.len()).unwrap_or(u32::MAX),
+            waiting: self
+                .searches
+                .iter()
+                .filter_map(|open| Some((open.link.profile.id, self.why_waiting(open)?)))
+                .collect(),
+        }
+    }
+
+    /// Why a search that has work gets no worker.
+    fn why_waiting(&self, open: &OpenSearch) -> Option<String> {
+        if open.summary.finished {
+            return None;
+        }
+        let mut demand = open.demand();
+        if open.summary.would_ask && demand.training == 0 {
+            demand.training = 1; // it would propose one, were there a slot for it
+        }
+        let offers: Vec<Offer> = self
+            .registry
+            .iter()
+            .map(|worker| {
+                let id = worker.registration.worker;
+                worker.offer(self.waiting.free_slots(id))
+            })
+            .collect();
+        let reasons: Vec<String> = dispatch::explain(&demand, &offers)
+            .iter()
+            .map(Waiting::to_string)
+            .collect();
+        if reasons.is_empty() {
+            let reason = open.summary.waits_for.clone();
+            return reason.map(std::borrow::Cow::into_owned);
+        }
+        Some(reasons.join("; "))
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,72 @@
+//! Why something that was asked of the coordinator was not done. One type for all handles, so that one
+//! place can turn it into a gRPC status. May import core, proto and the stores.
+
+use espalier_common::ids::SearchId;
+use espalier_core::search::Rejection;
+use espalier_proto::WireError;
+
+use crate::artifacts::ArtifactError;
+use crate::journal::JournalError;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The search refused it; nothing has changed.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The message does not mean anything.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// The spec has errors; the text shows every one with its place.
+    #[error("{0}")]
+    BadSpec(String),
+    /// There is no such search.
+    #[error("there is no search {0:?}; `espalier list` shows those there are")]
+    UnknownSearch(String),
+    /// More than one search goes by this name.
+    #[error("{name:?} may mean {}; give more of the id", matches.join(", "))]
+    AmbiguousSearch {
+        /// What was given.
+        name: String,
+        /// What it may mean.
+        matches: Vec<String>,
+    },
+    /// The id of the new search is another search's.
+    #[error("the search {0} exists already and was made from another spec or other data")]
+    OtherSearchExists(SearchId),
+    /// This instance of a worker is not known here, or not any more.
+    #[error(
+        "this instance of the worker is not registered (the coordinator was restarted, or had not \
+         heard of it for long): register again"
+    )]
+    NotRegistered,
+    /// The worker belongs to another coordinator's journal.
+    #[error(
+        "this coordinator's cluster is {here}, the worker comes from {theirs}: check the address"
+    )]
+    OtherCluster {
+        /// This cluster.
+        here: String,
+        /// The worker's.
+        theirs: String,
+    },
+    /// A bound on what one coordinator takes is reached.
+    #[error("{0}")]
+    TooMany(String),
+    /// The artifact store refused or failed.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A broken promise between the coordinator's parts.
+    #[error("{0}; this is a bug")]
+    Internal(String),
+    /// The coordinator is stopping, or its journal cannot be written any more: whether it was done is not
+    /// known; asking again once it is back is safe.
+    #[error("the coordinator is stopping; try again when it is back")]
+    Stopping,
+}

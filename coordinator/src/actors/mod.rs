@@ -1,0 +1,22 @@
+//! The tasks that own the coordinator's state, each reached through a cheap handle over a private channel:
+//! one for every search, one for the workers and their leases. May import the core, the journal and
+//! tokio; gRPC comes no further than [`crate::grpc`].
+
+mod cluster;
+mod create;
+mod dispatcher;
+mod error;
+mod recovery;
+mod search;
+mod searcher;
+mod searches;
+
+pub(crate) use cluster::{ClusterLog, WorkerNames};
+pub(crate) use create::NewSearch;
+pub(crate) use dispatcher::{
+    ClusterStatus, Dispatcher, DispatcherHandle, Registration, Settings, WorkerStatus,
+};
+pub(crate) use error::CallError;
+pub(crate) use recovery::recover;
+pub(crate) use search::{Context, SearchHandle, SearchStatus, TrialChange};
+pub(crate) use searches::Searches;

@@ -1,0 +1,80 @@
+//! Start-up: reads every stream of the journal and brings each search, and its searcher, to where it was.
+//! May import the core and the journal.
+
+use espalier_common::ids::SearchId;
+use espalier_core::search::{Effect, Event, Search};
+use espalier_core::searcher::Proposer;
+
+use super::cluster::{ClusterEvent, WorkerNames};
+use crate::journal::{JournalError, JournalReader, Refusal, StreamId};
+
+/// A search as the journal has it.
+pub(crate) struct Recovered {
+    pub(crate) search: Search,
+    pub(crate) proposer: Proposer,
+}
+
+/// Why a stream does not begin as one of a search must.
+#[derive(Debug, thiserror::Error)]
+#[error("the first event of a search must be search_created")]
+struct BadStart;
+
+/// Reads the journal: its searches, in the order in which they were created, and the names of workers.
+///
+/// # Errors
+/// The first record that is changed, missing, or of a kind that this version does not know.
+pub(crate) fn recover(
+    reader: &JournalReader,
+    names: &WorkerNames,
+) -> Result<Vec<Recovered>, JournalError> {
+    let mut searches = Vec::new();
+    for stream in reader.streams()? {
+        match stream {
+            StreamId::Cluster => {
+                reader.replay(stream, |_, _, body| {
+                    names.learn(&serde_json::from_str::<ClusterEvent>(body)?);
+                    Ok(())
+                })?;
+            }
+            StreamId::Search(id) => searches.extend(read_search(reader, id)?),
+        }
+    }
+    Ok(searches)
+}
+
+fn read_search(reader: &JournalReader, id: SearchId) -> Result<Option<Recovered>, JournalError> {
+    let mut recovered: Option<Recovered> = None;
+    reader.replay(StreamId::Search(id), |_, time_ms, body| {
+        let event: Event = serde_json::from_str(body)?;
+        match &mut recovered {
+            Some(recovered) => recovered.apply(&event, time_ms),
+            None => recovered = Some(Recovered::begin(id, &event, time_ms)?),
+        }
+        Ok(())
+    })?;
+    Ok(recovered)
+}
+
+impl Recovered {
+    /// A search after its first event.
+    ///
+    /// # Errors
+    /// It is another event than the one that creates a search.
+    pub(crate) fn begin(id: SearchId, event: &Event, time_ms: u64) -> Result<Self, Refusal> {
+        let search = Search::from_first_event(id, event, time_ms).ok_or(BadStart)?;
+        let proposer = Proposer::new(search.definition());
+        Ok(Self { search, proposer })
+    }
+
+    /// The same calls, in the same order, that the search's actor made when the event happened.
+    fn apply(&mut self, event: &Event, time_ms: u64) {
+        self.proposer.recorded(event);
+        for effect in self.search.apply(event, time_ms) {
+            match effect {
+                Effect::Tell(observation) => self.proposer.tell(&observation),
+                // Nobody has been told anything by this coordinator: a worker that asks for it learns it.
+                Effect::Drop { .. } => {}
+            }
+        }
+    }
+}

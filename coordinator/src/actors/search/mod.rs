@@ -1,0 +1,197 @@
+//! One search: its actor, which owns the state and is reached through a cheap handle, the thread of its
+//! searcher, and what others see of it.
+
+mod actor;
+mod log;
+mod settle;
+mod status;
+
+use std::sync::Arc;
+
+use espalier_common::ids::{AttemptKey, Digest, SearchId, WorkerId};
+use espalier_core::search::{
+    Command, Completion, Definition, ReleaseReason, Reply, Search, WeightsAnswer,
+};
+use espalier_core::searcher::Answer;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::dispatcher::Poll;
+use super::error::CallError;
+
+pub(crate) use actor::Context;
+
+pub(crate) use status::{SearchStatus, TrialChange, Update};
+
+/// Commands that wait for a search: a few batches' worth; more wait in their handlers.
+const MAILBOX: usize = 2_048;
+
+/// What is asked of a search's actor.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// A command; with `by`, only if that worker holds the attempt in it.
+    Command {
+        command: Box<Command>,
+        by: Option<WorkerId>,
+        reply: oneshot::Sender<Result<Reply, CallError>>,
+    },
+    /// A worker's slots are to get jobs of this search.
+    Lease {
+        poll: Poll,
+        slots: u32,
+        can_test: bool,
+    },
+    /// The dispatcher ends a lease; nothing is wrong should it have ended before.
+    Release {
+        key: AttemptKey,
+        reason: ReleaseReason,
+    },
+    /// A lease was not renewed in time.
+    Expire { key: AttemptKey },
+    /// The searcher's answer to an ask.
+    Proposed(Answer),
+    /// The state as it is now, once it is durable.
+    Status(oneshot::Sender<SearchStatus>),
+    /// The state as it is now, and every change after it.
+    Watch(oneshot::Sender<Watching>),
+    /// Whether this attempt is to upload weights with this digest.
+    MayUpload {
+        key: AttemptKey,
+        worker: WorkerId,
+        weights: Digest,
+        reply: oneshot::Sender<Result<(), CallError>>,
+    },
+}
+
+/// What of a search never changes, as far as others need to know it.
+#[derive(Debug)]
+pub(crate) struct SearchProfile {
+    pub(crate) id: SearchId,
+    pub(crate) name: String,
+    pub(crate) evaluator: String,
+    pub(crate) dataset: Option<Digest>,
+    pub(crate) definition: Arc<Definition>,
+}
+
+impl SearchProfile {
+    pub(crate) fn of(search: &Search) -> Self {
+        let definition = Arc::clone(search.definition());
+        Self {
+            id: search.id(),
+            name: definition.spec.name.clone(),
+            evaluator: definition.evaluator().to_owned(),
+            dataset: definition.dataset.as_ref().map(|data| data.fingerprint),
+            definition,
+        }
+    }
+}
+
+/// The dispatcher's way to a search.
+#[derive(Clone, Debug)]
+pub(crate) struct SearchLink {
+    pub(crate) profile: Arc<SearchProfile>,
+    pub(crate) mailbox: mpsc::Sender<Request>,
+    /// How many slots wait that the search could fill.
+    pub(crate) demand: watch::Sender<u32>,
+}
+
+/// What a watcher gets.
+#[derive(Debug)]
+pub(crate) struct Watching {
+    /// The state when it began to watch.
+    pub(crate) status: SearchStatus,
+    /// Every change after it, as it becomes durable. A watcher that is too slow misses some, is told so,
+    /// and asks for the state again.
+    pub(crate) updates: broadcast::Receiver<Update>,
+}
+
+/// The way to a search.
+#[derive(Clone, Debug)]
+pub(crate) struct SearchHandle {
+    profile: Arc<SearchProfile>,
+    mailbox: mpsc::Sender<Request>,
+}
+
+impl SearchHandle {
+    /// What of the search never changes.
+    pub(crate) fn profile(&self) -> &SearchProfile {
+        &self.profile
+    }
+
+    /// Carries a command out; answered once its events are durable.
+    pub(crate) async fn command(&self, command: Command) -> Result<Reply, CallError> {
+        self.command_by(None, command).await
+    }
+
+    /// Completes an attempt; the answer says what to do with its weights.
+    pub(crate) async fn complete(
+        &self,
+        worker: WorkerId,
+        key: AttemptKey,
+        completion: Completion,
+    ) -> Result<WeightsAnswer, CallError> {
+        let command = Command::CompleteJob {
+            worker,
+            trial: key.trial,
+            attempt: key.attempt,
+            completion,
+        };
+        match self.command(command).await? {
+            Reply::Weights(answer) => Ok(answer),
+            // A test leaves no weights, and neither does a completion that counted as a failure.
+            Reply::Done | Reply::Leased(_) => Ok(WeightsAnswer::Discard),
+        }
+    }
+
+    /// Carries out a command about an attempt, if `worker` holds it.
+    pub(crate) async fn command_of(
+        &self,
+        worker: WorkerId,
+        command: Command,
+    ) -> Result<Reply, CallError> {
+        self.command_by(Some(worker), command).await
+    }
+
+    async fn command_by(&self, by: Option<WorkerId>, command: Command) -> Result<Reply, CallError> {
+        let command = Box::new(command);
+        self.call(|reply| Request::Command { command, by, reply })
+            .await?
+    }
+
+    /// The state as it is now.
+    pub(crate) async fn status(&self) -> Result<SearchStatus, CallError> {
+        self.call(Request::Status).await
+    }
+
+    /// The state as it is now, and every change after it.
+    pub(crate) async fn watch(&self) -> Result<Watching, CallError> {
+        self.call(Request::Watch).await
+    }
+
+    /// Whether this attempt is to upload weights with this digest.
+    pub(crate) async fn may_upload(
+        &self,
+        worker: WorkerId,
+        key: AttemptKey,
+        weights: Digest,
+    ) -> Result<(), CallError> {
+        self.call(|reply| Request::MayUpload {
+            key,
+            worker,
+            weights,
+            reply,
+        })
+        .await?
+    }
+
+    async fn call<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox
+            .send(request(reply))
+            .await
+            .map_err(|_| CallError::Stopping)?;
+        answer.await.map_err(|_| CallError::Stopping)
+    }
+}

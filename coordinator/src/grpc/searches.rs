@@ -1,0 +1,259 @@
+//! The service that users and tools call.
+
+use std::num::NonZeroUsize;
+
+use espalier_common::ids::{ClusterId, SearchId, TrialNumber};
+use espalier_core::search::{Command, PauseReason, TrialState};
+use espalier_proto::v1::search_service_server::SearchService;
+use espalier_proto::{digest_from_wire, uuid_from_wire, uuid_to_wire, v1};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::artifacts::{self, Pieces};
+use super::convert::{cluster_to_wire, status_to_wire, trial_to_wire};
+use super::watch::{self, Changes};
+use crate::actors::{CallError, DispatcherHandle, NewSearch, SearchHandle, Searches, WorkerNames};
+use crate::artifacts::ArtifactStore;
+use crate::journal::{JournalReader, States, TrialRow};
+
+/// The most searches or trials on one page.
+const MAX_PAGE: u32 = 1_000;
+/// The page when the client does not say.
+const DEFAULT_PAGE: u32 = 100;
+/// The most best trials of one answer.
+const MAX_BEST: u32 = 100;
+
+/// What a trial may be.
+const STATES: [TrialState; 6] = [
+    TrialState::Queued,
+    TrialState::Running,
+    TrialState::Completed,
+    TrialState::Failed,
+    TrialState::Infeasible,
+    TrialState::Cancelled,
+];
+
+/// The search service.
+#[derive(Clone)]
+pub(crate) struct SearchApi {
+    pub(crate) searches: Searches,
+    pub(crate) dispatcher: DispatcherHandle,
+    pub(crate) artifacts: ArtifactStore,
+    pub(crate) reader: JournalReader,
+    pub(crate) names: WorkerNames,
+    pub(crate) cluster: ClusterId,
+    /// Whether specs with an inline `command:` are taken: only `espalier run` does, for its own workers.
+    pub(crate) allow_inline_commands: bool,
+}
+
+impl SearchApi {
+    async fn change(
+        &self,
+        name: &str,
+        command: Command,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        let search = self.searches.find(name)?;
+        search.command(command).await?;
+        self.status(&search).await
+    }
+
+    async fn status(&self, search: &SearchHandle) -> Result<Response<v1::SearchStatus>, Status> {
+        let status = search.status().await?;
+        Ok(Response::new(status_to_wire(&status)))
+    }
+
+    fn trials(&self, rows: Vec<TrialRow>) -> Result<Vec<v1::Trial>, CallError> {
+        rows.into_iter()
+            .map(|row| trial_to_wire(row, &self.names))
+            .collect()
+    }
+}
+
+/// The id of a new search: the client's, or one made here when it gave none.
+fn new_id(bytes: &[u8]) -> Result<SearchId, CallError> {
+    if bytes.is_empty() {
+        return Ok(SearchId(Uuid::new_v4()));
+    }
+    let id = uuid_from_wire("id", bytes)?;
+    if id.is_nil() {
+        return Err(CallError::Invalid("id: must not be all zeros".to_owned()));
+    }
+    Ok(SearchId(id))
+}
+
+fn page_size(asked: u32) -> usize {
+    let size = if asked == 0 { DEFAULT_PAGE } else { asked };
+    size.min(MAX_PAGE) as usize
+}
+
+fn states(words: &[String]) -> Result<States, CallError> {
+    if words.is_empty() {
+        return Ok(States::ANY);
+    }
+    words
+        .iter()
+        .map(|word| {
+            let named = STATES.into_iter().find(|state| state.name() == word);
+            named.ok_or_else(|| {
+                let known: Vec<&str> = STATES.iter().map(|state| state.name()).collect();
+                CallError::Invalid(format!(
+                    "states: {:?} is none of {}",
+                    word.chars().take(40).collect::<String>(),
+                    known.join(", ")
+                ))
+            })
+        })
+        .collect()
+}
+
+#[tonic::async_trait]
+impl SearchService for SearchApi {
+    type WatchStream = Changes;
+    type DownloadStream = Pieces<v1::DownloadReply>;
+
+    async fn create(
+        &self,
+        request: Request<v1::CreateRequest>,
+    ) -> Result<Response<v1::CreateReply>, Status> {
+        let request = request.into_inner();
+        let id = new_id(&request.id)?;
+        let new = NewSearch {
+            text: request.spec,
+            file: request.file,
+            dataset: request.dataset_json,
+        };
+        let inline = self.allow_inline_commands;
+        // Reading a spec and building a hundred candidates takes too long for a task that others wait for.
+        let definition = tokio::task::spawn_blocking(move || new.check(inline))
+            .await
+            .map_err(|error| CallError::Internal(error.to_string()))??;
+        let search = self.searches.create(id, definition).await?;
+        let status = search.status().await?;
+        Ok(Response::new(v1::CreateReply {
+            status: Some(status_to_wire(&status)),
+        }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        let search = self.searches.find(&request.into_inner().search)?;
+        self.status(&search).await
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListRequest>,
+    ) -> Result<Response<v1::ListReply>, Status> {
+        let request = request.into_inner();
+        let from = match request.page_token.as_str() {
+            "" => 0,
+            token => token
+                .parse::<NonZeroUsize>()
+                .map(NonZeroUsize::get)
+                .map_err(|_| {
+                    CallError::Invalid("page_token: not one that a listing gave out".to_owned())
+                })?,
+        };
+        let page = self.searches.page(from, page_size(request.page_size));
+        let next = from.saturating_add(page.len());
+        let mut searches = Vec::with_capacity(page.len());
+        for search in &page {
+            searches.push(status_to_wire(&search.status().await?));
+        }
+        let more = next < self.searches.len();
+        Ok(Response::new(v1::ListReply {
+            searches,
+            next_page_token: if more {
+                next.to_string()
+            } else {
+                String::new()
+            },
+        }))
+    }
+
+    async fn pause(
+        &self,
+        request: Request<v1::PauseRequest>,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        let reason = PauseReason::User;
+        let command = Command::PauseSearch { reason };
+        self.change(&request.into_inner().search, command).await
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::ResumeRequest>,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        self.change(&request.into_inner().search, Command::ResumeSearch)
+            .await
+    }
+
+    async fn stop(
+        &self,
+        request: Request<v1::StopRequest>,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        self.change(&request.into_inner().search, Command::StopSearch)
+            .await
+    }
+
+    async fn list_trials(
+        &self,
+        request: Request<v1::ListTrialsRequest>,
+    ) -> Result<Response<v1::ListTrialsReply>, Status> {
+        let request = request.into_inner();
+        let search = self.searches.find(&request.search)?.profile().id;
+        let (after, states) = (TrialNumber(request.after), states(&request.states)?);
+        let size = page_size(request.page_size);
+        // One more than the page, to see whether there is another page; the journal's own bound is the
+        // largest page, which then says nothing about what follows.
+        let read = move |reader: &JournalReader| reader.trials(search, after, size + 1, states);
+        let mut rows = self.reader.read(read).await.map_err(CallError::from)?;
+        let more = rows.len() > size || (size == MAX_PAGE as usize && rows.len() == size);
+        rows.truncate(size);
+        let trials = self.trials(rows)?;
+        Ok(Response::new(v1::ListTrialsReply { trials, more }))
+    }
+
+    async fn best(
+        &self,
+        request: Request<v1::BestRequest>,
+    ) -> Result<Response<v1::BestReply>, Status> {
+        let request = request.into_inner();
+        let search = self.searches.find(&request.search)?.profile().id;
+        let count = request.count.clamp(1, MAX_BEST) as usize;
+        let read = move |reader: &JournalReader| reader.best(search, count);
+        let rows = self.reader.read(read).await.map_err(CallError::from)?;
+        let trials = self.trials(rows)?;
+        Ok(Response::new(v1::BestReply { trials }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let search = self.searches.find(&request.into_inner().search)?;
+        Ok(Response::new(watch::watch(search, self.names.clone())))
+    }
+
+    async fn get_cluster(
+        &self,
+        _request: Request<v1::GetClusterRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let status = self.dispatcher.list().await?;
+        let cluster = uuid_to_wire(self.cluster.0);
+        Ok(Response::new(cluster_to_wire(cluster, status)))
+    }
+
+    async fn download(
+        &self,
+        request: Request<v1::DownloadRequest>,
+    ) -> Result<Response<Self::DownloadStream>, Status> {
+        let digest = digest_from_wire("digest", &request.into_inner().digest)?;
+        let file = self.artifacts.open_artifact(&digest).await;
+        let (file, _) = file.map_err(CallError::from)?;
+        let wrap = |data| v1::DownloadReply { data };
+        Ok(Response::new(artifacts::pieces(file, wrap)))
+    }
+}

@@ -1,0 +1,45 @@
+//! The one place where an error becomes a gRPC status. A client decides by the code: `FAILED_PRECONDITION`
+//! means that the asker's view of things is out of date (its lease is gone, its instance is not
+//! registered), `UNAVAILABLE` that asking again later is safe.
+
+use espalier_core::search::Rejection;
+use tonic::{Code, Status};
+
+use crate::actors::CallError;
+use crate::artifacts::ArtifactError;
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Self {
+        let code = match &error {
+            CallError::Rejected(rejection) => match rejection {
+                Rejection::NotHeld { .. }
+                | Rejection::WrongPhase { .. }
+                | Rejection::Finished(_) => Code::FailedPrecondition,
+                Rejection::UnknownAttempt { .. } => Code::NotFound,
+                Rejection::Invalid(_) => Code::InvalidArgument,
+            },
+            CallError::Wire(_) | CallError::Invalid(_) | CallError::BadSpec(_) => {
+                Code::InvalidArgument
+            }
+            CallError::UnknownSearch(_) => Code::NotFound,
+            CallError::AmbiguousSearch { .. } => Code::InvalidArgument,
+            CallError::OtherSearchExists(_) => Code::AlreadyExists,
+            CallError::NotRegistered | CallError::OtherCluster { .. } => Code::FailedPrecondition,
+            CallError::TooMany(_) => Code::ResourceExhausted,
+            CallError::Artifact(artifact) => match artifact {
+                ArtifactError::TooLarge { .. }
+                | ArtifactError::WrongSize { .. }
+                | ArtifactError::WrongDigest { .. } => Code::InvalidArgument,
+                ArtifactError::Missing(_) => Code::NotFound,
+                ArtifactError::Full { .. } => Code::ResourceExhausted,
+                ArtifactError::Io { .. } => Code::Internal,
+            },
+            CallError::Journal(_) | CallError::Internal(_) => Code::Internal,
+            CallError::Stopping => Code::Unavailable,
+        };
+        if code == Code::Internal {
+            tracing::error!(%error, "a call failed");
+        }
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,278 @@
+//! The service that workers call.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use espalier_common::ids::{AttemptKey, ClusterId};
+use espalier_common::metrics::Measurement;
+use espalier_core::search::{Command, Completion, ReleaseReason, WeightsAnswer};
+use espalier_proto::v1::worker_service_server::WorkerService;
+use espalier_proto::{
+    MAX_LEASE_WAIT_MS, MAX_SLOTS, attempt_from_wire, attempt_to_wire, digest_from_wire,
+    failure_from_wire, leased_job_to_wire, measurement_from_wire, metrics_from_wire,
+    uuid_from_wire, uuid_to_wire, v1,
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::artifacts::{self, Pieces};
+use super::convert::{datasets_from_wire, registration_from_wire, worker};
+use crate::actors::{CallError, DispatcherHandle, Searches};
+use crate::artifacts::ArtifactStore;
+use crate::clock::millis;
+
+/// The most attempts of one Renew or Release: twice the most slots, for those that end while others begin.
+const MAX_ATTEMPTS: usize = 2 * MAX_SLOTS as usize;
+/// The most measurements that one completion may bring: years of epochs.
+const MAX_MEASUREMENTS: usize = 100_000;
+
+/// The worker service.
+#[derive(Clone)]
+pub(crate) struct WorkerApi {
+    pub(crate) searches: Searches,
+    pub(crate) dispatcher: DispatcherHandle,
+    pub(crate) artifacts: ArtifactStore,
+    pub(crate) cluster: ClusterId,
+    pub(crate) lease_ttl: Duration,
+    /// How often a worker is to renew.
+    pub(crate) renew_every: Duration,
+    pub(crate) max_wait: Duration,
+}
+
+impl WorkerApi {
+    /// Refuses a worker that comes from another coordinator's journal: its attempts mean nothing here.
+    fn check_cluster(&self, bytes: &[u8]) -> Result<(), CallError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let theirs = uuid_from_wire("cluster", bytes)?;
+        if theirs == self.cluster.0 {
+            return Ok(());
+        }
+        Err(CallError::OtherCluster {
+            here: self.cluster.to_string(),
+            theirs: theirs.to_string(),
+        })
+    }
+
+    async fn completion(&self, request: v1::CompleteRequest) -> Result<Completion, CallError> {
+        let seconds = request.seconds;
+        if !(seconds.is_finite() && seconds >= 0.0) {
+            return Err(CallError::Invalid(format!("seconds: {seconds}")));
+        }
+        let weights = match request.weights.as_str() {
+            "" => None,
+            text => Some(digest_from_wire("weights", text)?),
+        };
+        let weights_stored = match &weights {
+            Some(digest) => self.artifacts.contains(digest).await?,
+            None => false,
+        };
+        Ok(Completion {
+            measurements: measurements(request.measurements)?,
+            test_metrics: metrics_from_wire(request.test_metrics)?,
+            seconds,
+            weights,
+            weights_stored,
+        })
+    }
+}
+
+fn measurements(wire: Vec<v1::Measurement>) -> Result<Vec<Measurement>, CallError> {
+    if wire.len() > MAX_MEASUREMENTS {
+        let message = format!("measurements: at most {MAX_MEASUREMENTS} are taken");
+        return Err(CallError::Invalid(message));
+    }
+    let measurements = wire
+        .into_iter()
+        .map(measurement_from_wire)
+        .collect::<Result<Vec<_>, _>>()?;
+    if !measurements.is_sorted_by(|a, b| a.step < b.step) {
+        let message = "measurements: their steps must grow".to_owned();
+        return Err(CallError::Invalid(message));
+    }
+    Ok(measurements)
+}
+
+fn attempts(wire: &[v1::Attempt]) -> Result<BTreeSet<AttemptKey>, CallError> {
+    if wire.len() > MAX_ATTEMPTS {
+        let message = format!("at most {MAX_ATTEMPTS} attempts are taken in one message");
+        return Err(CallError::Invalid(message));
+    }
+    let keys: Result<_, _> = wire
+        .iter()
+        .map(|attempt| attempt_from_wire(Some(attempt)))
+        .collect();
+    Ok(keys?)
+}
+
+#[tonic::async_trait]
+impl WorkerService for WorkerApi {
+    type DownloadArtifactStream = Pieces<v1::DownloadArtifactReply>;
+
+    async fn register(
+        &self,
+        request: Request<v1::RegisterRequest>,
+    ) -> Result<Response<v1::RegisterReply>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let registration = registration_from_wire(request)?;
+        self.dispatcher.register(registration).await?;
+        Ok(Response::new(v1::RegisterReply {
+            cluster: uuid_to_wire(self.cluster.0),
+            lease_ttl_ms: millis(self.lease_ttl),
+            renew_every_ms: millis(self.renew_every),
+            max_artifact_bytes: self.artifacts.max_bytes(),
+        }))
+    }
+
+    async fn lease(
+        &self,
+        request: Request<v1::LeaseRequest>,
+    ) -> Result<Response<v1::LeaseReply>, Status> {
+        let request = request.into_inner();
+        let worker = worker(&request.worker)?;
+        let missing = datasets_from_wire("missing_datasets", &request.missing_datasets)?;
+        let wait = Duration::from_millis(request.wait_ms.min(MAX_LEASE_WAIT_MS)).min(self.max_wait);
+        let (call, slots) = (request.call, request.free_slots.min(MAX_SLOTS));
+        let leased = self
+            .dispatcher
+            .lease(worker, call, slots, missing, wait)
+            .await?;
+        let leases = leased
+            .iter()
+            .map(leased_job_to_wire)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(CallError::from)?;
+        Ok(Response::new(v1::LeaseReply {
+            call,
+            ttl_ms: millis(self.lease_ttl),
+            leases,
+        }))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::RenewReply>, Status> {
+        let request = request.into_inner();
+        let worker = worker(&request.worker)?;
+        let held = attempts(&request.held)?;
+        let drop = self
+            .dispatcher
+            .renew(worker, held, request.calls_ended)
+            .await?;
+        Ok(Response::new(v1::RenewReply {
+            ttl_ms: millis(self.lease_ttl),
+            drop: drop.into_iter().map(attempt_to_wire).collect(),
+        }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<v1::ReportRequest>,
+    ) -> Result<Response<v1::ReportReply>, Status> {
+        let request = request.into_inner();
+        let worker = worker(&request.worker)?;
+        let key = attempt_from_wire(request.attempt.as_ref())?;
+        let measurement = request.measurement;
+        let measurement = measurement.ok_or_else(|| {
+            CallError::Invalid("measurement is missing: a report brings one".to_owned())
+        })?;
+        let command = Command::ReportMeasurement {
+            worker,
+            trial: key.trial,
+            attempt: key.attempt,
+            number: request.number,
+            measurement: measurement_from_wire(measurement)?,
+        };
+        self.searches.require(key.search)?.command(command).await?;
+        // An attempt that is not wanted any more is refused, which says the same.
+        Ok(Response::new(v1::ReportReply { stop: false }))
+    }
+
+    async fn complete(
+        &self,
+        request: Request<v1::CompleteRequest>,
+    ) -> Result<Response<v1::CompleteReply>, Status> {
+        let request = request.into_inner();
+        let worker = worker(&request.worker)?;
+        let key = attempt_from_wire(request.attempt.as_ref())?;
+        let search = self.searches.require(key.search)?;
+        let completion = self.completion(request).await?;
+        let answer = search.complete(worker, key, completion).await?;
+        let weights = match answer {
+            WeightsAnswer::Upload => v1::WeightsDecision::Upload,
+            WeightsAnswer::Keep => v1::WeightsDecision::Keep,
+            WeightsAnswer::Discard => v1::WeightsDecision::Discard,
+        };
+        let weights = weights.into();
+        Ok(Response::new(v1::CompleteReply { weights }))
+    }
+
+    async fn fail(
+        &self,
+        request: Request<v1::FailRequest>,
+    ) -> Result<Response<v1::FailReply>, Status> {
+        let request = request.into_inner();
+        let worker = worker(&request.worker)?;
+        let key = attempt_from_wire(request.attempt.as_ref())?;
+        let command = Command::FailJob {
+            trial: key.trial,
+            attempt: key.attempt,
+            failure: failure_from_wire(request.failure)?,
+        };
+        let search = self.searches.require(key.search)?;
+        search.command_of(worker, command).await?;
+        Ok(Response::new(v1::FailReply {}))
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseReply>, Status> {
+        let request = request.into_inner();
+        let worker = worker(&request.worker)?;
+        for key in attempts(&request.attempts)? {
+            let command = Command::ReleaseJob {
+                trial: key.trial,
+                attempt: key.attempt,
+                reason: ReleaseReason::Worker,
+            };
+            let search = self.searches.require(key.search)?;
+            match search.command_of(worker, command).await {
+                // It was handed back before, or taken away: either way it is not this worker's any more.
+                Ok(_) | Err(CallError::Rejected(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Response::new(v1::ReleaseReply {}))
+    }
+
+    async fn leave(
+        &self,
+        request: Request<v1::LeaveRequest>,
+    ) -> Result<Response<v1::LeaveReply>, Status> {
+        let worker = worker(&request.into_inner().worker)?;
+        self.dispatcher.leave(worker).await?;
+        Ok(Response::new(v1::LeaveReply {}))
+    }
+
+    async fn upload_artifact(
+        &self,
+        request: Request<Streaming<v1::UploadArtifactRequest>>,
+    ) -> Result<Response<v1::UploadArtifactReply>, Status> {
+        artifacts::upload(&self.searches, &self.artifacts, request.into_inner()).await?;
+        Ok(Response::new(v1::UploadArtifactReply {}))
+    }
+
+    async fn download_artifact(
+        &self,
+        request: Request<v1::DownloadArtifactRequest>,
+    ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
+        let digest = digest_from_wire("digest", &request.into_inner().digest)?;
+        let file = self.artifacts.open_artifact(&digest).await;
+        let (file, _) = file.map_err(CallError::from)?;
+        let wrap = |data| v1::DownloadArtifactReply { data };
+        Ok(Response::new(artifacts::pieces(file, wrap)))
+    }
+}

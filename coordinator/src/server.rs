@@ -1,0 +1,274 @@
+//! The coordinator as a whole: opens the journal, reads every search, serves until the end is asked for,
+//! and ends in order. Only wires; it takes what tests must control. May import everything of this crate.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use espalier_proto::v1::search_service_server::SearchServiceServer;
+use espalier_proto::v1::worker_service_server::WorkerServiceServer;
+use espalier_proto::{DESCRIPTORS, MAX_LEASE_WAIT_MS, MAX_MESSAGE_BYTES};
+use espalier_runtime::Shutdown;
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::actors::{ClusterLog, Context, Dispatcher, Searches, Settings, WorkerNames, recover};
+use crate::artifacts::{ArtifactError, ArtifactStore};
+use crate::grpc::{SearchApi, WorkerApi};
+use crate::journal::{Journal, JournalError, JournalHandle};
+
+/// A worker renews so often within a time to live: two renewals may be lost before the lease is.
+const RENEWALS_PER_TTL: u32 = 3;
+/// The folder of the artifacts within the data folder.
+const ARTIFACTS: &str = "artifacts";
+/// Streams of one connection at one time: a worker's calls for all its slots, and some.
+const MAX_STREAMS: u32 = 4_096;
+/// How long calls and searches may take to end when the coordinator stops.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often an idle connection is asked whether its peer is still there, and how long it has to answer:
+/// a machine that vanished is noticed within half a minute.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a coordinator is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// The folder of the journal and the artifacts.
+    pub data_dir: PathBuf,
+    /// How long a worker may be silent before its leases end.
+    pub lease_ttl_ms: u64,
+    /// The most bytes of one artifact.
+    pub max_artifact_bytes: u64,
+    /// The longest that a Lease call waits for a job.
+    pub max_lease_wait_ms: u64,
+    /// Serve beyond loopback though nothing is encrypted.
+    pub insecure: bool,
+    /// Take specs with an inline `command:`; only for a coordinator whose workers are its user's own.
+    pub allow_inline_commands: bool,
+}
+
+impl ServerConfig {
+    /// The defaults, with the data in `data_dir`.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            lease_ttl_ms: 30_000,
+            // The weights of a network of a billion parameters.
+            max_artifact_bytes: 4 * 1024 * 1024 * 1024,
+            max_lease_wait_ms: MAX_LEASE_WAIT_MS,
+            insecure: false,
+            allow_inline_commands: false,
+        }
+    }
+}
+
+/// Why a coordinator did not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Everyone on the network could use it.
+    #[error(
+        "{address} is reachable from other machines, and nothing is encrypted yet: listen on \
+         127.0.0.1, or give --insecure if everyone on that network is trusted"
+    )]
+    Exposed {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The lease's time to live makes no sense.
+    #[error("lease_ttl_ms is {0}; it must be 100 or more")]
+    LeaseTtl(u64),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The artifacts' folder.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
+    /// A search's thread could not be started.
+    #[error("a search's thread cannot be started: {0}; raise the limit on processes (ulimit -u)")]
+    Thread(std::io::Error),
+    /// The listener.
+    #[error("the listening socket: {0}")]
+    Listen(std::io::Error),
+    /// The gRPC server.
+    #[error("serving: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    /// The services' descriptions.
+    #[error("gRPC reflection: {0}; this is a bug")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// Something failed that the coordinator cannot live without.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Runs a coordinator on `listener` until `shutdown` is requested, or until it cannot go on.
+///
+/// # Errors
+/// It cannot start, or its journal cannot be written any more.
+pub async fn run(
+    config: ServerConfig,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Result<(), ServerError> {
+    let address = listener.local_addr().map_err(ServerError::Listen)?;
+    if !address.ip().is_loopback() && !config.insecure {
+        return Err(ServerError::Exposed { address });
+    }
+    if config.lease_ttl_ms < 100 {
+        return Err(ServerError::LeaseTtl(config.lease_ttl_ms));
+    }
+    let coordinator = Coordinator::start(&config, &shutdown).await?;
+    tracing::info!(%address, data_dir = %config.data_dir.display(), cluster = %coordinator.journal.cluster(), searches = coordinator.searches.len(), "coordinator started");
+    let served = coordinator.serve(&config, listener, &shutdown).await;
+    coordinator.end(&shutdown).await;
+    served?;
+    match shutdown.failure() {
+        Some(reason) => Err(ServerError::Failed(reason.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// A running coordinator.
+struct Coordinator {
+    journal: JournalHandle,
+    artifacts: ArtifactStore,
+    names: WorkerNames,
+    searches: Searches,
+    context: Context,
+    dispatcher: tokio::task::JoinHandle<()>,
+}
+
+impl Coordinator {
+    /// Opens the journal and brings every search to where it was.
+    async fn start(config: &ServerConfig, shutdown: &Shutdown) -> Result<Self, ServerError> {
+        let names = WorkerNames::default();
+        let (data_dir, learned) = (config.data_dir.clone(), names.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            let journal = Journal::open(&data_dir)?;
+            let recovered = recover(journal.reader(), &learned)?;
+            Ok::<_, JournalError>((journal.start()?, recovered))
+        });
+        let opened = opening.await;
+        let (journal, recovered) =
+            opened.map_err(|error| ServerError::Failed(error.to_string()))??;
+        let artifacts =
+            ArtifactStore::open(&config.data_dir.join(ARTIFACTS), config.max_artifact_bytes)?;
+        stop_when_failed(&journal, shutdown);
+        let settings = Settings {
+            lease_ttl: Duration::from_millis(config.lease_ttl_ms),
+        };
+        let log = ClusterLog::new(journal.clone(), names.clone());
+        let (handle, dispatcher) = Dispatcher::start(settings, log, shutdown);
+        let context = Context {
+            journal: journal.clone(),
+            dispatcher: handle,
+            shutdown: shutdown.clone(),
+        };
+        let searches = Searches::new(context.clone());
+        for search in recovered {
+            searches.open(search).await.map_err(ServerError::Thread)?;
+        }
+        Ok(Self {
+            journal,
+            artifacts,
+            names,
+            searches,
+            context,
+            dispatcher,
+        })
+    }
+
+    /// Serves until the end is asked for, and then until the calls under way have ended.
+    async fn serve(
+        &self,
+        config: &ServerConfig,
+        listener: TcpListener,
+        shutdown: &Shutdown,
+    ) -> Result<(), ServerError> {
+        let ttl = Duration::from_millis(config.lease_ttl_ms);
+        let workers = WorkerApi {
+            searches: self.searches.clone(),
+            dispatcher: self.context.dispatcher.clone(),
+            artifacts: self.artifacts.clone(),
+            cluster: self.journal.cluster(),
+            lease_ttl: ttl,
+            renew_every: ttl / RENEWALS_PER_TTL,
+            max_wait: Duration::from_millis(config.max_lease_wait_ms),
+        };
+        let searches = SearchApi {
+            searches: self.searches.clone(),
+            dispatcher: self.context.dispatcher.clone(),
+            artifacts: self.artifacts.clone(),
+            reader: self.journal.reader().clone(),
+            names: self.names.clone(),
+            cluster: self.journal.cluster(),
+            allow_inline_commands: config.allow_inline_commands,
+        };
+        let workers = WorkerServiceServer::new(workers)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let searches = SearchServiceServer::new(searches)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<WorkerServiceServer<WorkerApi>>().await;
+        health.set_serving::<SearchServiceServer<SearchApi>>().await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .build_v1()?;
+        let serving = Server::builder()
+            .max_concurrent_streams(MAX_STREAMS)
+            .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(workers)
+            .add_service(searches)
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                shutdown.requested(),
+            );
+        let too_long = async {
+            shutdown.requested().await;
+            tokio::time::sleep(PATIENCE).await;
+        };
+        tokio::select! {
+            served = serving => served.map_err(ServerError::from),
+            () = too_long => {
+                tracing::warn!("some calls did not end in time; they are cut off");
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the tasks, makes what they have queued durable, and gives the folder back.
+    async fn end(self, shutdown: &Shutdown) {
+        // Also when serving failed: the actors end by the same token.
+        shutdown.request();
+        self.searches.join(PATIENCE).await;
+        if tokio::time::timeout(PATIENCE, self.dispatcher)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the dispatcher is still busy at the end");
+        }
+        self.journal.close().await;
+        tracing::info!("coordinator ended");
+    }
+}
+
+/// Stops the coordinator when its journal cannot be written any more: nothing can be acknowledged.
+fn stop_when_failed(journal: &JournalHandle, shutdown: &Shutdown) {
+    let (journal, shutdown) = (journal.clone(), shutdown.clone());
+    espalier_runtime::spawn_named("journal watch", async move {
+        let failed = journal.failed();
+        tokio::select! {
+            () = failed.cancelled() => {
+                let reason = journal.failure();
+                shutdown.fail(reason.as_deref().unwrap_or("the journal cannot be written any more"));
+            }
+            () = shutdown.requested() => {}
+        }
+    });
+}
