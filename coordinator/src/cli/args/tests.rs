@@ -1,0 +1,184 @@
+//! Parsing of every command and option, and the help as users see it.
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::*;
+use crate::cli::output::Format;
+
+fn parse(line: &str) -> Command {
+    Cli::try_parse_from(line.split_whitespace())
+        .unwrap_or_else(|error| panic!("{line}: {error}"))
+        .command
+}
+
+fn refused(line: &str) -> String {
+    Cli::try_parse_from(line.split_whitespace())
+        .expect_err(line)
+        .to_string()
+}
+
+macro_rules! parsed {
+    ($line:expr, $variant:ident) => {
+        match parse($line) {
+            Command::$variant(args) => args,
+            other => panic!("{}: {other:?}", $line),
+        }
+    };
+}
+
+#[test]
+fn the_definition_of_the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn run_has_useful_defaults() {
+    let args = parsed!("espalier run a.yaml", Run);
+    assert_eq!(args.spec, PathBuf::from("a.yaml"));
+    assert_eq!((args.workers, args.slots_per_worker), (2, 1));
+    assert_eq!(args.threads, None);
+    assert_eq!(args.data_dir, None);
+    assert!(!args.resume && args.evaluator.is_empty());
+    assert_eq!(args.output.output, Format::Table);
+}
+
+#[test]
+fn run_takes_every_option() {
+    let args = parsed!(
+        "espalier run a.yaml --workers 3 --slots-per-worker 4 --threads 5 --data-root d --data-dir r \
+         --resume --evaluator mine=./train.sh --evaluator other=x --output json",
+        Run
+    );
+    assert_eq!((args.workers, args.slots_per_worker), (3, 4));
+    assert_eq!(args.threads, Some(5));
+    assert_eq!(args.data.data_root, PathBuf::from("d"));
+    assert_eq!(args.data_dir, Some(PathBuf::from("r")));
+    assert!(args.resume && args.output.json());
+    assert_eq!(args.evaluator.len(), 2);
+    assert_eq!(args.evaluator[0].name, "mine");
+    assert_eq!(args.evaluator[0].command, "./train.sh");
+}
+
+#[test]
+fn run_refuses_no_workers_and_an_evaluator_without_a_name() {
+    assert!(refused("espalier run a.yaml --workers 0").contains("--workers"));
+    assert!(refused("espalier run a.yaml --slots-per-worker 0").contains("--slots-per-worker"));
+    assert!(refused("espalier run a.yaml --threads 0").contains("--threads"));
+    assert!(refused("espalier run a.yaml --evaluator train.py").contains("NAME=COMMAND"));
+    assert!(refused("espalier run a.yaml --evaluator =x").contains("NAME=COMMAND"));
+}
+
+#[test]
+fn serve_takes_every_option() {
+    let args = parsed!(
+        "espalier serve --listen 0.0.0.0:1 --data-dir d --insecure --lease-ttl-ms 5000 --output json \
+         --log-format json",
+        Serve
+    );
+    assert_eq!(args.listen, "0.0.0.0:1".parse().unwrap());
+    assert_eq!(args.data_dir, Some(PathBuf::from("d")));
+    assert!(args.insecure && args.output.json());
+    assert_eq!(args.lease_ttl_ms, Some(5_000));
+    assert!(refused("espalier serve --lease-ttl-ms 10").contains("--lease-ttl-ms"));
+    assert!(refused("espalier serve --listen here").contains("--listen"));
+}
+
+#[test]
+fn submit_and_validate_take_every_option() {
+    let args = parsed!(
+        "espalier submit a.yaml --data-root d --watch --output json",
+        Submit
+    );
+    assert!(args.watch && args.output.json());
+    assert_eq!(args.data.data_root, PathBuf::from("d"));
+    let args = parsed!(
+        "espalier validate a.yaml --data-root d --output json",
+        Validate
+    );
+    assert!(args.output.json());
+    assert_eq!(args.data.data_root, PathBuf::from("d"));
+}
+
+#[test]
+fn the_queries_take_every_option() {
+    assert!(parsed!("espalier list --output json", List).output.json());
+    assert_eq!(parsed!("espalier status", Status).search, None);
+    assert_eq!(
+        parsed!("espalier status abc", Status).search.as_deref(),
+        Some("abc")
+    );
+    assert_eq!(parsed!("espalier watch abc", Watch).search, "abc");
+    let args = parsed!(
+        "espalier trials abc --state failed --state queued --limit 7 --output json",
+        Trials
+    );
+    assert_eq!(args.state, [TrialState::Failed, TrialState::Queued]);
+    assert_eq!(args.limit, Some(7));
+    let args = parsed!("espalier best abc -n 3 --download out", Best);
+    assert_eq!(args.count, 3);
+    assert_eq!(args.download, Some(PathBuf::from("out")));
+    assert_eq!(parsed!("espalier best abc", Best).count, 10);
+    assert!(refused("espalier best abc -n 101").contains("100"));
+    assert!(refused("espalier trials abc --state lost").contains("infeasible"));
+    assert!(refused("espalier watch").contains("SEARCH"));
+}
+
+#[test]
+fn the_controls_name_their_search() {
+    assert_eq!(parsed!("espalier pause a", Pause).search, "a");
+    assert_eq!(parsed!("espalier resume a", Resume).search, "a");
+    assert!(parsed!("espalier stop a --output json", Stop).output.json());
+    assert!(matches!(parse("espalier schema"), Command::Schema));
+    assert_eq!(
+        parsed!("espalier completions zsh", Completions).shell,
+        clap_complete::Shell::Zsh
+    );
+}
+
+#[test]
+fn an_address_is_a_url_or_a_host_and_port_before_or_after_the_command() {
+    let address = |line: &str| {
+        Cli::try_parse_from(line.split_whitespace())
+            .unwrap()
+            .address
+    };
+    assert_eq!(
+        address("espalier --address 10.0.0.5:80 list"),
+        "http://10.0.0.5:80"
+    );
+    assert_eq!(
+        address("espalier list --address http://h:7777/"),
+        "http://h:7777"
+    );
+    assert!(refused("espalier list --address https://h:1").contains("http://HOST:PORT"));
+    assert!(refused("espalier list --address ftp://h:1").contains("http://HOST:PORT"));
+    assert!(refused("espalier list --address http://h").contains("http://HOST:PORT"));
+}
+
+#[test]
+fn states_have_the_words_of_the_wire() {
+    for state in TrialState::value_variants() {
+        let name = state.to_possible_value().unwrap();
+        assert_eq!(name.get_name(), state.word());
+    }
+}
+
+/// The environment of whoever runs the test must not show in the snapshots.
+fn help(command: clap::Command) -> String {
+    let mut command = command.term_width(100).mut_args(|arg| arg.hide_env(true));
+    command.render_long_help().to_string()
+}
+
+#[test]
+fn the_help_of_every_command_is_as_reviewed() {
+    let mut cli = Cli::command();
+    cli.build();
+    let mut text = help(cli.clone());
+    for command in cli.get_subcommands() {
+        if command.get_name() != "help" {
+            text.push_str(&format!("\n\n=== {}\n", command.get_name()));
+            text.push_str(&help(command.clone()));
+        }
+    }
+    insta::assert_snapshot!(text);
+}

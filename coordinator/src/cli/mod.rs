@@ -1,0 +1,113 @@
+//! The commands. Everything but `serve`, `validate`, `schema` and `completions` is a client of a
+//! coordinator's `SearchService`, `run` included. May import the library of this crate (the server), the
+//! wire, the reader of specs and the data sets.
+
+mod args;
+mod client;
+mod control;
+mod error;
+mod follow;
+mod output;
+mod progress;
+mod query;
+mod render;
+mod run;
+mod serve;
+mod spec_file;
+mod submit;
+mod validate;
+mod weights;
+
+use std::process::ExitCode;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+
+use args::{Cli, Command};
+use client::Client;
+use error::CliError;
+use output::stdout;
+
+/// Reads the command line and does what it says.
+pub(crate) fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let done = Cli::from_arg_matches(&matches)
+        .map_err(|error| CliError::Usage(error.to_string()))
+        .and_then(|cli| {
+            refuse_idle_address(&cli.command, &matches)?;
+            dispatch(cli)
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}
+
+/// `--address` where no coordinator is asked anything would mislead: `run --address` does not run there.
+/// The environment variable may stand for other commands.
+fn refuse_idle_address(command: &Command, matches: &ArgMatches) -> Result<(), CliError> {
+    let given = matches.value_source("address") == Some(ValueSource::CommandLine);
+    let why = match command {
+        Command::Run(_) => "`run` starts a coordinator of its own; `submit` takes --address",
+        Command::Serve(_) => "`serve` is the coordinator; --listen says where",
+        Command::Schema | Command::Completions(_) | Command::Validate(_) => {
+            "this command asks no coordinator"
+        }
+        _ => return Ok(()),
+    };
+    if given {
+        return Err(CliError::Usage(format!("--address: {why}")));
+    }
+    Ok(())
+}
+
+fn dispatch(cli: Cli) -> Result<(), CliError> {
+    match cli.command {
+        Command::Schema => schema(),
+        Command::Completions(args) => completions(args.shell),
+        Command::Validate(args) => validate::validate(&args),
+        command => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| CliError::Failed(format!("cannot start threads: {error}")))?;
+            runtime.block_on(with_coordinator(&cli.address, command))
+        }
+    }
+}
+
+async fn with_coordinator(address: &str, command: Command) -> Result<(), CliError> {
+    let connect = || Client::connect(address);
+    match command {
+        Command::Run(args) => Box::pin(run::run(&args)).await,
+        Command::Serve(args) => Box::pin(serve::serve(&args)).await,
+        Command::Submit(args) => submit::submit(address, &args).await,
+        Command::Watch(args) => submit::watch(address, &args).await,
+        Command::List(args) => query::list(&connect().await?, &args).await,
+        Command::Status(args) => query::status(&connect().await?, &args).await,
+        Command::Trials(args) => query::trials(&connect().await?, &args).await,
+        Command::Best(args) => query::best(&connect().await?, &args).await,
+        Command::Pause(args) => control::pause(&connect().await?, &args).await,
+        Command::Resume(args) => control::resume(&connect().await?, &args).await,
+        Command::Stop(args) => control::stop(&connect().await?, &args).await,
+        Command::Schema => schema(),
+        Command::Completions(args) => completions(args.shell),
+        Command::Validate(args) => validate::validate(&args),
+    }
+}
+
+/// `espalier schema`.
+fn schema() -> Result<(), CliError> {
+    let mut out = stdout();
+    out.json(&espalier_common::spec::schema())?;
+    out.flush()
+}
+
+/// `espalier completions`.
+fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "espalier", &mut script);
+    let mut out = stdout();
+    out.text(&String::from_utf8_lossy(&script))?;
+    out.flush()
+}

@@ -1,0 +1,104 @@
+//! A spec on disk with the data it names: read, inspected and checked here, before anything is started or
+//! created. May import the reader of specs and the data sets.
+
+use std::path::{Path, PathBuf};
+
+use espalier_common::dataset::DatasetInfo;
+use espalier_common::spec::{self, EvaluatorSpec, Spec};
+use espalier_proto::v1;
+use uuid::Uuid;
+
+use super::error::CliError;
+
+/// The largest spec that is read: a thousand times what a person writes.
+const MAX_SPEC_BYTES: u64 = 1024 * 1024;
+
+/// A spec that can be submitted.
+#[derive(Debug)]
+pub(super) struct SpecFile {
+    /// What the user called it.
+    pub(super) path: PathBuf,
+    /// As it was written.
+    pub(super) text: String,
+    /// As it was understood.
+    pub(super) spec: Spec,
+    /// What lies where its data set is; absent when the evaluator brings its own.
+    pub(super) dataset: Option<DatasetInfo>,
+}
+
+impl SpecFile {
+    /// Reads the spec, inspects its data, and makes sure that at least one candidate can be built.
+    pub(super) fn load(path: &Path, data_root: &Path) -> Result<Self, CliError> {
+        let text = read_text(path)?;
+        let spec = spec::read(&text, &path.display().to_string())
+            .map_err(|errors| CliError::Spec(errors.to_string()))?;
+        let dataset = match &spec.dataset {
+            None => None,
+            Some(reference) => Some(espalier_data::inspect(data_root, reference).map_err(
+                |error| {
+                    CliError::Spec(format!(
+                        "{}: dataset.path {:?}: {error}; relative paths start at --data-root {}",
+                        path.display(),
+                        reference.path,
+                        data_root.display()
+                    ))
+                },
+            )?),
+        };
+        spec.space
+            .first_buildable(dataset.as_ref())
+            .map_err(|error| {
+                CliError::Spec(format!(
+                    "{}: no candidate of this space can be built; the first one: {error}",
+                    path.display()
+                ))
+            })?;
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+            spec,
+            dataset,
+        })
+    }
+
+    /// The program of an inline `evaluator: {command: …}`.
+    pub(super) fn command(&self) -> Option<&[String]> {
+        match &self.spec.evaluator {
+            EvaluatorSpec::Command(command) => Some(command),
+            EvaluatorSpec::Named(_) => None,
+        }
+    }
+
+    /// The request that creates this search, with `text` as its spec.
+    pub(super) fn request(&self, id: Uuid, text: String) -> Result<v1::CreateRequest, CliError> {
+        let dataset_json = match &self.dataset {
+            None => String::new(),
+            Some(dataset) => serde_json::to_string(dataset)
+                .map_err(|error| CliError::Failed(format!("the data set: {error}")))?,
+        };
+        Ok(v1::CreateRequest {
+            spec: text,
+            file: self.path.display().to_string(),
+            dataset_json,
+            id: espalier_proto::uuid_to_wire(id),
+        })
+    }
+}
+
+/// The text of a spec.
+pub(super) fn read_text(path: &Path) -> Result<String, CliError> {
+    use std::io::Read as _;
+
+    let wrong = |error: &dyn std::fmt::Display| {
+        CliError::Spec(format!("{}: cannot read the spec: {error}", path.display()))
+    };
+    let file = std::fs::File::open(path).map_err(|error| wrong(&error))?;
+    let mut text = String::new();
+    file.take(MAX_SPEC_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| wrong(&error))?;
+    if text.len() as u64 > MAX_SPEC_BYTES {
+        return Err(wrong(&format!("it is larger than {MAX_SPEC_BYTES} bytes")));
+    }
+    Ok(text)
+}
