@@ -3,9 +3,12 @@
 // `allow-unwrap-in-tests` does not reach the helpers of an integration test.
 #![allow(clippy::unwrap_used)]
 
+mod cli_support;
+
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
+
+use cli_support::{espalier, stderr, stdout, write_spec};
 
 const SOUND: &str = "\
 name: sound
@@ -17,35 +20,13 @@ objectives: [{minimize: loss}]
 budget: {trials: 5}
 ";
 
-fn espalier() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_espalier"));
-    for variable in ["ESPALIER_ADDRESS", "ESPALIER_DATA_ROOT", "RUST_LOG"] {
-        command.env_remove(variable);
-    }
-    command
-}
-
 fn output(arguments: &[&str]) -> Output {
     espalier().args(arguments).output().unwrap()
 }
 
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn write(folder: &Path, text: &str) -> PathBuf {
-    let path = folder.join("spec.yaml");
-    std::fs::write(&path, text).unwrap();
-    path
-}
-
 fn validate(text: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
-    let path = write(folder.path(), text);
+    let path = write_spec(folder.path(), text);
     espalier()
         .args(["validate", "--output", "json"])
         .arg(&path)
@@ -122,7 +103,7 @@ budget: {trials: 2}
 #[test]
 fn run_and_submit_refuse_a_wrong_spec_before_anything_is_made() {
     let folder = tempfile::tempdir().unwrap();
-    let spec = write(folder.path(), &SOUND.replace("trials: 5", "trials: 0"));
+    let spec = write_spec(folder.path(), &SOUND.replace("trials: 5", "trials: 0"));
     let runs = folder.path().join("runs");
     for arguments in [
         vec!["run", "--data-dir", runs.to_str().unwrap()],
@@ -142,7 +123,7 @@ fn submit_takes_no_inline_command() {
         "evaluator: mine",
         "evaluator: {command: [python3, train.py]}",
     );
-    let spec = write(folder.path(), &spec);
+    let spec = write_spec(folder.path(), &spec);
     let output = espalier().arg("submit").arg(&spec).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("espalier-worker --evaluator"));

@@ -9,7 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::error::{CliError, say};
 use super::output::stdout;
-use super::render::{SearchView, UpdateView, best_score, clean, duration, metric_value, phase_text};
+use super::render::{
+    SearchView, UpdateView, best_score, clean, duration, metric_value, phase_text,
+};
 
 /// How often the bar's clock moves.
 const TICK: Duration = Duration::from_millis(500);

@@ -1,0 +1,252 @@
+//! The commands against a coordinator process, with a worker that this test plays over the wire.
+
+// `allow-unwrap-in-tests` does not reach the helpers of an integration test.
+#![allow(clippy::unwrap_used)]
+
+mod cli_support;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use cli_support::{Coordinator, SPEC, stderr, stdout, write_spec};
+use espalier_common::ids::Digest;
+use espalier_proto::v1;
+use espalier_proto::v1::worker_service_client::WorkerServiceClient;
+use tonic::transport::{Channel, Endpoint};
+
+const WEIGHTS: &[u8] = b"the weights of a network";
+
+/// A worker with one slot that offers the evaluator `mine`.
+struct Played {
+    service: WorkerServiceClient<Channel>,
+    id: Vec<u8>,
+    calls: u64,
+}
+
+impl Played {
+    async fn join(address: &str) -> Self {
+        let endpoint = Endpoint::from_shared(address.to_owned()).unwrap();
+        let mut service = WorkerServiceClient::new(endpoint.connect().await.unwrap());
+        let id = uuid::Uuid::new_v4().as_bytes().to_vec();
+        service
+            .register(v1::RegisterRequest {
+                worker: id.clone(),
+                name: "played".to_owned(),
+                slots: 1,
+                evaluators: vec![v1::EvaluatorOffer {
+                    name: "mine".to_owned(),
+                    jobs: vec!["train".to_owned()],
+                    description: String::new(),
+                }],
+                device: "cpu".to_owned(),
+                version: "test".to_owned(),
+                ..Default::default()
+            })
+            .await
+            .unwrap();
+        Self {
+            service,
+            id,
+            calls: 0,
+        }
+    }
+
+    /// Leases a job; `None` when there is none for a second.
+    async fn lease(&mut self) -> Option<v1::Attempt> {
+        self.calls += 1;
+        let reply = self
+            .service
+            .lease(v1::LeaseRequest {
+                worker: self.id.clone(),
+                call: self.calls,
+                free_slots: 1,
+                wait_ms: 1_000,
+                missing_datasets: Vec::new(),
+            })
+            .await
+            .unwrap();
+        reply.into_inner().leases.pop()?.attempt
+    }
+
+    /// Completes a job with a loss, and uploads its weights when they are wanted.
+    async fn complete(&mut self, attempt: v1::Attempt, loss: f64) {
+        let digest = Digest::of(WEIGHTS).to_string();
+        let measurement = |step| v1::Measurement {
+            step,
+            metrics: vec![v1::Metric {
+                name: "loss".to_owned(),
+                value: loss,
+            }],
+        };
+        let reply = self
+            .service
+            .complete(v1::CompleteRequest {
+                worker: self.id.clone(),
+                attempt: Some(attempt.clone()),
+                measurements: vec![measurement(1), measurement(2)],
+                test_metrics: Vec::new(),
+                seconds: 1.5,
+                weights: digest.clone(),
+            })
+            .await
+            .unwrap();
+        if reply.into_inner().weights() == v1::WeightsDecision::Upload {
+            self.upload(attempt, digest).await;
+        }
+    }
+
+    async fn upload(&mut self, attempt: v1::Attempt, digest: String) {
+        use v1::upload_artifact_request::Part;
+
+        let header = v1::UploadHeader {
+            worker: self.id.clone(),
+            attempt: Some(attempt),
+            digest,
+            size: WEIGHTS.len() as u64,
+        };
+        let parts = [Part::Header(header), Part::Data(WEIGHTS.to_vec())];
+        let stream =
+            tokio_stream::iter(parts.map(|part| v1::UploadArtifactRequest { part: Some(part) }));
+        self.service.upload_artifact(stream).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_search_is_submitted_listed_ended_and_its_best_is_downloaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(&folder.path().join("data"), 0);
+    let spec = write_spec(folder.path(), SPEC);
+    let output = coordinator.output(&["submit", spec.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let id = stdout(&output).trim().to_owned();
+    assert!(uuid::Uuid::parse_str(&id).is_ok(), "{id}");
+
+    let mut worker = Played::join(&coordinator.address).await;
+    let cluster = coordinator.json(&["status"]);
+    assert_eq!(cluster["workers"][0]["name"], "played");
+    for loss in [0.5, 0.25, 0.75] {
+        let attempt = worker.lease().await.expect("a job");
+        worker.complete(attempt, loss).await;
+    }
+    // By its name, by its id, by a beginning of it.
+    for name in ["tiny", &id, &id[..6]] {
+        let search = coordinator.json(&["status", name]);
+        assert_eq!(search["phase"], "finished", "{search}");
+        assert_eq!(search["trials"]["completed"], 3);
+        assert_eq!(search["best"]["score"], 0.25);
+    }
+    let trials = coordinator.json(&["trials", "tiny"]);
+    assert_eq!(trials.as_array().unwrap().len(), 3);
+    assert_eq!(trials[1]["score"], 0.25);
+    assert!(trials[1]["decisions"]["hyperparameters.x"].is_number());
+    let some = coordinator.json(&["trials", "tiny", "--limit", "2"]);
+    assert_eq!(some.as_array().unwrap().len(), 2);
+    let none = coordinator.json(&["trials", "tiny", "--state", "failed"]);
+    assert_eq!(none.as_array().unwrap().len(), 0);
+
+    let best = folder.path().join("best");
+    let scores = coordinator.json(&["best", "tiny", "--download", best.to_str().unwrap()]);
+    assert_eq!(scores[0]["score"], 0.25);
+    assert_eq!(
+        std::fs::read(best.join("weights.safetensors")).unwrap(),
+        WEIGHTS
+    );
+    let candidate = std::fs::read_to_string(best.join("candidate.json")).unwrap();
+    let candidate: serde_json::Value = serde_json::from_str(&candidate).unwrap();
+    assert_eq!(candidate["trial"]["trial"], 2);
+    assert_eq!(candidate["search"]["id"], id);
+
+    let list = coordinator.output(&["list"]);
+    assert!(stdout(&list).contains("tiny"), "{}", stdout(&list));
+    // It has ended: watching prints the end at once, and steering it is refused.
+    let watched = coordinator.output(&["watch", "tiny"]);
+    assert_eq!(watched.status.code(), Some(0), "{}", stderr(&watched));
+    assert!(stdout(&watched).contains("VALIDATION LOSS"));
+    let resumed = coordinator.output(&["resume", "tiny"]);
+    assert_eq!(resumed.status.code(), Some(5), "{}", stderr(&resumed));
+}
+
+#[test]
+fn a_search_is_paused_resumed_and_stopped_and_unknown_ones_are_exit_code_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(&folder.path().join("data"), 0);
+    let spec = write_spec(folder.path(), SPEC);
+    let spec = spec.to_str().unwrap();
+    assert!(coordinator.output(&["submit", spec]).status.success());
+    assert_eq!(coordinator.json(&["pause", "tiny"])["phase"], "paused");
+    assert_eq!(coordinator.json(&["resume", "tiny"])["phase"], "running");
+    assert_eq!(
+        coordinator.output(&["status", "tint"]).status.code(),
+        Some(3)
+    );
+    // A second one of that name: the name alone says too little.
+    assert!(coordinator.output(&["submit", spec]).status.success());
+    let ambiguous = coordinator.output(&["stop", "tiny"]);
+    assert_eq!(ambiguous.status.code(), Some(3), "{}", stderr(&ambiguous));
+    let searches = coordinator.json(&["list"]);
+    let id = searches[0]["id"].as_str().unwrap();
+    assert_eq!(coordinator.json(&["stop", id])["phase"], "finished");
+    // No trial was completed.
+    assert_eq!(coordinator.output(&["watch", id]).status.code(), Some(1));
+    assert_eq!(coordinator.output(&["best", id]).status.code(), Some(1));
+}
+
+#[test]
+fn watching_goes_on_when_the_coordinator_was_killed_and_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let coordinator = Coordinator::start(&data, 0);
+    let port = coordinator.port();
+    let spec = write_spec(folder.path(), SPEC);
+    let submitted = coordinator.output(&["submit", spec.to_str().unwrap()]);
+    let id = stdout(&submitted).trim().to_owned();
+    let mut watch = coordinator
+        .ask(&["watch", &id])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stderr.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "search tiny: running");
+    coordinator.kill();
+    let away = lines.next().unwrap().unwrap();
+    assert!(away.contains("is away"), "{away}");
+
+    let coordinator = Coordinator::start(&data, port);
+    let stopped = coordinator.output(&["stop", &id]);
+    assert!(stopped.status.success(), "{}", stderr(&stopped));
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(
+        rest.iter()
+            .any(|line| line == "search tiny: finished: stopped by the user"),
+        "{rest:?}"
+    );
+    assert_eq!(watch.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn watched_changes_are_lines_of_json_and_the_last_one_is_the_search() {
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(&folder.path().join("data"), 0);
+    let spec = write_spec(folder.path(), SPEC);
+    let submitted = coordinator.output(&["submit", spec.to_str().unwrap()]);
+    let id = stdout(&submitted).trim().to_owned();
+    assert!(coordinator.output(&["stop", &id]).status.success());
+    let output = coordinator.output(&["watch", &id, "--output", "json"]);
+    let lines: Vec<serde_json::Value> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(lines[0]["changes"].is_array());
+    assert_eq!(lines.last().unwrap()["phase"], "finished");
+}
+
+#[test]
+fn a_spec_that_the_coordinator_refuses_creates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(&folder.path().join("data"), 0);
+    let spec = write_spec(folder.path(), &SPEC.replace("trials: 3", "trials: none"));
+    let output = coordinator.output(&["submit", spec.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(coordinator.json(&["list"]).as_array().unwrap().len(), 0);
+}
