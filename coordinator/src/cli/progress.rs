@@ -9,14 +9,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::error::{CliError, say};
 use super::output::stdout;
-use super::render::{
-    SearchView, UpdateView, best_score, clean, duration, metric_value, phase_text,
-};
+use super::render::{SearchView, UpdateView, best_score, clean, metric_value, phase_text};
 
 /// How often the bar's clock moves.
 const TICK: Duration = Duration::from_millis(500);
 /// Trials of one message that get a line each; a fast search would flood a log with them.
 const LINES_A_MESSAGE: usize = 20;
+/// The longest time that the clock shows: a hundred years, so that no message overflows it.
+const LONGEST_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
 /// Characters of a reason in a line.
 const REASON: usize = 300;
 
@@ -40,6 +40,8 @@ impl Progress {
     pub(super) fn for_people() -> Self {
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::no_length();
+            bar.set_style(ProgressStyle::default_spinner());
+            bar.set_message("asking the coordinator");
             bar.enable_steady_tick(TICK);
             Self::new(Shape::Bar(bar))
         } else {
@@ -209,10 +211,13 @@ fn move_bar(bar: &ProgressBar, status: &v1::SearchStatus) {
         (None, Some(time_ms)) => (time_ms, status.elapsed_ms, "{percent}%"),
         (None, None) => (0, 0, "{pos}"),
     };
-    let template = format!("{{spinner}} {{prefix}} [{{bar:24}}] {numbers} {{wide_msg}}");
+    let template =
+        format!("{{spinner}} {{prefix}} [{{bar:24}}] {numbers} {{elapsed}} {{wide_msg}}");
     if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style.progress_chars("=> "));
     }
+    // The clock goes on between two messages; each one sets it right.
+    bar.set_elapsed(Duration::from_millis(status.elapsed_ms.min(LONGEST_MS)));
     bar.set_length(length);
     bar.set_position(position.min(length));
     bar.set_prefix(clean(&status.name, 40));
@@ -233,7 +238,6 @@ fn message(status: &v1::SearchStatus) -> String {
     if counts.failed > 0 {
         parts.push(format!("{} failed", counts.failed));
     }
-    parts.push(duration(status.elapsed_ms));
     parts.join(", ")
 }
 
@@ -312,7 +316,7 @@ mod tests {
         assert_eq!((bar.position(), bar.length()), (5, Some(24)));
         assert_eq!(
             bar.message(),
-            "best accuracy 0.9012 (trial 3), 2 running, 1 failed, 1m 1s"
+            "best accuracy 0.9012 (trial 3), 2 running, 1 failed"
         );
         status.budget = Some(v1::Budget {
             time_ms: Some(60_000),

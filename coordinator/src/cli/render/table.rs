@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use espalier_common::candidate::Candidate;
 use espalier_proto::v1;
 
@@ -11,6 +11,9 @@ use super::{short_decisions, short_id, uuid_text};
 
 /// Characters of a text from outside (a reason, decisions) when no terminal's width bounds the table.
 const LONG_TEXT: usize = 120;
+/// Columns of a terminal below which a table is not fitted to it: its numbers alone need more, and a
+/// terminal of no known size says 0.
+const NARROWEST: u16 = 80;
 /// Characters of a name.
 const NAME: usize = 40;
 /// Rows of workers' jobs that are spelled out.
@@ -23,10 +26,16 @@ fn table(width: Option<u16>, header: &[&str], right: &[usize]) -> Table {
         .force_no_tty()
         .load_style(presets::NOTHING)
         .set_header(header.iter().map(|&title| title.to_owned()));
-    if let Some(width) = width {
+    if let Some(width) = width.filter(|&width| width >= NARROWEST) {
         table
             .set_width(width)
             .set_content_arrangement(ContentArrangement::Dynamic);
+        // The last column holds the long texts: it alone is broken into lines.
+        for index in 0..header.len() - 1 {
+            if let Some(column) = table.column_mut(index) {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
     }
     for &index in right {
         if let Some(column) = table.column_mut(index) {

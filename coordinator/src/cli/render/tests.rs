@@ -101,11 +101,20 @@ fn trials_as_a_table() {
 }
 
 #[test]
-fn a_table_keeps_to_the_width_of_a_terminal() {
-    let text = trials_table(&trials(), Some(80));
+fn a_table_keeps_to_the_width_of_a_terminal_by_breaking_its_last_column() {
+    let text = trials_table(&trials(), Some(110));
     assert!(
-        text.lines().all(|line| line.chars().count() <= 80),
+        text.lines().all(|line| line.chars().count() <= 110),
         "{text}"
+    );
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_terminal_without_a_size_does_not_squeeze_a_table() {
+    assert_eq!(
+        trials_table(&trials(), Some(0)),
+        trials_table(&trials(), None)
     );
 }
 
