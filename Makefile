@@ -46,7 +46,7 @@ build: libtorch ## build the release binaries (the first time takes minutes)
 	$(call step,build: release binaries into target/release,$(CARGO) build --release --workspace --bins,$(BUILD_HINT))
 
 demo: setup build ## search for a network on Fashion-MNIST: a coordinator and two workers here
-	$(call step,demo: espalier run $(SPEC) with two workers,target/release/espalier run $(SPEC) --workers 2 --data-root "$(DATA)",the message above says what to do)
+	$(call step,demo: espalier run $(SPEC) with two workers,target/release/espalier run $(SPEC) --workers 2 --threads 1 --data-root "$(DATA)" --data-dir "espalier-runs/demo-$$(date +%Y%m%d-%H%M%S)",the message above says what to do)
 
 # The binaries come first: the whole-system tests start them as processes.
 test: setup ## run all tests

@@ -1,6 +1,7 @@
 //! How a search goes, while it goes: a progress bar on a terminal, lines elsewhere, both on stderr, or
 //! JSON lines on stdout. May import indicatif and the wire types.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
@@ -99,11 +100,15 @@ impl Progress {
     }
 
     fn show_trials(&self, reply: &v1::WatchReply, status: &v1::SearchStatus) {
-        let ended: Vec<_> = reply
+        // Of several changes of one trial the last one says most: the trial failed, not only its attempt.
+        let mut seen = BTreeSet::new();
+        let mut ended: Vec<_> = reply
             .changes
             .iter()
-            .filter(|change| self.is_worth_a_line(change, status))
+            .rev()
+            .filter(|change| self.is_worth_a_line(change, status) && seen.insert(change.trial))
             .collect();
+        ended.reverse();
         for change in ended.iter().take(LINES_A_MESSAGE) {
             self.line(&change_line(change, status));
         }
@@ -116,7 +121,8 @@ impl Progress {
     fn is_worth_a_line(&self, change: &v1::TrialChange, status: &v1::SearchStatus) -> bool {
         match change.state.as_str() {
             "failed" => true,
-            "completed" => match self.shape {
+            // Without a score it is not the trial that is told of, but its test or its weights.
+            "completed" if change.score.is_some() => match self.shape {
                 Shape::Bar(_) => {
                     status.best_trial == Some(change.trial) && self.best != status.best_score
                 }
@@ -302,6 +308,7 @@ mod tests {
         let worth = |progress: &Progress, trial, state: &str| {
             progress.is_worth_a_line(&change(trial, state, Some(0.9)), &status)
         };
+        assert!(!lines.is_worth_a_line(&change(3, "completed", None), &status));
         assert!(worth(&lines, 5, "completed") && worth(&lines, 3, "completed"));
         assert!(!worth(&bar, 5, "completed") && worth(&bar, 3, "completed"));
         assert!(worth(&lines, 5, "failed") && worth(&bar, 5, "failed"));

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use espalier_common::candidate::{Candidate, Value};
 
-/// The decisions as `times=2 kernel=5 learning_rate=0.031`, each path cut to the shortest ending that no
-/// other path of the candidate shares, the line cut to `most` characters.
+/// The decisions as `times=2 stem.kernel=5 learning_rate=0.031`, each path cut to the shortest ending that
+/// no other path of the candidate shares, the line cut to `most` characters.
 pub(in crate::cli) fn short_decisions(candidate: &Candidate, most: usize) -> String {
-    let paths: Vec<Vec<&str>> = candidate.0.keys().map(|path| components(&path.0)).collect();
+    let paths: Vec<&str> = candidate.0.keys().map(|path| path.0.as_str()).collect();
     let names = short_names(&paths);
     let line = names
         .into_iter()
@@ -18,25 +18,26 @@ pub(in crate::cli) fn short_decisions(candidate: &Candidate, most: usize) -> Str
     super::clean(&line, most)
 }
 
-/// The parts of a path without those that only say where a value sits in the grammar.
+/// The parts of a path but `choice`, which is in every path through one: `narrow=pooled` says it all.
 fn components(path: &str) -> Vec<&str> {
-    path.split('.').filter(|part| !part.is_empty()).collect()
+    path.split('.').filter(|&part| part != "choice").collect()
 }
 
 /// For each path its shortest ending that is unlike those of all others. Counted once per length, so the
 /// work is in the number of parts and not in its square.
-fn short_names(paths: &[Vec<&str>]) -> Vec<String> {
+fn short_names(full: &[&str]) -> Vec<String> {
+    let paths: Vec<Vec<&str>> = full.iter().map(|path| components(path)).collect();
     let ending = |path: &[&str], length: usize| path[path.len().saturating_sub(length)..].join(".");
     let longest = paths.iter().map(Vec::len).max().unwrap_or(0);
     let mut names: Vec<Option<String>> = vec![None; paths.len()];
     for length in 1..=longest {
         let mut shared: BTreeMap<String, u32> = BTreeMap::new();
-        for path in paths {
+        for path in &paths {
             *shared.entry(ending(path, length)).or_default() += 1;
         }
         for (path, name) in paths.iter().zip(&mut names) {
             let candidate = ending(path, length);
-            if name.is_none() && shared.get(&candidate) == Some(&1) {
+            if name.is_none() && !candidate.is_empty() && shared.get(&candidate) == Some(&1) {
                 *name = Some(candidate);
             }
         }
@@ -46,8 +47,8 @@ fn short_names(paths: &[Vec<&str>]) -> Vec<String> {
     }
     names
         .into_iter()
-        .zip(paths)
-        .map(|(name, path)| name.unwrap_or_else(|| path.join(".")))
+        .zip(full)
+        .map(|(name, &path)| name.unwrap_or_else(|| path.to_owned()))
         .collect()
 }
 
@@ -83,22 +84,27 @@ mod tests {
     #[test]
     fn paths_are_cut_to_the_shortest_ending_that_tells_them_apart() {
         let candidate = candidate(
-            r#"{"network[1].body": 2,
-                "network[1].body#1.choice": "plain",
-                "network[1].body#2.choice": "skip",
-                "network[0].conv.channels": 32,
+            r#"{"network.body#1[0].choice": "separable",
+                "network.body#1[0].choice.separable[0].kernel": 5,
+                "network.body.times": 1,
+                "network.narrow.choice": "pooled",
+                "network.stem.channels": 24,
+                "network.stem.kernel": 3,
+                "network[11].optional": false,
+                "network[2].choice": "silu",
                 "training.optimizer.sgd.learning_rate": 0.031234567}"#,
         );
         assert_eq!(
             short_decisions(&candidate, 200),
-            "channels=32 body=2 body#1.choice=plain body#2.choice=skip learning_rate=0.0312"
+            "body#1[0]=separable separable[0].kernel=5 times=1 narrow=pooled channels=24 stem.kernel=3 \
+             optional=false network[2]=silu learning_rate=0.0312"
         );
     }
 
     #[test]
     fn a_path_that_ends_another_is_written_in_full() {
-        let candidate = candidate(r#"{"rate": 1, "a.rate": 2}"#);
-        assert_eq!(short_decisions(&candidate, 200), "a.rate=2 rate=1");
+        let candidate = candidate(r#"{"rate": 1, "a.rate": 2, "choice": "x"}"#);
+        assert_eq!(short_decisions(&candidate, 200), "a.rate=2 choice=x rate=1");
     }
 
     #[test]

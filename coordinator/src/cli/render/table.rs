@@ -11,6 +11,8 @@ use super::{short_decisions, short_id, uuid_text};
 
 /// Characters of a text from outside (a reason, decisions) when no terminal's width bounds the table.
 const LONG_TEXT: usize = 120;
+/// Characters of a candidate's decisions.
+const DECISIONS: usize = 240;
 /// Columns of a terminal below which a table is not fitted to it: its numbers alone need more, and a
 /// terminal of no known size says 0.
 const NARROWEST: u16 = 80;
@@ -279,7 +281,7 @@ pub(in crate::cli) fn best_table(trials: &[v1::Trial], metric: &str, width: Opti
 
 fn decisions(trial: &v1::Trial) -> String {
     match serde_json::from_str::<Candidate>(&trial.candidate_json) {
-        Ok(candidate) => short_decisions(&candidate, LONG_TEXT),
+        Ok(candidate) => short_decisions(&candidate, DECISIONS),
         Err(_) => clean(&trial.candidate_json, LONG_TEXT),
     }
 }
