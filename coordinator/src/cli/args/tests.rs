@@ -182,3 +182,19 @@ fn the_help_of_every_command_is_as_reviewed() {
     }
     insta::assert_snapshot!(text);
 }
+
+#[test]
+fn the_documentation_has_every_command_and_every_exit_code() {
+    let page = include_str!("../../../../docs/commands.md");
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(page.contains(&format!("| `espalier {name}")), "{name}");
+    }
+    let codes: Vec<_> = EXIT_CODES.lines().skip(1).collect();
+    assert!(codes.len() > 5);
+    for line in codes {
+        let (code, meaning) = line.trim().split_once(' ').unwrap();
+        let row = format!("| {code} | {} |", meaning.trim());
+        assert!(page.contains(&row), "{row}");
+    }
+}
