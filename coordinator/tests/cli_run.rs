@@ -56,6 +56,7 @@ impl Run {
         command
             .arg("run")
             .arg(&self.spec)
+            .args(["--evaluator", "mine=true"])
             .args(arguments)
             .current_dir(self.folder.path())
             .env("PIDS", self.folder.path().join("pids"));

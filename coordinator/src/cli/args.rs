@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use espalier_common::job::TRAINER;
 use espalier_runtime::logging::LogArgs;
 
 use super::error::EXIT_CODES;
@@ -13,6 +14,8 @@ use super::output::OutputArgs;
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7777";
 /// The most workers that `run` starts on one machine: far above what one machine trains with.
 const MAX_RUN_WORKERS: i64 = 256;
+/// The longest name of an evaluator, as specs and workers have it.
+const MAX_NAME: usize = 64;
 /// The shortest lease that the server takes.
 const MIN_LEASE_TTL_MS: u64 = 100;
 /// The longest lease: a lost worker's trial must not wait for longer than a day.
@@ -339,6 +342,17 @@ fn named_command(text: &str) -> Result<NamedCommand, String> {
     let (name, command) = (name.trim(), command.trim());
     if name.is_empty() || command.is_empty() {
         return Err("both the name and the command must be there: NAME=COMMAND".to_owned());
+    }
+    let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if name.len() > MAX_NAME || !name.chars().all(letters) {
+        return Err(format!(
+            "{name:?} is not a name: 1 to {MAX_NAME} letters, digits, `_` or `-`, before the first `=`"
+        ));
+    }
+    if name == TRAINER {
+        return Err(format!(
+            "{TRAINER:?} is the name of the built-in trainer; choose another one"
+        ));
     }
     Ok(NamedCommand {
         name: name.to_owned(),

@@ -66,6 +66,8 @@ fn run_refuses_no_workers_and_an_evaluator_without_a_name() {
     assert!(refused("espalier run a.yaml --threads 0").contains("--threads"));
     assert!(refused("espalier run a.yaml --evaluator train.py").contains("NAME=COMMAND"));
     assert!(refused("espalier run a.yaml --evaluator =x").contains("NAME=COMMAND"));
+    assert!(refused("espalier run a.yaml --evaluator ./train.py=x").contains("not a name"));
+    assert!(refused("espalier run a.yaml --evaluator trainer=x").contains("built-in"));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod workers;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use espalier_common::spec::EvaluatorSpec;
 use espalier_core::search::INLINE_EVALUATOR;
 use espalier_proto::v1;
 use espalier_runtime::Shutdown;
@@ -46,7 +47,7 @@ pub(super) async fn run(args: &RunArgs) -> Result<(), CliError> {
     let started = Instant::now();
     let file = SpecFile::load(&args.spec, &args.data.data_root)?;
     let evaluators = evaluators(args, &file)?;
-    let program = workers::find_program()?;
+    let program = workers::find_program(file.spec.evaluator.is_trainer())?;
     let path = args
         .data_dir
         .clone()
@@ -141,6 +142,16 @@ fn evaluators(args: &RunArgs, file: &SpecFile) -> Result<Vec<NamedCommand>, CliE
             name: INLINE_EVALUATOR.to_owned(),
             command: workers::quoted(command),
         });
+    }
+    if let EvaluatorSpec::Named(wanted) = &file.spec.evaluator
+        && !file.spec.evaluator.is_trainer()
+        && !evaluators.iter().any(|offered| offered.name == *wanted)
+    {
+        return Err(CliError::Usage(format!(
+            "{}: no worker of this run would offer the evaluator {wanted:?}; add --evaluator \
+             {wanted}='COMMAND LINE'",
+            file.path.display()
+        )));
     }
     for (index, evaluator) in evaluators.iter().enumerate() {
         if evaluators[..index]

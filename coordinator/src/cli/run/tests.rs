@@ -88,6 +88,15 @@ fn a_name_given_twice_is_refused() {
 }
 
 #[test]
+fn an_evaluator_that_nobody_would_offer_is_refused() {
+    let error = evaluators(&args("espalier run tiny.yaml"), &spec_file("mine")).unwrap_err();
+    assert_eq!(error.code(), 2);
+    assert!(error.to_string().contains("--evaluator mine="), "{error}");
+    let offered = args("espalier run tiny.yaml --evaluator mine=./train");
+    assert_eq!(evaluators(&offered, &spec_file("mine")).unwrap().len(), 1);
+}
+
+#[test]
 fn the_command_that_goes_on_names_the_folder_when_one_was_given() {
     assert_eq!(
         resume_command(&args("espalier run a.yaml")),

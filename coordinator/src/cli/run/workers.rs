@@ -14,6 +14,8 @@ use super::spawner::{Grouped, Spawner};
 
 /// The worker's program, found beside this one.
 const PROGRAM: &str = "espalier-worker";
+/// The built-in trainer's, which the worker looks for beside itself.
+const TRAINER_PROGRAM: &str = "espalier-trainer";
 /// Deaths in a row after which a worker is given up: with the waits between them about ten seconds.
 const MOST_DEATHS: u32 = 6;
 /// A worker that lived this long was sound: its next death is a first one.
@@ -217,19 +219,24 @@ fn last_line(log: &Path) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The worker's program, beside this one.
-pub(super) fn find_program() -> Result<PathBuf, CliError> {
+/// The worker's program, beside this one; with the trainer's, if that is needed, beside it in turn.
+pub(super) fn find_program(trainer: bool) -> Result<PathBuf, CliError> {
     let own = std::env::current_exe()
         .map_err(|error| CliError::Failed(format!("cannot find this program's file: {error}")))?;
-    let program = own.with_file_name(PROGRAM);
-    if program.is_file() {
-        return Ok(program);
+    let worker = own.with_file_name(PROGRAM);
+    let mut needed = vec![worker.clone()];
+    // The worker takes the trainer's path from there as well.
+    if trainer && std::env::var_os("ESPALIER_TRAINER").is_none() {
+        needed.push(own.with_file_name(TRAINER_PROGRAM));
     }
-    Err(CliError::Failed(format!(
-        "{} is not there: build all of Espalier (cargo build --release --workspace --bins), or put \
-         {PROGRAM} and espalier-trainer beside espalier",
-        program.display()
-    )))
+    match needed.iter().find(|program| !program.is_file()) {
+        None => Ok(worker),
+        Some(missing) => Err(CliError::Failed(format!(
+            "{} is not there: build all of Espalier (cargo build --release --workspace --bins), or put \
+             {PROGRAM} and {TRAINER_PROGRAM} beside espalier",
+            missing.display()
+        ))),
+    }
 }
 
 /// A command line that is split back into the same words.
