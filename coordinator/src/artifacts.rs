@@ -298,3 +298,153 @@ impl Upload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    const MOST: u64 = 1 << 20;
+
+    /// Every file below `folder`.
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => all.extend(files(&path)),
+                false => all.push(path),
+            }
+        }
+        all
+    }
+
+    async fn store(
+        artifacts: &ArtifactStore,
+        announced: Digest,
+        size: u64,
+        content: &[u8],
+    ) -> Result<(), ArtifactError> {
+        let mut upload = artifacts.begin(announced, size).await?;
+        for piece in content.chunks(1000) {
+            upload.write(piece).await?;
+        }
+        upload.finish().await
+    }
+
+    #[tokio::test]
+    async fn an_artifact_is_read_as_it_was_stored_and_gone_when_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("artifacts");
+        let artifacts = ArtifactStore::open(&root, MOST).unwrap();
+        let content: Vec<u8> = (0..100_000_u32).map(|number| number as u8).collect();
+        let digest = Digest::of(&content);
+        assert!(!artifacts.contains(&digest).await.unwrap());
+        let missing = artifacts.open_artifact(&digest).await.unwrap_err();
+        assert!(matches!(missing, ArtifactError::Missing(found) if found == digest));
+        // Twice: an attempt that is repeated leaves the same file.
+        for _ in 0..2 {
+            store(&artifacts, digest, content.len() as u64, &content)
+                .await
+                .unwrap();
+            assert_eq!(files(&root), [artifacts.path(&digest)]);
+        }
+        let artifacts = ArtifactStore::open(&root, MOST).unwrap();
+        assert!(artifacts.contains(&digest).await.unwrap());
+        let (mut file, size) = artifacts.open_artifact(&digest).await.unwrap();
+        let mut found = Vec::new();
+        file.read_to_end(&mut found).await.unwrap();
+        assert_eq!((size, &found), (content.len() as u64, &content));
+        for _ in 0..2 {
+            artifacts.remove(&digest).await.unwrap();
+            assert!(!artifacts.contains(&digest).await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_as_announced_is_refused_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = ArtifactStore::open(folder.path(), MOST).unwrap();
+        let content = vec![7; 5000];
+        let (right, wrong) = (Digest::of(&content), Digest::of(b"other"));
+        let refused = store(&artifacts, wrong, 5000, &content).await.unwrap_err();
+        assert!(matches!(refused, ArtifactError::WrongDigest { got, .. } if got == right));
+        for announced in [4999, 5001, 100, 0] {
+            let refused = store(&artifacts, right, announced, &content)
+                .await
+                .unwrap_err();
+            let found = matches!(refused, ArtifactError::WrongSize { announced: said, .. } if said == announced);
+            assert!(found, "{refused}");
+        }
+        let refused = store(&artifacts, right, MOST + 1, &content)
+            .await
+            .unwrap_err();
+        assert!(refused.to_string().contains("max_artifact_bytes"));
+        assert_eq!(files(folder.path()), [] as [PathBuf; 0]);
+        assert!(!artifacts.contains(&right).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_given_up_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = ArtifactStore::open(folder.path(), MOST).unwrap();
+        let mut upload = artifacts.begin(Digest::of(b"abc"), 3).await.unwrap();
+        upload.write(b"ab").await.unwrap();
+        assert_eq!(files(folder.path()).len(), 1);
+        drop(upload);
+        assert_eq!(files(folder.path()), [] as [PathBuf; 0]);
+    }
+
+    #[tokio::test]
+    async fn an_empty_artifact_can_be_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = ArtifactStore::open(folder.path(), MOST).unwrap();
+        let digest = Digest::of(b"");
+        store(&artifacts, digest, 0, b"").await.unwrap();
+        assert_eq!(artifacts.open_artifact(&digest).await.unwrap().1, 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_coordinator_left_is_removed_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = ArtifactStore::open(folder.path(), MOST).unwrap();
+        store(&artifacts, Digest::of(b"abc"), 3, b"abc")
+            .await
+            .unwrap();
+        fs::write(folder.path().join(TEMPORARY).join(".half"), "half").unwrap();
+        let artifacts = ArtifactStore::open(folder.path(), MOST).unwrap();
+        let kept = artifacts.path(&Digest::of(b"abc"));
+        assert_eq!(files(folder.path()), [kept]);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_used_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "in the way").unwrap();
+        let refused = ArtifactStore::open(&file.join("artifacts"), MOST).unwrap_err();
+        assert!(refused.to_string().contains("file/artifacts"), "{refused}");
+
+        // The folder vanishes while the coordinator runs: an error, not a panic.
+        let artifacts = ArtifactStore::open(&folder.path().join("artifacts"), MOST).unwrap();
+        fs::remove_dir_all(folder.path().join("artifacts")).unwrap();
+        let refused = store(&artifacts, Digest::of(b"abc"), 3, b"abc")
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, ArtifactError::Io { .. }), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_apart_from_other_errors() {
+        // Writing to /dev/full fails as a full disk does.
+        let mut full = File::options().write(true).open("/dev/full").await.unwrap();
+        full.write_all(b"abc").await.unwrap();
+        let source = full.flush().await.unwrap_err();
+        let error = io_error("written", Path::new("/data/artifacts"))(source);
+        assert!(matches!(error, ArtifactError::Full { .. }), "{error}");
+        assert!(error.to_string().contains("free some space"));
+    }
+}
