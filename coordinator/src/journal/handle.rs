@@ -1,10 +1,10 @@
 //! The handle that appends to the journal: a bounded queue before the writer's thread.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 
 use espalier_common::ids::ClusterId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::error::JournalError;
@@ -89,7 +89,7 @@ impl Health {
 /// Appends to the journal and reads it. Cheap to clone.
 #[derive(Clone)]
 pub struct JournalHandle {
-    sender: mpsc::UnboundedSender<Message>,
+    sender: mpsc::Sender<Message>,
     room: Arc<Semaphore>,
     health: Arc<Health>,
     reader: JournalReader,
@@ -178,7 +178,8 @@ impl JournalHandle {
 
 /// Starts the writer of `journal`.
 pub(super) fn start(journal: Journal) -> Result<JournalHandle, JournalError> {
-    let (sender, receiver) = mpsc::unbounded_channel();
+    // Without a bound of its own: `room` is the bound, and a send never blocks.
+    let (sender, receiver) = mpsc::channel();
     let room = Arc::new(Semaphore::new(QUEUE_KIB));
     let health = Arc::new(Health::default());
     let handle = JournalHandle {
