@@ -3,7 +3,7 @@
 use super::schema::TABLES;
 use super::{read, words};
 
-const REFERENCE: &str = include_str!("../../../docs/src/spec.md");
+const REFERENCE: &str = include_str!("../../../docs/spec.md");
 
 /// The YAML examples, with the line each begins at.
 fn examples() -> Vec<(usize, String)> {
@@ -64,7 +64,7 @@ fn every_example_of_the_reference_is_read() {
     assert!(examples.len() > 10);
     for (line, example) in examples {
         if let Err(errors) = read(&whole(&example), "example") {
-            panic!("the example in line {line} of docs/src/spec.md:\n{errors}");
+            panic!("the example in line {line} of docs/spec.md:\n{errors}");
         }
     }
 }
@@ -84,7 +84,7 @@ fn the_reference_names_every_word_and_key() {
         ];
         assert!(
             named.iter().any(|form| REFERENCE.contains(form)),
-            "docs/src/spec.md does not name {word:?}"
+            "docs/spec.md does not name {word:?}"
         );
     }
 }
