@@ -128,7 +128,15 @@ fn run(
         lock,
     } = journal;
     let waiting = match write(&connection, heads, genesis(cluster), queue) {
-        Ok(waiting) => waiting,
+        Ok(waiting) => {
+            // So that the file alone is the whole journal, for who copies it. A reader that is at work
+            // prevents it, which does no harm: the log is read at the next start.
+            let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            if let Err(error) = moved {
+                tracing::warn!(journal = %reader.path().display(), "closing the journal: {error}");
+            }
+            waiting
+        }
         Err(source) => {
             let error = JournalError::at(reader.path())(source);
             tracing::error!(

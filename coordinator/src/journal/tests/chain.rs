@@ -99,7 +99,7 @@ async fn a_record_put_at_the_end_behind_the_journals_back_is_found() {
 }
 
 #[tokio::test]
-async fn a_stream_cut_back_together_with_its_end_is_still_a_chain_but_a_changed_end_is_found() {
+async fn a_changed_end_of_a_stream_is_found() {
     let last = history().len() as u64;
     let (_, found, _) = damage("UPDATE stream SET sequence = sequence - 1").await;
     assert_eq!(found, last);

@@ -138,3 +138,18 @@ async fn a_log_cut_off_anywhere_leaves_whole_batches() {
     assert!(lengths.is_sorted());
     assert!(lengths[0] < 60, "nothing was cut off: {lengths:?}");
 }
+
+#[tokio::test]
+async fn the_file_of_a_closed_journal_is_whole_without_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap().start().unwrap();
+    journal.commit(plain(STREAM, 1, &["{}"])).await.unwrap();
+    // A connection that has read, and stays open.
+    assert_eq!(records(journal.reader(), STREAM).len(), 1);
+    journal.close().await;
+    let copied = tempfile::tempdir().unwrap();
+    let file = copied.path().join(crate::journal::FILE);
+    fs::copy(folder.path().join(crate::journal::FILE), file).unwrap();
+    let found = Journal::open(copied.path()).unwrap();
+    assert_eq!(records(found.reader(), STREAM).len(), 1);
+}
