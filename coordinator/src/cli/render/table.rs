@@ -187,9 +187,11 @@ pub(in crate::cli) fn counts_text(status: &v1::SearchStatus) -> String {
         .map(|(count, word)| format!("{count} {word}"))
         .collect::<Vec<_>>()
         .join(", ");
-    let _ = write!(text, "; {} attempts", counts.attempts);
-    if counts.duplicates > 0 {
-        let _ = write!(text, ", {} duplicates proposed", counts.duplicates);
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let (attempts, duplicates) = (counts.attempts, counts.duplicates);
+    let _ = write!(text, "; {attempts} attempt{}", plural(attempts));
+    if duplicates > 0 {
+        let _ = write!(text, ", {duplicates} duplicate{} proposed", plural(duplicates));
     }
     text
 }
