@@ -191,7 +191,11 @@ pub(in crate::cli) fn counts_text(status: &v1::SearchStatus) -> String {
     let (attempts, duplicates) = (counts.attempts, counts.duplicates);
     let _ = write!(text, "; {attempts} attempt{}", plural(attempts));
     if duplicates > 0 {
-        let _ = write!(text, ", {duplicates} duplicate{} proposed", plural(duplicates));
+        let _ = write!(
+            text,
+            ", {duplicates} duplicate{} proposed",
+            plural(duplicates)
+        );
     }
     text
 }
