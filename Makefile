@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build demo test bench bench-trainer lint fmt docs clean
+.PHONY: help setup tools libtorch data build demo test bench bench-coordinator bench-trainer lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -55,6 +55,9 @@ test: setup ## run all tests
 
 bench: setup ## run the benchmarks and print their ratios
 	$(call step,bench: build and run,$(CARGO) bench --workspace --benches,$(BUILD_HINT))
+
+bench-coordinator: tools ## compare the coordinator's trials per second with bare gRPC calls
+	$(call step,bench-coordinator: build and run,$(CARGO) bench -p espalier-coordinator --bench coordinator,$(BUILD_HINT))
 
 bench-trainer: setup ## compare the trainer's speed with eager PyTorch in Python (gets PyTorch once)
 	$(call step,bench-trainer: build,$(CARGO) build --release -p espalier-trainer --example speed,$(BUILD_HINT))

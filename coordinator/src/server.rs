@@ -118,7 +118,13 @@ pub async fn run(
     if config.lease_ttl_ms < 100 {
         return Err(ServerError::LeaseTtl(config.lease_ttl_ms));
     }
-    let coordinator = Coordinator::start(&config, &shutdown).await?;
+    let coordinator = match Coordinator::start(&config, &shutdown).await {
+        Ok(coordinator) => coordinator,
+        Err(error) => {
+            shutdown.request(); // ends what had been started, and gives the folder back
+            return Err(error);
+        }
+    };
     tracing::info!(%address, data_dir = %config.data_dir.display(), cluster = %coordinator.journal.cluster(), searches = coordinator.searches.len(), "coordinator started");
     let served = coordinator.serve(&config, listener, &shutdown).await;
     coordinator.end(&shutdown).await;

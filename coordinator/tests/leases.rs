@@ -143,6 +143,22 @@ async fn a_worker_started_again_gives_back_what_its_older_instance_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_started_again_while_the_coordinator_was_away_gives_back_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    server.create(&spec("away", 1)).await;
+    let held = server.worker("same", 1).await.one().await;
+    server.stop().await;
+    let server = TestServer::start(folder.path()).await;
+    let again = server.worker("same", 1).await.one().await;
+    assert_eq!(
+        (again.trial, again.attempt.0),
+        (held.trial, held.attempt.0 + 1)
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_leaves_or_releases_costs_no_attempt() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start(folder.path()).await;
@@ -185,6 +201,7 @@ async fn nobody_fails_or_releases_the_attempt_of_another_worker() {
     let release = v1::ReleaseRequest { worker, attempts };
     thief.client.release(release).await.unwrap();
     thief.report(&job, 1, 0.3).await.unwrap_err();
+    thief.complete(&job, 0.3).await.unwrap_err();
     assert_eq!(owner.renew(&[&job], owner.call).await, vec![]);
     owner.complete(&job, score(&job.decisions)).await.unwrap();
     let trials = assert_exact(&server, "owned", 1).await;

@@ -123,6 +123,11 @@ impl ClusterLog {
         Self { journal, names }
     }
 
+    /// The names of workers' instances.
+    pub(super) fn names(&self) -> &WorkerNames {
+        &self.names
+    }
+
     /// Makes events durable, then answers who waits for them. When the journal fails, whoever waits finds
     /// its channel closed, and the searches' actors stop the coordinator.
     pub(super) async fn append(&self, events: Vec<(ClusterEvent, Option<Waiter>)>) {
@@ -168,6 +173,12 @@ impl WorkerNames {
             let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
             names.insert(*worker, name.as_str().into());
         }
+    }
+
+    /// Whether an instance goes by this name.
+    pub(super) fn is_called(&self, worker: WorkerId, name: &str) -> bool {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(&worker).is_some_and(|known| &**known == name)
     }
 
     /// The name of an instance, or its id when that is all that is known.

@@ -1,6 +1,7 @@
 //! Artifacts as streams of pieces, up and down.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use espalier_core::search::Command;
 use espalier_proto::{
@@ -15,6 +16,9 @@ use v1::upload_artifact_request::Part;
 use crate::actors::{CallError, Searches};
 use crate::artifacts::ArtifactStore;
 
+/// The longest pause within an upload: far longer than a slow network takes for a piece.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// An artifact on its way to a client.
 pub(super) type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -24,7 +28,7 @@ pub(super) async fn upload(
     store: &ArtifactStore,
     mut parts: Streaming<v1::UploadArtifactRequest>,
 ) -> Result<(), Status> {
-    let Some(Part::Header(header)) = parts.message().await?.and_then(|first| first.part) else {
+    let Some(Part::Header(header)) = next(&mut parts).await?.and_then(|first| first.part) else {
         let message = "the first message of an upload is its header".to_owned();
         return Err(CallError::Invalid(message).into());
     };
@@ -37,7 +41,7 @@ pub(super) async fn upload(
         .begin(digest, header.size)
         .await
         .map_err(CallError::from)?;
-    while let Some(part) = parts.message().await? {
+    while let Some(part) = next(&mut parts).await? {
         let Some(Part::Data(data)) = part.part else {
             let message = "after the header, every message of an upload is data".to_owned();
             return Err(CallError::Invalid(message).into());
@@ -52,6 +56,18 @@ pub(super) async fn upload(
     };
     search.command(command).await?;
     Ok(())
+}
+
+/// The next part of an upload; one that stands still does not hold a file open for ever.
+async fn next(
+    parts: &mut Streaming<v1::UploadArtifactRequest>,
+) -> Result<Option<v1::UploadArtifactRequest>, Status> {
+    let part = tokio::time::timeout(LONGEST_PAUSE, parts.message()).await;
+    part.unwrap_or_else(|_| {
+        let seconds = LONGEST_PAUSE.as_secs();
+        let message = format!("nothing of the upload has come for {seconds} s; upload it again");
+        Err(Status::deadline_exceeded(message))
+    })
 }
 
 /// Streams a file in pieces, each wrapped as a message.

@@ -129,6 +129,11 @@ impl LeaseTable {
             .filter_map(|key| self.leases.get(key).map(|entry| (*key, entry.call)))
     }
 
+    /// The workers that hold leases.
+    pub(super) fn holders(&self) -> impl Iterator<Item = WorkerId> + '_ {
+        self.by_worker.keys().copied()
+    }
+
     /// How many leases are live.
     pub(super) fn len(&self) -> usize {
         self.leases.len()

@@ -203,8 +203,16 @@ impl Dispatcher {
             return;
         }
         let event = ClusterEvent::registered(&registration);
-        let older = self.registry.add(registration, Instant::now());
-        if let Some(older) = older {
+        let (worker, name) = (registration.worker, registration.name.clone());
+        let known = self.registry.add(registration, Instant::now());
+        // An instance from before this coordinator's start is known by its leases alone.
+        let holders = self.leases.holders().filter(|holder| {
+            *holder != worker
+                && self.registry.get(*holder).is_none()
+                && self.cluster.names().is_called(*holder, &name)
+        });
+        let older: BTreeSet<WorkerId> = holders.chain(known).collect();
+        for older in older {
             self.part(older, ReleaseReason::WorkerRestarted);
             self.events
                 .push((ClusterEvent::left(older, Departure::Restarted), None));
@@ -325,9 +333,17 @@ impl Dispatcher {
         if self.waiting.is_empty() || !self.searches.iter().any(OpenSearch::has_work) {
             return;
         }
+        // Only those that can do something are looked at closely: thousands of idle workers cost little.
+        let useful = |worker: &&Worker| {
+            let mut searches = self.searches.iter().filter(|open| open.has_work());
+            searches.any(|open| worker.can_run(&open.link.profile))
+        };
         let polls = self.waiting.iter();
         let offers: Vec<Offer> = polls
-            .filter_map(|poll| Some(self.registry.get(poll.worker)?.offer(poll.free_slots)))
+            .filter_map(|poll| {
+                let worker = self.registry.get(poll.worker).filter(useful)?;
+                Some(worker.offer(poll.free_slots))
+            })
             .collect();
         let demands: Vec<Demand> = self.searches.iter().map(OpenSearch::demand).collect();
         let mut chosen: BTreeMap<WorkerId, Grant> = BTreeMap::new();

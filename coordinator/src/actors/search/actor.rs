@@ -269,8 +269,9 @@ impl SearchActor {
 
     /// Refuses a worker that speaks of another worker's attempt.
     fn check_holder(&self, command: &Command, worker: WorkerId) -> Result<(), Rejection> {
-        let (Command::FailJob { trial, attempt, .. } | Command::ReleaseJob { trial, attempt, .. }) =
-            command
+        let (Command::CompleteJob { trial, attempt, .. }
+        | Command::FailJob { trial, attempt, .. }
+        | Command::ReleaseJob { trial, attempt, .. }) = command
         else {
             return Ok(());
         };

@@ -135,7 +135,7 @@ impl SearchHandle {
             attempt: key.attempt,
             completion,
         };
-        match self.command(command).await? {
+        match self.command_of(worker, command).await? {
             Reply::Weights(answer) => Ok(answer),
             // A test leaves no weights, and neither does a completion that counted as a failure.
             Reply::Done | Reply::Leased(_) => Ok(WeightsAnswer::Discard),
