@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use espalier_coordinator::server::{self, ServerConfig, ServerError};
 use espalier_proto::v1;
+use espalier_proto::v1::search_service_client::SearchServiceClient;
 use espalier_runtime::Shutdown;
 use support::{TestServer, assert_exact, spec};
 use tokio::net::TcpListener;
@@ -228,6 +229,42 @@ async fn a_watcher_sees_the_present_state_and_then_every_change() {
         .unwrap();
     assert_eq!(completed, vec![1, 2, 3, 4]);
     assert_eq!(last.unwrap().phase, "finished");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_that_does_not_read_slows_nobody_and_still_sees_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    server.create(&spec("ignored", 400)).await;
+    let search = "ignored".to_owned();
+    let watch = v1::WatchRequest { search };
+    // A small window: what is not read soon fills it, and the coordinator cannot send more.
+    let narrow = server.endpoint.clone().initial_stream_window_size(16_384);
+    let mut watcher = SearchServiceClient::new(narrow.connect().await.unwrap());
+    let mut changes = watcher.watch(watch).await.unwrap().into_inner();
+    changes.next().await.unwrap().unwrap();
+    let mut worker = server.worker("only", 4).await;
+    worker.work(300, |_| {}).await;
+    assert_eq!(server.finished("ignored").await.phase, "finished");
+    let mut seen = Vec::new();
+    let reading = async {
+        while let Some(reply) = changes.next().await {
+            let reply = reply.unwrap();
+            seen.push((reply.status.unwrap(), reply.changes.len()));
+        }
+    };
+    tokio::time::timeout(support::LIMIT, reading).await.unwrap();
+    let (last, _) = seen.last().unwrap();
+    assert_eq!(last.phase, "finished");
+    assert_eq!(last.counts.unwrap().completed, 400);
+    assert!(
+        seen.is_sorted_by(|(a, _), (b, _)| a.events < b.events),
+        "a state came twice, or an older one after a newer one"
+    );
+    // A proposal, a lease and a completion for each trial: some of them must have been passed over.
+    let changes: usize = seen.iter().map(|(_, changes)| changes).sum();
+    assert!(changes < 1_200, "nothing was passed over: {changes}");
     server.stop().await;
 }
 

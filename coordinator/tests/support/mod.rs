@@ -16,7 +16,7 @@ use espalier_runtime::Shutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tonic::Status;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 /// Long enough for a slow machine; nothing waits for it when all is well.
@@ -24,6 +24,7 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// A running coordinator.
 pub struct TestServer {
+    pub endpoint: Endpoint,
     pub channel: Channel,
     shutdown: Shutdown,
     task: JoinHandle<Result<(), ServerError>>,
@@ -42,12 +43,10 @@ impl TestServer {
         let shutdown = Shutdown::new();
         let task = tokio::spawn(server::run(config, listener, shutdown.clone()));
         // The listener takes connections from the start; calls wait until the journal has been read.
-        let channel = Channel::from_shared(address)
-            .unwrap()
-            .connect()
-            .await
-            .unwrap();
+        let endpoint = Channel::from_shared(address).unwrap();
+        let channel = endpoint.connect().await.unwrap();
         Self {
+            endpoint,
             channel,
             shutdown,
             task,

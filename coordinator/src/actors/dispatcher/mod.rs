@@ -47,7 +47,7 @@ pub(crate) struct Poll {
     pub(crate) missing: BTreeSet<Digest>,
     pub(crate) deadline: Instant,
     /// Its place among the waiting; given by the dispatcher.
-    pub(super) ticket: u64,
+    pub(in crate::actors) ticket: u64,
     pub(crate) reply: oneshot::Sender<Result<Vec<LeasedJob>, CallError>>,
 }
 

@@ -35,9 +35,6 @@ const MAX_AHEAD: u32 = 8;
 const RUNNING_PER_AHEAD: u32 = 4;
 /// Updates kept for a watcher that is slow; one that is slower gets the present state instead.
 const UPDATES: usize = 64;
-/// The shortest sleep before the time budget is looked at again.
-const SHORTEST_SLEEP: Duration = Duration::from_millis(20);
-
 /// What every search's actor needs of the coordinator.
 #[derive(Clone)]
 pub(crate) struct Context {
@@ -142,17 +139,17 @@ impl SearchActor {
         }
         self.end().await;
         loop {
-            let check = self.next_time_check();
-            let mut check_time = false;
+            let time_left = self.time_left();
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
                 taken = requests.recv_many(&mut inbox, BATCH) => if taken == 0 { return },
                 changed = self.demand.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(check) => check_time = true,
+                () = sleep(time_left) => {}
             }
             self.begin();
-            if check_time {
+            // Whatever woke it up: the sleep begins anew with every request, and might never end.
+            if self.time_left().is_some_and(|left| left.is_zero()) {
                 self.internal(Command::CheckTime);
             }
             for request in inbox.drain(..) {
@@ -441,19 +438,21 @@ impl SearchActor {
         }));
     }
 
-    /// How long to sleep before the time budget is looked at.
-    fn next_time_check(&self) -> Duration {
-        let budget = self.search.definition().spec.budget.time_ms;
-        let finished = matches!(self.search.phase(), Phase::Finished(_));
-        match budget {
-            Some(budget) if !finished => {
-                let elapsed = self.search.elapsed_ms(clock::now_ms());
-                // One more, since the budget is used up when it is reached, not before.
-                let left = budget.saturating_sub(elapsed).saturating_add(1);
-                Duration::from_millis(left).max(SHORTEST_SLEEP)
-            }
-            _ => Duration::from_secs(3_600), // nothing to look at; long enough not to matter
+    /// What is left of the time budget while its clock runs.
+    fn time_left(&self) -> Option<Duration> {
+        let budget = self.search.definition().spec.budget.time_ms?;
+        if *self.search.phase() != Phase::Running {
+            return None;
         }
+        let elapsed = self.search.elapsed_ms(clock::now_ms());
+        Some(Duration::from_millis(budget.saturating_sub(elapsed)))
+    }
+}
+
+async fn sleep(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -120,3 +120,55 @@ fn deliver(poll: Poll, jobs: Vec<LeasedJob>, shared: &Shared) {
         let _ = shared.news.send(News::Undelivered(keys));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    use espalier_common::ids::WorkerId;
+    use tokio::time::Instant;
+    use uuid::Uuid;
+
+    fn job() -> LeasedJob {
+        serde_json::from_value(serde_json::json!({
+            "search": Uuid::from_u128(1), "search_name": "s", "trial": 3, "attempt": 2,
+            "job": {"train": {"from": 0, "to": 1}}, "evaluator": "mine", "network": null,
+            "decisions": {}, "dataset": null, "seed": 1,
+            "training": {
+                "epochs": 1, "batch_size": 1, "label_smoothing": 0.0,
+                "schedule": {"constant": {"warmup_epochs": 0.0}},
+                "optimizer": {"adamw": {"learning_rate": 0.1, "weight_decay": 0.0}},
+            },
+            "objective": {"metric": "score", "direction": "maximize"},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn jobs_for_a_caller_that_has_gone_go_back_at_once() {
+        let (updates, _) = broadcast::channel(1);
+        let (news, mut read) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(updates, news));
+        let (reply, answer) = oneshot::channel();
+        drop(answer);
+        let poll = Poll {
+            worker: WorkerId(Uuid::from_u128(2)),
+            call: 1,
+            free_slots: 1,
+            missing: BTreeSet::new(),
+            deadline: Instant::now(),
+            ticket: 1,
+            reply,
+        };
+        let settlement = Settlement {
+            answers: vec![Answer::Lease(poll, vec![job()])],
+            update: None,
+        };
+        settlement.run(&shared);
+        match read.try_recv() {
+            Ok(News::Undelivered(keys)) => assert_eq!(keys, vec![job().key()]),
+            other => panic!("{other:?}"),
+        }
+    }
+}
