@@ -173,7 +173,6 @@ fn a_killed_run_leaves_no_process_and_resume_completes_its_budget() {
     // The fault fired: what ran when it came had to be evaluated again.
     let attempts = result["search"]["trials"]["attempts"].as_u64().unwrap();
     assert!(attempts > TRIALS as u64, "{attempts}");
-    assert!(coordinator_log(&result).contains("lease expired"));
 }
 
 #[test]

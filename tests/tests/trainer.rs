@@ -1,0 +1,210 @@
+//! The main job with the real trainer on a tiny data set: to the end with a test of the best, the trainer
+//! killed in the middle of a trial, and the same run twice.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use espalier_tests::{Cluster, WorkerOptions, binary, wait_until, write_tiny_idx};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn spec(trials: u32, epochs: u32) -> String {
+    format!(
+        "name: tiny
+dataset: {{format: idx, path: tiny, validation: 128}}
+network:
+  - conv: {{channels: {{choice: [4, 8]}}, kernel: {{choice: [3, 5]}}, stride: 2}}
+  - batch_norm
+  - choice: [relu, silu]
+  - optional: [{{dropout: {{rate: 0.1}}}}]
+  - global_avg_pool
+  - linear: {{features: classes}}
+training:
+  epochs: {epochs}
+  batch_size: 32
+  optimizer: {{sgd: {{learning_rate: {{range: [0.02, 0.2], scale: log}}, momentum: 0.9}}}}
+searcher: {{evolution: {{population: 4, tournament: 2}}}}
+objectives: [{{maximize: accuracy}}]
+budget: {{trials: {trials}}}
+seed: 5
+"
+    )
+}
+
+/// Children of a process, by the parent's id in `/proc/PID/stat`, whose program is `name`.
+fn children(parent: u32, name: &str) -> Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Ok(pid) = entry?.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+            continue;
+        };
+        let Some((head, tail)) = stat.rsplit_once(')') else {
+            continue;
+        };
+        let ppid = tail
+            .split_whitespace()
+            .nth(1)
+            .and_then(|ppid| ppid.parse::<u32>().ok());
+        // The kernel keeps 15 characters of a program's name.
+        let short = head.split_once('(').map_or("", |(_, comm)| comm);
+        if ppid == Some(parent) && name.starts_with(short) && !short.is_empty() {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Submits the spec as a user does, so that the data are inspected where they lie.
+fn submit(cluster: &Cluster, text: &str) -> Result<String> {
+    let file = cluster.path("tiny.yaml");
+    std::fs::write(&file, text)?;
+    let output = Command::new(binary("espalier"))
+        .args([
+            "submit",
+            "--output",
+            "json",
+            "--address",
+            cluster.address(),
+            "--data-root",
+        ])
+        .arg(cluster.path("data"))
+        .arg(&file)
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let submitted: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    Ok(submitted["id"]
+        .as_str()
+        .context("the search's id")?
+        .to_owned())
+}
+
+#[tokio::test]
+async fn the_trial_of_a_killed_trainer_runs_again_and_the_best_is_tested() -> Result<()> {
+    let cluster = Cluster::start(10_000).await?;
+    let searches = cluster.searches()?;
+    write_tiny_idx(&cluster.path("data/tiny"), 2_048, 256)?;
+    let options = WorkerOptions {
+        trainer: true,
+        ..WorkerOptions::default()
+    };
+    let worker = cluster.start_worker("only", &options)?;
+    let search = submit(&cluster, &spec(3, 40))?;
+    // The first trial has measured an epoch, so the trainer is in the middle of it.
+    wait_until("a first measurement", LIMIT, || async {
+        let trials = searches.trials(&search).await?;
+        Ok(trials
+            .first()
+            .filter(|trial| trial.state == "running" && trial.step >= 1)
+            .map(|_| ()))
+    })
+    .await?;
+    let trainers = children(worker.id(), "espalier-trainer")?;
+    let &[trainer] = trainers.as_slice() else {
+        bail!("one trainer runs, found {trainers:?}")
+    };
+    kill(Pid::from_raw(trainer), Signal::SIGKILL)?;
+    let status = searches.finished(&search, LIMIT).await?;
+    let trials = searches.trials(&search).await?;
+    let states: Vec<&str> = trials.iter().map(|trial| trial.state.as_str()).collect();
+    assert_eq!(states, ["completed"; 3]);
+    assert_eq!(
+        trials.iter().map(|trial| trial.step).collect::<Vec<_>>(),
+        [40; 3]
+    );
+    // Two attempts show that the fault fired; the best has one more, its test.
+    let best = status.best_trial.context("a best trial")?;
+    let first = u32::from(best == 1) + 2;
+    assert_eq!(trials[0].attempts, first, "{trials:?}");
+    let test = status
+        .test_metrics
+        .iter()
+        .find(|metric| metric.name == "accuracy");
+    assert!(
+        test.is_some_and(|test| test.value > 0.9),
+        "{:?}",
+        status.test_metrics
+    );
+    assert_eq!(
+        status.best_weights.len(),
+        64,
+        "the weights of the best are stored"
+    );
+    Ok(())
+}
+
+/// Candidates, scores and test metrics of a run with one worker of one slot, as JSON.
+fn run_once(folder: &Path, name: &str) -> Result<(Vec<serde_json::Value>, serde_json::Value)> {
+    std::fs::write(folder.join("tiny.yaml"), spec(8, 2))?;
+    let started = Instant::now();
+    let output = Command::new(binary("espalier"))
+        .args([
+            "run",
+            "tiny.yaml",
+            "--workers",
+            "1",
+            "--threads",
+            "1",
+            "--output",
+            "json",
+        ])
+        .args(["--data-root", "data", "--data-dir", name])
+        .current_dir(folder)
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(started.elapsed() < LIMIT);
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let weights = result["weights"]
+        .as_str()
+        .context("where the weights are")?;
+    assert!(folder.join(weights).metadata()?.len() > 0);
+    let mut best = result["best"]
+        .as_array()
+        .context("the best trials")?
+        .clone();
+    assert_eq!(best.len(), 8);
+    best.sort_by_key(|trial| trial["trial"].as_u64());
+    let kept = [
+        "trial",
+        "score",
+        "metrics",
+        "decisions",
+        "parameters",
+        "macs",
+    ];
+    for trial in &mut best {
+        let fields = trial.as_object_mut().context("a trial is an object")?;
+        fields.retain(|key, _| kept.contains(&key.as_str()));
+        assert!(
+            fields.contains_key("score") && fields.contains_key("decisions"),
+            "{fields:?}"
+        );
+    }
+    Ok((best, result["search"]["test_metrics"].clone()))
+}
+
+#[test]
+fn the_same_seed_with_one_slot_gives_the_same_candidates_and_scores_twice() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    write_tiny_idx(&folder.path().join("data/tiny"), 512, 128)?;
+    let (first, first_test) = run_once(folder.path(), "first")?;
+    let (second, second_test) = run_once(folder.path(), "second")?;
+    assert_eq!(first, second);
+    assert!(first_test["accuracy"].is_number(), "{first_test}");
+    assert_eq!(first_test, second_test);
+    Ok(())
+}
