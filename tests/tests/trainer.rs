@@ -194,7 +194,7 @@ fn run_once(folder: &Path, name: &str) -> Result<(Vec<serde_json::Value>, serde_
             "{fields:?}"
         );
     }
-    Ok((best, result["search"]["test_metrics"].clone()))
+    Ok((best, result["search"]["best"]["test_metrics"].clone()))
 }
 
 #[test]
