@@ -1,5 +1,7 @@
 //! Why an attempt failed, and whose fault it was: the domain decides what happens next.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Whose fault a failure is.
@@ -44,6 +46,35 @@ pub enum FailureKind {
     AttemptsExhausted,
     /// The candidate cannot be built in the evaluator though the coordinator could build it.
     Build,
+}
+
+impl fmt::Display for FailureDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Candidate => "candidate",
+            Self::Worker => "worker",
+            Self::User => "user",
+            Self::Internal => "internal",
+        })
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Diverged => "diverged",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Crashed => "crashed",
+            Self::Hung => "hung",
+            Self::Unsupported => "unsupported",
+            Self::Data => "data",
+            Self::Evaluator => "evaluator",
+            Self::Disk => "disk",
+            Self::WorkerLost => "worker_lost",
+            Self::AttemptsExhausted => "attempts_exhausted",
+            Self::Build => "build",
+        })
+    }
 }
 
 /// A failure with the words that explain it.
@@ -104,5 +135,34 @@ impl Failure {
             .map(str::trim)
             .find(|line| !line.is_empty())
             .unwrap_or("")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_shown_by_the_name_it_has_on_the_wire() {
+        for kind in [
+            FailureKind::Diverged,
+            FailureKind::OutOfMemory,
+            FailureKind::AttemptsExhausted,
+        ] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.to_string());
+        }
+    }
+
+    #[test]
+    fn a_long_log_keeps_its_end_and_whole_characters() {
+        let mut failure = Failure::new(
+            FailureDomain::Worker,
+            FailureKind::Crashed,
+            "é".repeat(2_000),
+        );
+        failure.log_tail = format!("{}end", "é".repeat(9_000));
+        let failure = failure.bounded();
+        assert!(failure.message.len() <= MAX_FAILURE_MESSAGE);
+        assert!(failure.log_tail.len() <= MAX_LOG_TAIL && failure.log_tail.ends_with("end"));
     }
 }

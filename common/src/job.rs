@@ -1,6 +1,8 @@
 //! What an attempt runs, and everything its evaluator needs to run it: a lease carries it resolved, so a
 //! worker needs no spec and a user's program sees the same JSON.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::candidate::Candidate;
@@ -50,6 +52,15 @@ pub enum JobKind {
     Train,
     /// `Job::Test`.
     Test,
+}
+
+impl fmt::Display for JobKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        })
+    }
 }
 
 /// One leased job with all that it needs.

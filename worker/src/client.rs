@@ -8,6 +8,7 @@ use backon::Retryable as _;
 use espalier_proto::v1::worker_service_client::WorkerServiceClient;
 use espalier_proto::{MAX_MESSAGE_BYTES, v1};
 use espalier_runtime::backoff;
+use espalier_runtime::logging::millis;
 use futures::Stream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status, Streaming};
@@ -159,7 +160,7 @@ where
     call.retry(backoff::policy())
         .when(is_transient)
         .notify(|status: &Status, wait: Duration| {
-            let wait_ms = wait.as_millis();
+            let wait_ms = millis(wait);
             // Not every time: while the coordinator is away, every attempt held would say so.
             if tries.is_multiple_of(WARN_EVERY) {
                 tracing::warn!(call = what, %status, wait_ms, tries, "not delivered; trying again until it is");

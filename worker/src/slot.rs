@@ -11,6 +11,7 @@ use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::AttemptKey;
 use espalier_common::job::{Job, LeasedJob};
 use espalier_proto::failure_to_wire;
+use espalier_runtime::logging::millis;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -123,8 +124,8 @@ impl Slot {
 
     fn log(&self, job: &LeasedJob, from: &str, to: &str, duration: Duration) {
         tracing::info!(search = %job.search, name = job.search_name, trial = job.trial.0, attempt = job.attempt.0,
-            worker = self.config.name, slot = self.index, job = ?job.job.kind(), evaluator = job.evaluator,
-            from, to, duration_ms = duration.as_millis(), "attempt");
+            worker = self.config.name, slot = self.index, job = %job.job.kind(), evaluator = job.evaluator,
+            from, to, duration_ms = millis(duration), "attempt");
     }
 
     async fn run(

@@ -12,6 +12,13 @@ use tracing_subscriber::fmt::MakeWriter;
 /// What is shown when `RUST_LOG` is not set.
 const DEFAULT_FILTER: &str = "info";
 
+/// A duration as whole milliseconds, the form of `duration_ms` in every log line. (`as_millis` has 128 bits,
+/// which JSON lines carry as text, and then nothing can be computed from them.)
+#[must_use]
+pub fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {

@@ -18,6 +18,7 @@ use espalier_common::evaluator::{
 };
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::AttemptKey;
+use espalier_runtime::logging::millis;
 use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin};
@@ -95,7 +96,7 @@ impl Evaluator {
             slot,
             evaluator = program.name,
             description = evaluator.ready.description,
-            duration_ms = began.elapsed().as_millis(),
+            duration_ms = millis(began.elapsed()),
             from = "starting",
             to = "ready",
             "evaluator"

@@ -21,6 +21,7 @@ use espalier_proto::{
 };
 use espalier_runtime::Shutdown;
 use espalier_runtime::backoff::Waits;
+use espalier_runtime::logging::millis;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -310,7 +311,7 @@ impl Session {
 
     fn coordinator_answers(&mut self) {
         if let Some(since) = self.away_since.take() {
-            let duration_ms = since.elapsed().as_millis();
+            let duration_ms = millis(since.elapsed());
             tracing::info!(
                 worker = self.config.name,
                 from = "away",

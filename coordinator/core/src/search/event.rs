@@ -298,6 +298,18 @@ pub enum Effect {
     },
 }
 
+impl fmt::Display for ReleaseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Worker => "the worker gave it back",
+            Self::ReplyLost => "the reply that granted it was lost",
+            Self::WorkerRestarted => "the worker was started again",
+            Self::WorkerLeft => "the worker left",
+            Self::Superseded => "not needed any more",
+        })
+    }
+}
+
 impl fmt::Display for PauseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -40,7 +40,7 @@ impl EventLog {
             } => {
                 self.leased_ms.insert((*trial, *attempt), time_ms);
                 let job = job.kind();
-                tracing::info!(search = %id, %trial, %attempt, %worker, ?job, from = "queued", to = "running", "job leased");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, %worker, %job, from = "queued", to = "running", "job leased");
             }
             Event::TrialCompleted {
                 trial,
@@ -51,11 +51,11 @@ impl EventLog {
                 ..
             } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, %trial, %attempt, %worker, from = "running", to = "completed", score, step, duration_ms, "trial completed");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, %worker, from = "running", to = "completed", score, step, duration_ms, "trial completed");
             }
             Event::TrialRetrained { trial, attempt, .. } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, %trial, %attempt, duration_ms, "best trial trained again");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, duration_ms, "best trial trained again");
             }
             Event::TestCompleted {
                 trial,
@@ -64,7 +64,7 @@ impl EventLog {
                 ..
             } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, %trial, %attempt, duration_ms, ?metrics, "best trial tested");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, duration_ms, ?metrics, "best trial tested");
             }
             Event::AttemptFailed {
                 trial,
@@ -73,11 +73,11 @@ impl EventLog {
             } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
                 let (domain, kind) = (failure.domain, failure.kind);
-                tracing::warn!(search = %id, %trial, %attempt, from = "running", duration_ms, ?domain, ?kind, reason = failure.message, "attempt failed");
+                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", duration_ms, %domain, %kind, reason = failure.message, "attempt failed");
             }
             Event::LeaseExpired { trial, attempt } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::warn!(search = %id, %trial, %attempt, from = "running", duration_ms, "lease expired: its worker was not heard of");
+                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", duration_ms, "lease expired: its worker was not heard of");
             }
             Event::AttemptReleased {
                 trial,
@@ -85,7 +85,7 @@ impl EventLog {
                 reason,
             } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, %trial, %attempt, from = "running", to = "queued", duration_ms, ?reason, "attempt handed back");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to = "queued", duration_ms, %reason, "attempt handed back");
             }
             _ => return false,
         }
@@ -103,14 +103,14 @@ impl EventLog {
                 ..
             } => {
                 let origin = &proposal.origin;
-                tracing::info!(search = %id, %trial, ask, searcher = origin.searcher, method = origin.method, to = "queued", "trial proposed");
+                tracing::info!(search = %id, trial = trial.0, ask, searcher = origin.searcher, method = origin.method, to = "queued", "trial proposed");
             }
             Event::ProposalRefused { ask, refusal } => match &refusal.refused {
                 Refused::Infeasible { trial, reason, .. } => {
-                    tracing::info!(search = %id, %trial, ask, to = "infeasible", reason, "proposal refused");
+                    tracing::info!(search = %id, trial = trial.0, ask, to = "infeasible", reason, "proposal refused");
                 }
                 Refused::Duplicate { of } => {
-                    tracing::debug!(search = %id, ask, %of, "proposal seen before");
+                    tracing::debug!(search = %id, ask, of = of.0, "proposal seen before");
                 }
             },
             Event::Measured {
@@ -120,21 +120,21 @@ impl EventLog {
                 ..
             } => {
                 let (step, metrics) = (measurement.step, &measurement.metrics);
-                tracing::debug!(search = %id, %trial, %attempt, step, ?metrics, "measured");
+                tracing::debug!(search = %id, trial = trial.0, attempt = attempt.0, step, ?metrics, "measured");
             }
             Event::WeightsStored {
                 trial,
                 attempt,
                 weights,
             } => {
-                tracing::info!(search = %id, %trial, %attempt, %weights, "weights stored");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, %weights, "weights stored");
             }
             Event::TrialFailed { trial, failure } => {
                 let kind = failure.kind;
-                tracing::warn!(search = %id, %trial, to = "failed", ?kind, reason = failure.message, "trial failed");
+                tracing::warn!(search = %id, trial = trial.0, to = "failed", %kind, reason = failure.message, "trial failed");
             }
             Event::TrialCancelled { trial } => {
-                tracing::info!(search = %id, %trial, to = "cancelled", "trial cancelled");
+                tracing::info!(search = %id, trial = trial.0, to = "cancelled", "trial cancelled");
             }
             _ => return false,
         }
