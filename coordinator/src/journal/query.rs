@@ -199,7 +199,8 @@ impl JournalReader {
         self.snapshot(|connection| {
             let stream = self.number(connection, search)?;
             let sql = format!("{TRIAL} {BEST}");
-            let values = params![stream, count.min(MAX_ROWS) as i64];
+            let (first, last) = (trial_row(stream, 0), trial_row(stream + 1, 0));
+            let values = params![first, last, count.min(MAX_ROWS) as i64];
             self.list(connection, search, stream, &sql, values)
         })
     }
@@ -238,9 +239,11 @@ impl JournalReader {
     }
 }
 
-/// How the index gives the best first.
-pub(super) const BEST: &str =
-    "WHERE t.stream = ?1 AND t.utility IS NOT NULL ORDER BY t.utility DESC, t.row LIMIT ?2";
+/// The best first, of the rows between ?1 and ?2. One pass over the search's trials (a tenth of a second
+/// for 200,000), since an index by score would cost every completion a page of the journal's log, more of
+/// them the more trials there are; and the best are asked for rarely.
+pub(super) const BEST: &str = "WHERE t.row IN (SELECT row FROM trial WHERE row > ?1 AND row < ?2 \
+     AND utility IS NOT NULL ORDER BY utility DESC, row LIMIT ?3) ORDER BY t.utility DESC, t.row";
 
 fn search_row(row: &Row<'_>) -> Result<SearchRow, rusqlite::Error> {
     let search = Uuid::parse_str(row.get_ref(0)?.as_str()?).map_err(|error| bad(0, error))?;

@@ -11,7 +11,7 @@ use super::error::JournalError;
 pub(super) const FORMAT: u32 = 1;
 /// The version of the rows for listings. Raise it when their tables or `projection` change: they are made
 /// again when the journal is next opened.
-const PROJECTION: u32 = 1;
+const PROJECTION: u32 = 2;
 /// Marks the file as a journal of Espalier ("Espl"), so that no other database is taken for one.
 const APPLICATION_ID: i32 = 0x4573_706c;
 
@@ -50,8 +50,7 @@ CREATE TABLE record (
 ";
 
 // What a trial's listing needs and its first event has (candidate, origin, size) is read from that event:
-// `sequence` says which. The index gives the best first, and of equal ones the lower number, which is the
-// row number that SQLite adds to every index.
+// `sequence` says which.
 const PROJECTIONS: &str = "
 DROP TABLE IF EXISTS search;
 DROP TABLE IF EXISTS trial;
@@ -77,7 +76,6 @@ CREATE TABLE trial (
     weights BLOB,
     reason TEXT
 );
-CREATE INDEX trial_best ON trial (stream, utility DESC) WHERE utility IS NOT NULL;
 CREATE TABLE measurement (
     trial INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
