@@ -3,9 +3,7 @@
 
 mod common;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use common::{CLASSES, Fixture, Recorder, chain, conv, linear, network, recipe, sgd};
+use common::{CLASSES, Fixture, Recorder, chain, conv, linear, network, recipe, sgd, turn};
 use espalier_common::evaluator::Evaluate;
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::Digest;
@@ -13,13 +11,6 @@ use espalier_common::job::Job;
 use espalier_common::network::{Network, Op, Shape};
 use espalier_common::recipe::{Optimizer, Schedule};
 use espalier_trainer::job::Runner;
-
-/// libtorch has one generator and one number of threads for the whole process, so jobs in it take turns,
-/// as they do in the trainer.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn run(job: &Evaluate) -> Recorder {
     let mut recorder = Recorder::default();

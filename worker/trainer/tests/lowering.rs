@@ -45,6 +45,7 @@ fn joined(op: Op) -> Network {
 
 #[test]
 fn every_operation_gives_the_inferred_shape_in_training_and_in_use() {
+    let _turn = common::turn();
     let pool = |kernel, stride, padding| Op::MaxPool2d {
         kernel,
         stride,
@@ -94,6 +95,7 @@ fn every_operation_gives_the_inferred_shape_in_training_and_in_use() {
 
 #[test]
 fn activations_are_those_of_pytorch() {
+    let _turn = common::turn();
     // At 1.5 and, through a negative weight, at -1.5; the values of PyTorch 2.11.
     let expected = [
         (Activation::Relu, 1.5, 0.0),
@@ -124,6 +126,7 @@ fn activations_are_those_of_pytorch() {
 
 #[test]
 fn joins_compute_what_they_say() {
+    let _turn = common::turn();
     let join = |op| {
         let mut builder = Builder::new(input());
         let same = builder
@@ -141,6 +144,7 @@ fn joins_compute_what_they_say() {
 
 #[test]
 fn average_pooling_does_not_count_its_padding() {
+    let _turn = common::turn();
     let network = chain(vec![Op::AvgPool2d {
         kernel: 3,
         stride: 2,
@@ -160,6 +164,7 @@ fn average_pooling_does_not_count_its_padding() {
 
 #[test]
 fn weights_start_within_pytorchs_bounds_and_depend_on_the_seed() {
+    let _turn = common::turn();
     let network = chain(vec![
         conv(1, 64),
         conv(64, 64),
@@ -197,6 +202,7 @@ fn weights_start_within_pytorchs_bounds_and_depend_on_the_seed() {
 
 #[test]
 fn the_number_of_weights_is_the_one_that_the_network_says() {
+    let _turn = common::turn();
     let network = common::network();
     let model = Model::new(&network, Device::Cpu).unwrap();
     let count: usize = model.parameters().trained().map(Tensor::numel).sum();
@@ -205,6 +211,7 @@ fn the_number_of_weights_is_the_one_that_the_network_says() {
 
 #[test]
 fn what_does_not_lead_to_the_output_is_not_built() {
+    let _turn = common::turn();
     let mut builder = Builder::new(input());
     builder
         .push("dead".to_owned(), conv(1, 4), vec![0])
@@ -226,6 +233,7 @@ fn what_does_not_lead_to_the_output_is_not_built() {
 
 #[test]
 fn dropout_is_off_in_use() {
+    let _turn = common::turn();
     let network = chain(vec![Op::Dropout { rate: 0.5 }]);
     assert_eq!(forward(&network, false), batch());
     assert_ne!(forward(&network, true), batch());
@@ -233,6 +241,7 @@ fn dropout_is_off_in_use() {
 
 #[test]
 fn one_step_down_the_gradient_lowers_the_loss() {
+    let _turn = common::turn();
     use espalier_trainer::optimizer::Optimizer;
     tch::manual_seed(3);
     let model = Model::new(&common::network(), Device::Cpu).unwrap();

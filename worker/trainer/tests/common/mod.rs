@@ -5,6 +5,7 @@
 pub mod process;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use espalier_common::candidate::Candidate;
 use espalier_common::dataset::{DatasetFormat, DatasetInfo, DatasetReference};
@@ -17,6 +18,13 @@ use espalier_common::recipe::{Optimizer, Recipe, Schedule};
 use espalier_data::{MappedDataset, inspect, prepare};
 use espalier_trainer::error::JobError;
 use espalier_trainer::train::{Epoch, Session};
+
+/// libtorch has one generator and one number of threads for the whole process, so tests that use it take
+/// turns, as jobs do in the trainer.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Side of an image.
 pub const SIDE: u64 = 8;
