@@ -53,8 +53,7 @@ test: setup ## run all tests
 	$(call step,test: build the binaries and the tests,$(CARGO) build --workspace --bins --tests,$(BUILD_HINT))
 	$(call step,test: run them,$(CARGO) test --workspace,the names of the failed tests are above; run one with: cargo test --workspace NAME)
 
-bench: setup ## run the benchmarks and print their ratios
-	$(call step,bench: build and run,$(CARGO) bench --workspace --benches,$(BUILD_HINT))
+bench: bench-coordinator bench-trainer ## run the benchmarks and print their ratios
 
 bench-coordinator: tools ## compare the coordinator's trials per second with bare gRPC calls
 	$(call step,bench-coordinator: build and run,$(CARGO) bench -p espalier-coordinator --bench coordinator,$(BUILD_HINT))
