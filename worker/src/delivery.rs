@@ -226,9 +226,12 @@ async fn report_all(
             Reported::Acknowledged { wanted: true } => {}
             Reported::Acknowledged { wanted: false } => stop.stop(Stop::Dropped),
             Reported::Refused(status) => {
+                // A stale report is refused, a stale completion may still count: should the job have ended
+                // by now, it is to be scored by its last measurement.
                 log_refused(key, "Report", &status);
                 stop.stop(Stop::Dropped);
-                return VecDeque::new();
+                left.push_back(measurement);
+                break;
             }
             Reported::Waiting => {
                 left.push_back(measurement);

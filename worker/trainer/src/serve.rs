@@ -64,10 +64,9 @@ fn evaluate<W: Write>(
     let result = catch_unwind(AssertUnwindSafe(|| runner.run(job, &mut session)));
     match result {
         Ok(Ok(done)) => FromEvaluator::Done(done),
-        Ok(Err(error)) => {
-            eprintln!("attempt {attempt}: {error}");
-            failed(&error.failure())
-        }
+        // Not written to stderr as well: failures are grouped by their last line, which must be the same
+        // in every trial, and the worker logs them with their ids.
+        Ok(Err(error)) => failed(&error.failure()),
         Err(panic) => {
             let message = format!("the trainer panicked: {}", panic_text(panic.as_ref()));
             failed(&Failure::new(FailureDomain::Internal, FailureKind::Crashed, message).bounded())
