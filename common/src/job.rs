@@ -80,7 +80,7 @@ pub struct LeasedJob {
     pub evaluator: String,
     /// The network to build; absent when the space has hyperparameters only.
     pub network: Option<Network>,
-    /// Every active decision.
+    /// Every active decision, and the hyperparameters whose value the spec fixes.
     pub decisions: Candidate,
     /// The training recipe.
     pub training: Recipe,

@@ -21,6 +21,8 @@ pub struct Built {
     pub network: Option<Network>,
     /// The recipe.
     pub recipe: Recipe,
+    /// The hyperparameters by name, fixed ones as well.
+    pub hyperparameters: BTreeMap<String, Value>,
     /// Identity of the candidate: equal for two that build one network with one recipe and the same
     /// hyperparameters.
     pub candidate_id: Digest,
@@ -143,6 +145,7 @@ fn built(resolved: Resolved, dataset: Option<&DatasetInfo>) -> Result<Built, Inf
         parameters: network.as_ref().map(Network::parameters),
         macs: network.as_ref().map(Network::macs),
         recipe: resolved.recipe,
+        hyperparameters: resolved.hyperparameters,
         network,
     })
 }

@@ -1,5 +1,6 @@
 //! Makes the job a lease carries out of the state: everything resolved.
 
+use espalier_common::candidate::DecisionPath;
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::{AttemptNumber, TrialNumber};
 use espalier_common::job::{Job, LeasedJob};
@@ -32,6 +33,12 @@ impl Search {
             .map_err(|error| {
                 internal(format!("trial {trial} cannot be built any more: {error}"))
             })?;
+        // Fixed hyperparameters are no decisions, yet the evaluator reads them in the same place.
+        let mut decisions = proposal.candidate.clone();
+        for (name, value) in built.hyperparameters {
+            let path = DecisionPath(format!("hyperparameters.{name}"));
+            decisions.0.entry(path).or_insert(value);
+        }
         Ok(LeasedJob {
             search: self.id,
             search_name: spec.name.clone(),
@@ -40,7 +47,7 @@ impl Search {
             job: job.clone(),
             evaluator: self.definition.evaluator().to_owned(),
             network: built.network,
-            decisions: proposal.candidate.clone(),
+            decisions,
             training: built.recipe,
             dataset: dataset.clone(),
             objective: spec.objective.clone(),
