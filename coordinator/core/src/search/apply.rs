@@ -300,8 +300,17 @@ impl Search {
             },
             memo: open.proposal.memo.clone(),
         }));
-        if self.is_better(*score) {
-            self.completed_since_best = 0;
+        // An equal score is no progress, whichever of the two trials is named as the best.
+        let progress = self
+            .best
+            .as_ref()
+            .is_none_or(|best| self.objective().better(*score, best.score));
+        self.completed_since_best = if progress {
+            0
+        } else {
+            self.completed_since_best + 1
+        };
+        if self.is_better(*trial, *score) {
             self.best = Some(Best {
                 trial: *trial,
                 score: *score,
@@ -309,8 +318,6 @@ impl Search {
                 weights: *weights,
                 stored: false,
             });
-        } else {
-            self.completed_since_best += 1;
         }
         effects
     }
@@ -363,11 +370,16 @@ impl Search {
         attempt: AttemptNumber,
         reason: ReleaseReason,
     ) -> Vec<Effect> {
-        let live = self.live.get(&trial);
-        let worker = live
-            .filter(|live| live.attempt == attempt)
-            .map(|live| live.worker);
-        self.give_back(trial, attempt, false);
+        let live = self.live.get(&trial).filter(|live| live.attempt == attempt);
+        let worker = live.map(|live| live.worker);
+        let uploading = live.is_some_and(|live| live.phase == LivePhase::Uploading);
+        let costs = match reason {
+            ReleaseReason::WorkerRestarted => true,
+            // An upload that was given up.
+            ReleaseReason::Worker | ReleaseReason::ReplyLost => uploading,
+            ReleaseReason::WorkerLeft | ReleaseReason::Superseded => false,
+        };
+        self.give_back(trial, attempt, costs);
         // In every other case the worker knows, or is gone.
         let taken = worker.filter(|_| reason == ReleaseReason::Superseded);
         taken.map_or_else(Vec::new, |worker| {

@@ -86,7 +86,7 @@ impl Search {
             }
         };
         let wanted = self
-            .is_better(score)
+            .is_better(trial, score)
             .then_some(completion.weights)
             .flatten();
         let upload = wanted.is_some() && !completion.weights_stored;

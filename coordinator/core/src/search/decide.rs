@@ -182,9 +182,16 @@ fn lease(search: &Search, worker: WorkerId, slots: u32, can_test: bool, now_ms: 
                     job,
                 });
             }
-            // It was built once before it was accepted, so this is a fault of ours: the trial must not
-            // block the queue.
-            Err(failure) => events.push(Event::TrialFailed { trial, failure }),
+            // It was built once before it was accepted, so this is a fault of ours: an open trial must not
+            // block the queue, and the work that ends a search must not be tried for ever.
+            Err(failure) if search.open.contains_key(&trial) => {
+                events.push(Event::TrialFailed { trial, failure });
+            }
+            Err(failure) => events.push(Event::AttemptFailed {
+                trial,
+                attempt,
+                failure,
+            }),
         }
     }
     Decision {
@@ -228,11 +235,16 @@ fn release(
     reason: ReleaseReason,
 ) -> Result<Decision, Rejection> {
     search.held(trial, attempt)?;
-    Ok(Decision::done(vec![Event::AttemptReleased {
+    let mut events = vec![Event::AttemptReleased {
         trial,
         attempt,
         reason,
-    }]))
+    }];
+    if reason == ReleaseReason::WorkerRestarted {
+        // It did not drain, so it died: of this trial, for all that is known.
+        events.extend(search.exhausted_by_loss(trial));
+    }
+    Ok(Decision::done(events))
 }
 
 fn record_weights(

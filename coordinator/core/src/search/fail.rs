@@ -54,12 +54,16 @@ impl Search {
     ) -> Result<Vec<Event>, Rejection> {
         self.held(trial, attempt)?;
         let mut events = vec![Event::LeaseExpired { trial, attempt }];
-        if let Some(open) = self.open.get(&trial) {
-            let message = "its worker was lost: no sign of life before the lease ran out";
-            let failure = Failure::new(FailureDomain::Worker, FailureKind::WorkerLost, message);
-            events.extend(self.exhausted(open, trial, &failure));
-        }
+        events.extend(self.exhausted_by_loss(trial));
         Ok(events)
+    }
+
+    /// The end of an open trial that has lost its worker for the last time it may.
+    pub(super) fn exhausted_by_loss(&self, trial: TrialNumber) -> Option<Event> {
+        let open = self.open.get(&trial)?;
+        let message = "its worker was lost: it died, or was silent until the lease ran out";
+        let failure = Failure::new(FailureDomain::Worker, FailureKind::WorkerLost, message);
+        self.exhausted(open, trial, &failure)
     }
 
     /// The end of a trial whose attempts are used up: from then on it counts as the candidate's fault, so

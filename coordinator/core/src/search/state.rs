@@ -373,10 +373,13 @@ impl Search {
         &self.definition.spec.objective
     }
 
-    pub(super) fn is_better(&self, score: f64) -> bool {
-        self.best
-            .as_ref()
-            .is_none_or(|best| self.objective().better(score, best.score))
+    /// Whether a trial with this score becomes the best. Of equal scores the lower number is the better one,
+    /// as in every listing.
+    pub(super) fn is_better(&self, trial: TrialNumber, score: f64) -> bool {
+        self.best.as_ref().is_none_or(|best| {
+            let ties = self.objective().utility(score) == self.objective().utility(best.score);
+            self.objective().better(score, best.score) || (ties && trial < best.trial)
+        })
     }
 
     /// The job that is left to do when no trial is open: train the best again when its weights were lost,
