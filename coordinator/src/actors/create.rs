@@ -11,8 +11,9 @@ use super::error::CallError;
 
 /// The longest spec, in bytes: a hundred times a long one.
 const MAX_SPEC_BYTES: usize = 1024 * 1024;
-/// Candidates tried at random to see that the space has some that can be built.
-const SAMPLES: u32 = 100;
+/// Candidates tried at random to see that the space has some that can be built: as many as the searcher
+/// would be refused in a row before it gives up.
+const SAMPLES: u32 = 1_000;
 
 /// What a user submits.
 #[derive(Debug)]

@@ -128,8 +128,10 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
-                taken = newspaper.recv_many(&mut news, BATCH) => if taken == 0 { return },
+                // Before the news, of which there may always be more: it is due a few times in a lease's
+                // time to live, and an expiry that is no longer true is refused by the search.
                 _ = looks.tick() => self.look(),
+                taken = newspaper.recv_many(&mut news, BATCH) => if taken == 0 { return },
                 () = sleep_until(overdue) => {}
                 taken = messages.recv_many(&mut inbox, BATCH) => if taken == 0 { return },
             }

@@ -6,12 +6,14 @@
 //! (tells and asks for the searcher's thread, the dispatcher's view of what may be leased) need not wait,
 //! since all that comes of it passes through the journal behind the events it came from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use espalier_common::ids::{AttemptKey, AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_core::search::{
-    Command, DropReason, Effect, Event, LivePhase, Phase, Rejection, Reply, Search, step,
+    Command, DropReason, Effect, Event, LiveAttempt, LivePhase, Phase, Rejection, Reply, Search,
+    step,
 };
 use espalier_core::searcher::Proposer;
 use espalier_runtime::Shutdown;
@@ -419,6 +421,7 @@ impl SearchActor {
     fn tell_dispatcher(&mut self) {
         let summary = status::summary(&self.search, self.asking);
         let pending = &mut self.pending;
+        keep_live(&mut pending.granted, self.search.live());
         let nothing = pending.answered == 0
             && pending.granted.is_empty()
             && pending.ended.is_empty()
@@ -464,6 +467,18 @@ fn key(search: SearchId, trial: TrialNumber, attempt: AttemptNumber) -> AttemptK
     }
 }
 
+/// Forgets the grants that the same batch has ended again: the dispatcher takes in what has ended before
+/// what was granted, and would hold such a lease for ever.
+fn keep_live(
+    granted: &mut Vec<(AttemptKey, WorkerId, u64)>,
+    live: &BTreeMap<TrialNumber, LiveAttempt>,
+) {
+    granted.retain(|(key, _, _)| {
+        live.get(&key.trial)
+            .is_some_and(|live| live.attempt == key.attempt)
+    });
+}
+
 /// Whether the searcher's side is to know of this event.
 fn is_about_proposals(event: &Event) -> bool {
     matches!(
@@ -495,5 +510,34 @@ fn lease_of(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
         | Event::SearchResumed
         | Event::SearchFinishing { .. }
         | Event::SearchFinished { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use espalier_common::job::JobKind;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_that_begins_and_ends_in_one_batch_is_not_granted() {
+        let search = SearchId(Uuid::from_u128(1));
+        let worker = WorkerId(Uuid::from_u128(2));
+        let attempt = |trial, attempt| key(search, TrialNumber(trial), AttemptNumber(attempt));
+        let held = LiveAttempt {
+            attempt: AttemptNumber(2),
+            worker,
+            job: JobKind::Train,
+            phase: LivePhase::Running,
+            reported: 0,
+        };
+        let live = BTreeMap::from([(TrialNumber(1), held)]);
+        // Trial 1 was granted, given back and granted again; trial 2 was granted and has ended.
+        let mut granted: Vec<_> = [attempt(1, 1), attempt(1, 2), attempt(2, 1)]
+            .map(|key| (key, worker, 7))
+            .into();
+        keep_live(&mut granted, &live);
+        assert_eq!(granted, [(attempt(1, 2), worker, 7)]);
     }
 }
