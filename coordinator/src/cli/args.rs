@@ -12,6 +12,10 @@ use super::output::OutputArgs;
 
 /// Where a coordinator listens when nobody says otherwise.
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7777";
+/// Where data sets lie when nobody says otherwise.
+pub(super) const DEFAULT_DATA_ROOT: &str = "data";
+/// Workers that `run` starts when nobody says otherwise.
+pub(super) const DEFAULT_WORKERS: u32 = 2;
 /// The most workers that `run` starts on one machine: far above what one machine trains with.
 const MAX_RUN_WORKERS: i64 = 256;
 /// The longest name of an evaluator, as specs and workers have it.
@@ -75,7 +79,7 @@ pub(super) struct RunArgs {
     #[arg(value_name = "SPEC")]
     pub(super) spec: PathBuf,
     /// Worker processes to start
-    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_RUN_WORKERS))]
+    #[arg(long, default_value_t = DEFAULT_WORKERS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_RUN_WORKERS))]
     pub(super) workers: u32,
     /// Trials that each worker runs at one time
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(espalier_proto::MAX_SLOTS)))]
@@ -176,7 +180,7 @@ pub(super) struct DataArgs {
     #[arg(
         long,
         env = "ESPALIER_DATA_ROOT",
-        default_value = "data",
+        default_value = DEFAULT_DATA_ROOT,
         value_name = "DIR"
     )]
     pub(super) data_root: PathBuf,

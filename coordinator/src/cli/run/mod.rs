@@ -10,7 +10,7 @@ mod summary;
 mod tests;
 mod workers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use espalier_common::spec::EvaluatorSpec;
@@ -18,7 +18,7 @@ use espalier_core::search::INLINE_EVALUATOR;
 use espalier_proto::v1;
 use espalier_runtime::Shutdown;
 
-use super::args::{NamedCommand, RunArgs};
+use super::args::{DEFAULT_DATA_ROOT, DEFAULT_WORKERS, NamedCommand, RunArgs};
 use super::client::Client;
 use super::error::{CliError, say};
 use super::follow::{Until, follow};
@@ -120,7 +120,7 @@ fn finish(
     completed_or_failed(&summary.status)
 }
 
-/// The command that goes on with this run.
+/// The command that goes on with this run: everything that was given and is not the default.
 fn resume_command(args: &RunArgs) -> String {
     let mut words = vec![
         "espalier".to_owned(),
@@ -130,6 +130,31 @@ fn resume_command(args: &RunArgs) -> String {
     ];
     if let Some(folder) = &args.data_dir {
         words.extend(["--data-dir".to_owned(), folder.display().to_string()]);
+    }
+    if args.data.data_root != Path::new(DEFAULT_DATA_ROOT) {
+        let root = args.data.data_root.display().to_string();
+        words.extend(["--data-root".to_owned(), root]);
+    }
+    let counts = [
+        (
+            "--workers",
+            Some(args.workers).filter(|&count| count != DEFAULT_WORKERS),
+        ),
+        (
+            "--slots-per-worker",
+            Some(args.slots_per_worker).filter(|&count| count != 1),
+        ),
+        ("--threads", args.threads),
+    ];
+    for (option, count) in counts {
+        words.extend(
+            count
+                .into_iter()
+                .flat_map(|count| [option.to_owned(), count.to_string()]),
+        );
+    }
+    for NamedCommand { name, command } in &args.evaluator {
+        words.extend(["--evaluator".to_owned(), format!("{name}={command}")]);
     }
     workers::quoted(&words)
 }

@@ -97,14 +97,35 @@ fn an_evaluator_that_nobody_would_offer_is_refused() {
 }
 
 #[test]
-fn the_command_that_goes_on_names_the_folder_when_one_was_given() {
+fn the_command_that_goes_on_names_everything_that_was_given() {
     assert_eq!(
         resume_command(&args("espalier run a.yaml")),
         "espalier run a.yaml --resume"
     );
     assert_eq!(
         resume_command(&args("espalier run a.yaml --data-dir d --workers 3")),
-        "espalier run a.yaml --resume --data-dir d"
+        "espalier run a.yaml --resume --data-dir d --workers 3"
+    );
+    let all = [
+        "espalier",
+        "run",
+        "a.yaml",
+        "--data-root",
+        "/my data",
+        "--slots-per-worker",
+        "2",
+        "--threads",
+        "1",
+        "--evaluator",
+        "mine=python3 train.py",
+    ];
+    let Command::Run(all) = Cli::parse_from(all).command else {
+        panic!("this is a run");
+    };
+    assert_eq!(
+        resume_command(&all),
+        "espalier run a.yaml --resume --data-root '/my data' --slots-per-worker 2 --threads 1 \
+         --evaluator 'mine=python3 train.py'"
     );
 }
 
