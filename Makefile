@@ -9,6 +9,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
 SPEC  ?= examples/fashion-mnist.yaml
+TARGET = $(or $(CARGO_TARGET_DIR),target)
 
 # $(call step,what it does,command,what to do when it fails)
 define step
@@ -43,10 +44,10 @@ data: tools
 setup: libtorch data ## get libtorch and the demo's data set, once
 
 build: libtorch ## build the release binaries (the first time takes minutes)
-	$(call step,build: release binaries into target/release,$(CARGO) build --release --workspace --bins,$(BUILD_HINT))
+	$(call step,build: release binaries into $(TARGET)/release,$(CARGO) build --release --workspace --bins,$(BUILD_HINT))
 
 demo: setup build ## search for a network on Fashion-MNIST: a coordinator and two workers here
-	$(call step,demo: espalier run $(SPEC) with two workers,target/release/espalier run $(SPEC) --workers 2 --threads 1 --data-root "$(DATA)" --data-dir "espalier-runs/demo-$$(date +%Y%m%d-%H%M%S)",the message above says what to do)
+	$(call step,demo: espalier run $(SPEC) with two workers,$(TARGET)/release/espalier run $(SPEC) --workers 2 --threads 1 --data-root "$(DATA)" --data-dir "espalier-runs/demo-$$(date +%Y%m%d-%H%M%S)",the message above says what to do)
 
 # The binaries come first: the whole-system tests start them as processes.
 test: setup ## run all tests
@@ -60,7 +61,7 @@ bench-coordinator: tools ## compare the coordinator's trials per second with bar
 
 bench-trainer: setup ## compare the trainer's speed with eager PyTorch in Python (gets PyTorch once)
 	$(call step,bench-trainer: build,$(CARGO) build --release -p espalier-trainer --example speed,$(BUILD_HINT))
-	$(call step,bench-trainer: run,python3 worker/trainer/bench/compare.py "$${CARGO_TARGET_DIR:-target}/release/examples/speed" "$(DATA)",ESPALIER_BENCH_PYTHON names a Python that has PyTorch 2.11.0)
+	$(call step,bench-trainer: run,python3 worker/trainer/bench/compare.py "$(TARGET)/release/examples/speed" "$(DATA)",ESPALIER_BENCH_PYTHON names a Python that has PyTorch 2.11.0)
 
 lint: libtorch ## check the format and run clippy
 	$(call step,lint: format,$(CARGO) fmt --all --check,run: make fmt)
