@@ -301,10 +301,10 @@ pub enum Effect {
 impl fmt::Display for ReleaseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Worker => "the worker gave it back",
+            Self::Worker => "handed back by its worker",
             Self::ReplyLost => "the reply that granted it was lost",
-            Self::WorkerRestarted => "the worker was started again",
-            Self::WorkerLeft => "the worker left",
+            Self::WorkerRestarted => "its worker was started again",
+            Self::WorkerLeft => "its worker left",
             Self::Superseded => "not needed any more",
         })
     }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::Job;
 use espalier_common::metrics::Metrics;
-use espalier_core::search::{
-    Counts, Definition, Event, Phase, Refused, ReleaseReason, Search, TrialState,
-};
+use espalier_core::search::{Counts, Definition, Event, Phase, Refused, Search, TrialState};
 
 use crate::actors::dispatcher::SearchSummary;
 
@@ -205,7 +203,7 @@ impl TrialChange {
                 attempt,
                 reason,
             } => Self {
-                reason: handed_back(*reason).to_owned(),
+                reason: reason.to_string(),
                 ..base(*trial, *attempt)
             },
             Event::TrialFailed { trial, failure } => Self {
@@ -225,16 +223,5 @@ impl TrialChange {
             | Event::SearchFinished { .. } => return None,
         };
         Some(change)
-    }
-}
-
-/// Why an attempt was handed back, in words.
-fn handed_back(reason: ReleaseReason) -> &'static str {
-    match reason {
-        ReleaseReason::Worker => "handed back by its worker",
-        ReleaseReason::ReplyLost => "the reply that granted it was lost",
-        ReleaseReason::WorkerRestarted => "its worker was started again",
-        ReleaseReason::WorkerLeft => "its worker left",
-        ReleaseReason::Superseded => "not needed any more",
     }
 }
