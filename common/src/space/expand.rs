@@ -1,18 +1,16 @@
 //! The one traversal of a space: it asks a chooser for every active decision in order, and builds at once
-//! the candidate and what the candidate means.
+//! the candidate and what the candidate means. What it does with a layer is in `expand_layer`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::block::{
-    Alternative, Block, BlockKind, Branches, Features, Groups, Join, Layer, Pool, Repeat, Scalar,
-    Setting,
-};
+use super::block::{Alternative, Block, BlockKind, Branches, Join, Repeat};
 use super::domain::Domain;
+use super::expand_layer::ResolvedLayer;
+use super::setting::{Scalar, Setting};
 use super::training::{OptimizerSpace, ScheduleSpace, Training};
 use super::{MAX_BLOCKS, Space};
 use crate::candidate::{Candidate, DecisionPath, Value};
-use crate::network::Activation;
 use crate::recipe::{Optimizer, Recipe, Schedule};
 
 /// Answers the questions of an expansion.
@@ -59,45 +57,6 @@ pub enum ResolvedKind {
     Branches(Join, Vec<Vec<ResolvedBlock>>),
 }
 
-/// A layer without decisions; `None` stands for the defaults documented at [`Layer`].
-#[derive(Clone, Debug, PartialEq)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of `Layer`, documented there"
-)]
-pub enum ResolvedLayer {
-    Conv {
-        channels: Option<u64>,
-        kernel: u64,
-        stride: u64,
-        padding: Option<u64>,
-        groups: Groups,
-        dilation: u64,
-        bias: Option<bool>,
-    },
-    Linear {
-        features: Features,
-        bias: bool,
-    },
-    BatchNorm,
-    Activation(Activation),
-    MaxPool {
-        kernel: u64,
-        stride: Option<u64>,
-        padding: Option<u64>,
-    },
-    AvgPool {
-        kernel: u64,
-        stride: Option<u64>,
-        padding: Option<u64>,
-    },
-    GlobalAvgPool,
-    Dropout {
-        rate: f64,
-    },
-    Flatten,
-}
-
 impl Space {
     /// Resolves one candidate: asks `chooser` for every active decision. A decision inside a branch that
     /// is not taken is never asked. Total: it ends and does not fail, whatever the chooser answers.
@@ -141,7 +100,7 @@ struct Paths {
     instance: String,
 }
 
-struct Expansion<'a> {
+pub(super) struct Expansion<'a> {
     chooser: &'a mut dyn Chooser,
     candidate: Candidate,
     here: Paths,
@@ -150,7 +109,11 @@ struct Expansion<'a> {
 
 impl Expansion<'_> {
     /// Runs `body` one step deeper.
-    fn within<T>(&mut self, step: fmt::Arguments<'_>, body: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn within<T>(
+        &mut self,
+        step: fmt::Arguments<'_>,
+        body: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         self.within_both(step, step, body)
     }
 
@@ -182,7 +145,7 @@ impl Expansion<'_> {
         value
     }
 
-    fn setting<T: Scalar>(&mut self, word: &str, setting: &Setting<T>) -> T {
+    pub(super) fn setting<T: Scalar>(&mut self, word: &str, setting: &Setting<T>) -> T {
         match setting {
             Setting::Fixed(value) => value.clone(),
             Setting::Decide(domain) => {
@@ -191,7 +154,11 @@ impl Expansion<'_> {
         }
     }
 
-    fn optional<T: Scalar>(&mut self, word: &str, setting: Option<&Setting<T>>) -> Option<T> {
+    pub(super) fn optional<T: Scalar>(
+        &mut self,
+        word: &str,
+        setting: Option<&Setting<T>>,
+    ) -> Option<T> {
         setting.map(|setting| self.setting(word, setting))
     }
 
@@ -286,65 +253,6 @@ impl Expansion<'_> {
             })
             .collect();
         ResolvedKind::Branches(join, lists)
-    }
-
-    fn layer(&mut self, layer: &Layer) -> ResolvedLayer {
-        match layer {
-            Layer::Conv {
-                channels,
-                kernel,
-                stride,
-                padding,
-                groups,
-                dilation,
-                bias,
-            } => ResolvedLayer::Conv {
-                channels: self.optional("channels", channels.as_ref()),
-                kernel: self.setting("kernel", kernel),
-                stride: self.setting("stride", stride),
-                padding: self.optional("padding", padding.as_ref()),
-                groups: self.setting("groups", groups),
-                dilation: self.setting("dilation", dilation),
-                bias: self.optional("bias", bias.as_ref()),
-            },
-            Layer::Linear { features, bias } => ResolvedLayer::Linear {
-                features: self.setting("features", features),
-                bias: self.setting("bias", bias),
-            },
-            Layer::BatchNorm => ResolvedLayer::BatchNorm,
-            Layer::Activation(activation) => {
-                ResolvedLayer::Activation(self.setting("activation", activation))
-            }
-            Layer::MaxPool(pool) => {
-                let (kernel, stride, padding) = self.pool(pool);
-                ResolvedLayer::MaxPool {
-                    kernel,
-                    stride,
-                    padding,
-                }
-            }
-            Layer::AvgPool(pool) => {
-                let (kernel, stride, padding) = self.pool(pool);
-                ResolvedLayer::AvgPool {
-                    kernel,
-                    stride,
-                    padding,
-                }
-            }
-            Layer::GlobalAvgPool => ResolvedLayer::GlobalAvgPool,
-            Layer::Dropout { rate } => ResolvedLayer::Dropout {
-                rate: self.setting("rate", rate),
-            },
-            Layer::Flatten => ResolvedLayer::Flatten,
-        }
-    }
-
-    fn pool(&mut self, pool: &Pool) -> (u64, Option<u64>, Option<u64>) {
-        (
-            self.setting("kernel", &pool.kernel),
-            self.optional("stride", pool.stride.as_ref()),
-            self.optional("padding", pool.padding.as_ref()),
-        )
     }
 
     fn training(&mut self, training: &Training) -> Recipe {

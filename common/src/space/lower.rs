@@ -1,11 +1,13 @@
-//! Lowers the blocks of a resolved candidate to a network: fills in what depends on the input (channels,
-//! padding, projections), and names every node by its block.
+//! Lowers the blocks of a resolved candidate to a network: wires them, projects where shapes differ, and names
+//! every node by its block. What a layer becomes is in `lower_layer`.
 
-use super::block::{Features, Groups, Join};
+use super::block::Join;
 use super::build::Infeasible;
-use super::expand::{ResolvedBlock, ResolvedKind, ResolvedLayer};
+use super::expand::{ResolvedBlock, ResolvedKind};
+use super::expand_layer::ResolvedLayer;
+use super::lower_layer::channels_or_features;
 use crate::dataset::DatasetInfo;
-use crate::network::{Axis, Builder, Network, Op, Shape};
+use crate::network::{Builder, Network, Op, Shape};
 
 /// The network that `blocks` make on examples of `dataset`, with one output for each class.
 pub(super) fn lower(
@@ -31,21 +33,21 @@ pub(super) fn lower(
     Ok(lowering.builder.finish(output)?)
 }
 
-struct Lowering {
-    builder: Builder,
-    classes: u64,
+pub(super) struct Lowering {
+    pub(super) builder: Builder,
+    pub(super) classes: u64,
 }
 
 /// A node's id.
-type Id = usize;
+pub(super) type Id = usize;
 
 impl Lowering {
-    fn shape(&self, id: Id) -> Shape {
+    pub(super) fn shape(&self, id: Id) -> Shape {
         // Ids come from this builder, so the node is always there.
         self.builder.shape(id).cloned().unwrap_or(Shape(Vec::new()))
     }
 
-    fn push(&mut self, name: String, op: Op, inputs: Vec<Id>) -> Result<Id, Infeasible> {
+    pub(super) fn push(&mut self, name: String, op: Op, inputs: Vec<Id>) -> Result<Id, Infeasible> {
         Ok(self.builder.push(name, op, inputs)?)
     }
 
@@ -67,66 +69,11 @@ impl Lowering {
         before_norm: bool,
     ) -> Result<Id, Infeasible> {
         match &block.kind {
-            ResolvedKind::Layer(layer) => match self.op(layer, input, before_norm) {
-                Some(op) => self.push(block.name.clone(), op, vec![input]),
-                None => Ok(input),
-            },
+            ResolvedKind::Layer(layer) => self.layer(&block.name, layer, input, before_norm),
             ResolvedKind::Sequence(blocks) => self.list(blocks, input),
             ResolvedKind::Residual(blocks) => self.residual(&block.name, blocks, input),
             ResolvedKind::Branches(join, of) => self.branches(&block.name, *join, of, input),
         }
-    }
-
-    /// The operation of a layer, or `None` when it does nothing.
-    fn op(&self, layer: &ResolvedLayer, input: Id, before_norm: bool) -> Option<Op> {
-        let shape = self.shape(input);
-        Some(match layer {
-            ResolvedLayer::Conv { .. } => conv(layer, &shape, before_norm),
-            ResolvedLayer::Linear { features, bias } => Op::Linear {
-                in_features: last_axis(&shape, Axis::Features),
-                out_features: match features {
-                    Features::Classes => self.classes,
-                    Features::Count(count) => *count,
-                },
-                bias: *bias,
-            },
-            ResolvedLayer::BatchNorm => Op::BatchNorm {
-                channels: channels_or_features(&shape),
-            },
-            ResolvedLayer::Activation(activation) => Op::Activation(*activation),
-            &ResolvedLayer::MaxPool {
-                kernel,
-                stride,
-                padding,
-            } => {
-                let (stride, padding) = windows(kernel, stride, padding);
-                Op::MaxPool2d {
-                    kernel,
-                    stride,
-                    padding,
-                }
-            }
-            &ResolvedLayer::AvgPool {
-                kernel,
-                stride,
-                padding,
-            } => {
-                let (stride, padding) = windows(kernel, stride, padding);
-                Op::AvgPool2d {
-                    kernel,
-                    stride,
-                    padding,
-                }
-            }
-            ResolvedLayer::GlobalAvgPool => Op::GlobalAvgPool,
-            &ResolvedLayer::Dropout { rate } => {
-                if rate == 0.0 {
-                    return None;
-                }
-                Op::Dropout { rate }
-            }
-            ResolvedLayer::Flatten => Op::Flatten,
-        })
     }
 
     /// Output plus input; the input is projected when the shapes differ. Around nothing, a residual is
@@ -188,49 +135,6 @@ impl Lowering {
     }
 }
 
-fn conv(layer: &ResolvedLayer, input: &Shape, before_norm: bool) -> Op {
-    let &ResolvedLayer::Conv {
-        channels,
-        kernel,
-        stride,
-        padding,
-        groups,
-        dilation,
-        bias,
-    } = layer
-    else {
-        return Op::Identity;
-    };
-    // For an input that is no image the number does not matter: the builder refuses it by its axes.
-    let in_channels = input.as_image().map_or(1, |(channels, ..)| channels);
-    Op::Conv2d {
-        in_channels,
-        out_channels: channels.unwrap_or(in_channels),
-        kernel,
-        stride,
-        padding: padding.unwrap_or_else(|| dilation.saturating_mul(kernel.saturating_sub(1)) / 2),
-        dilation,
-        groups: match groups {
-            Groups::Depthwise => in_channels,
-            Groups::Count(count) => count,
-        },
-        // The shift of a batch_norm makes a bias before it do nothing.
-        bias: bias.unwrap_or(!before_norm),
-    }
-}
-
-/// Stride and padding of pooling windows with their defaults.
-fn windows(kernel: u64, stride: Option<u64>, padding: Option<u64>) -> (u64, u64) {
-    let stride = stride.unwrap_or(kernel);
-    let overlap = stride < kernel;
-    let default = if overlap {
-        kernel.saturating_sub(1) / 2
-    } else {
-        0
-    };
-    (stride, padding.unwrap_or(default))
-}
-
 /// What makes `from` into `to`: a strided 1x1 convolution of images, an affine map of vectors. Without a
 /// bias, since a batch_norm follows.
 fn projection(from: &Shape, to: &Shape) -> Option<Op> {
@@ -258,19 +162,4 @@ fn projection(from: &Shape, to: &Shape) -> Option<Op> {
         groups: 1,
         bias: false,
     })
-}
-
-fn channels_or_features(shape: &Shape) -> u64 {
-    match shape.as_image() {
-        Some((channels, ..)) => channels,
-        None => last_axis(shape, Axis::Features),
-    }
-}
-
-/// The length of the last axis if it is `axis`; else 1, and the builder refuses the shape by its axes.
-fn last_axis(shape: &Shape, axis: Axis) -> u64 {
-    match shape.0.last() {
-        Some(&(last, length)) if last == axis => length,
-        _ => 1,
-    }
 }

@@ -7,9 +7,13 @@ mod build;
 mod choosers;
 mod domain;
 mod expand;
+mod expand_layer;
+mod layer;
 mod lower;
-
+mod lower_layer;
+mod setting;
 mod size;
+mod size_layer;
 mod training;
 
 #[cfg(test)]
@@ -19,14 +23,14 @@ mod properties;
 #[cfg(test)]
 mod testing;
 
-pub use block::{
-    ACTIVATIONS, Alternative, Block, BlockKind, Branches, Features, Groups, Join, Layer, Pool,
-    Repeat, Scalar, Setting,
-};
+pub use block::{Alternative, Block, BlockKind, Branches, Join, Repeat};
 pub use build::{Built, Infeasible};
 pub use choosers::BadCandidate;
 pub use domain::{Domain, Scale};
-pub use expand::{Chooser, Resolved, ResolvedBlock, ResolvedKind, ResolvedLayer};
+pub use expand::{Chooser, Resolved, ResolvedBlock, ResolvedKind};
+pub use expand_layer::ResolvedLayer;
+pub use layer::{ACTIVATIONS, Features, Groups, Layer, Pool};
+pub use setting::{Scalar, Setting};
 pub use size::{Count, Size};
 pub use training::{OptimizerSpace, ScheduleSpace, Training};
 

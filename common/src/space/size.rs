@@ -1,7 +1,9 @@
 //! How large a space is, computed over its tree and never by enumeration.
 
-use super::block::{Block, BlockKind, Branches, Layer, Pool, Repeat, Setting};
+use super::block::{Block, BlockKind, Branches, Repeat};
 use super::domain::Domain;
+use super::setting::Setting;
+use super::size_layer::of_layer;
 use super::training::{OptimizerSpace, Training};
 use super::{MAX_BLOCKS, Space};
 
@@ -54,7 +56,7 @@ impl Space {
 
 /// Size and count of a part of a space.
 #[derive(Clone, Copy, Default)]
-struct Tally {
+pub(super) struct Tally {
     log10: f64,
     continuous: u64,
     decisions: u64,
@@ -63,7 +65,7 @@ struct Tally {
 
 impl Tally {
     /// Both together.
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         Self {
             log10: self.log10 + other.log10,
             ..self.counted_with(other)
@@ -108,11 +110,11 @@ fn log10_sum(terms: impl Iterator<Item = f64> + Clone) -> f64 {
     }
 }
 
-fn of_setting<T>(setting: &Setting<T>) -> Tally {
+pub(super) fn of_setting<T>(setting: &Setting<T>) -> Tally {
     setting.domain().map(of_domain).unwrap_or_default()
 }
 
-fn of_optional<T>(setting: Option<&Setting<T>>) -> Tally {
+pub(super) fn of_optional<T>(setting: Option<&Setting<T>>) -> Tally {
     setting.map(of_setting).unwrap_or_default()
 }
 
@@ -174,7 +176,7 @@ fn of_repeat(repeat: &Repeat) -> Tally {
 
 /// The values that `times` may take, no more of them than any space may hold blocks.
 fn times_of(times: &Setting<u64>) -> Vec<u64> {
-    use super::block::Scalar;
+    use super::setting::Scalar;
 
     match times {
         Setting::Fixed(times) => vec![*times],
@@ -186,37 +188,6 @@ fn times_of(times: &Setting<u64>) -> Vec<u64> {
                 .collect()
         }
     }
-}
-
-fn of_layer(layer: &Layer) -> Tally {
-    match layer {
-        Layer::Conv {
-            channels,
-            kernel,
-            stride,
-            padding,
-            groups,
-            dilation,
-            bias,
-        } => of_optional(channels.as_ref())
-            .and(of_setting(kernel))
-            .and(of_setting(stride))
-            .and(of_optional(padding.as_ref()))
-            .and(of_setting(groups))
-            .and(of_setting(dilation))
-            .and(of_optional(bias.as_ref())),
-        Layer::Linear { features, bias } => of_setting(features).and(of_setting(bias)),
-        Layer::Activation(activation) => of_setting(activation),
-        Layer::MaxPool(pool) | Layer::AvgPool(pool) => of_pool(pool),
-        Layer::Dropout { rate } => of_setting(rate),
-        Layer::BatchNorm | Layer::GlobalAvgPool | Layer::Flatten => Tally::default(),
-    }
-}
-
-fn of_pool(pool: &Pool) -> Tally {
-    of_setting(&pool.kernel)
-        .and(of_optional(pool.stride.as_ref()))
-        .and(of_optional(pool.padding.as_ref()))
 }
 
 fn of_training(training: &Training) -> Tally {

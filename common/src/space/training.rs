@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::block::Setting;
+use super::setting::Setting;
 
 /// The recipes a space allows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

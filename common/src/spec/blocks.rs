@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 
 use super::domains::MAX_ALTERNATIVES;
 use super::error::nearest;
+use super::layers::{layer_example, layer_of_word};
 use super::reader::{At, Fields, Reader};
 use super::scalar::is_name;
 use super::words::{self, Argument};
 use super::yaml;
 use crate::candidate::Value;
 use crate::network::Activation;
-use crate::space::{
-    Alternative, Block, BlockKind, Branches, Groups, Join, Layer, Pool, Repeat, Scalar, Setting,
-};
+use crate::space::{Alternative, Block, BlockKind, Branches, Join, Layer, Repeat, Setting};
 
 /// The most branches side by side.
 pub(super) const MAX_BRANCHES: usize = 64;
@@ -163,41 +162,10 @@ impl Reader<'_> {
     }
 
     fn settings_block(&mut self, word: &str, fields: &Fields<'_>) -> Option<BlockKind> {
-        let layer = match word {
-            "conv" => self.conv(fields),
-            "linear" => Layer::Linear {
-                features: self.setting(fields, "features")?,
-                bias: self.setting_or(fields, "bias", true),
-            },
-            "max_pool" => Layer::MaxPool(self.pool(fields)),
-            "avg_pool" => Layer::AvgPool(self.pool(fields)),
-            "dropout" => Layer::Dropout {
-                rate: self.setting(fields, "rate")?,
-            },
-            "repeat" => return self.repeat(fields),
-            "branches" => return self.branches(fields),
-            _ => return None,
-        };
-        Some(BlockKind::Layer(Box::new(layer)))
-    }
-
-    fn conv(&mut self, fields: &Fields<'_>) -> Layer {
-        Layer::Conv {
-            channels: self.setting(fields, "channels"),
-            kernel: self.setting_or(fields, "kernel", 3),
-            stride: self.setting_or(fields, "stride", 1),
-            padding: self.setting(fields, "padding"),
-            groups: self.setting_or(fields, "groups", Groups::Count(1)),
-            dilation: self.setting_or(fields, "dilation", 1),
-            bias: self.setting(fields, "bias"),
-        }
-    }
-
-    fn pool(&mut self, fields: &Fields<'_>) -> Pool {
-        Pool {
-            kernel: self.setting_or(fields, "kernel", 2),
-            stride: self.setting(fields, "stride"),
-            padding: self.setting(fields, "padding"),
+        match word {
+            "repeat" => self.repeat(fields),
+            "branches" => self.branches(fields),
+            _ => (self.settings_layer(word, fields)).map(|layer| BlockKind::Layer(Box::new(layer))),
         }
     }
 
@@ -285,26 +253,13 @@ impl Reader<'_> {
     }
 }
 
-/// The layer of a word that has no settings.
-fn layer_of_word(word: &str) -> Option<Layer> {
-    match word {
-        "batch_norm" => Some(Layer::BatchNorm),
-        "global_avg_pool" => Some(Layer::GlobalAvgPool),
-        "flatten" => Some(Layer::Flatten),
-        _ => Activation::from_value(&Value::Text(word.to_owned()))
-            .map(|activation| Layer::Activation(Setting::Fixed(activation))),
-    }
-}
-
 fn example(word: &str) -> &'static str {
     match word {
-        "linear" => "`linear: {features: classes}`",
-        "dropout" => "`dropout: {rate: 0.1}`",
-        "activation" => "`activation: {choice: [relu, silu]}`",
         "choice" => "`choice: {wide: [...], none: []}`",
         "repeat" => "`repeat: {times: 2, block: [...]}`",
         "branches" => "`branches: {of: [[...], [...]]}`",
         "optional" => "`optional: [...]`",
-        _ => "`residual: [...]`",
+        "residual" => "`residual: [...]`",
+        other => layer_example(other),
     }
 }

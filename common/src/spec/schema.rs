@@ -9,14 +9,14 @@ use super::domains::MAX_ALTERNATIVES;
 use super::scalar::{End, Kind, MAX_NAME, MAX_TEXT_VALUE, UNITS};
 use super::search::MAX_ITEMS;
 use super::words::{
-    self, ACTIVATION_WORDS, Argument, BLOCKS, OPTIMIZERS, SCHEDULES, SEARCHERS, Shape, Table,
+    self, ACTIVATION_WORDS, Argument, OPTIMIZERS, SCHEDULES, SEARCHERS, Shape, Table,
 };
 
 /// The JSON Schema (2020-12) of a spec, for editors.
 #[must_use]
 pub fn schema() -> Json {
     let mut definitions = Map::new();
-    for table in TABLES {
+    for table in tables() {
         definitions.insert(table.name.to_owned(), of_table(table));
     }
     for (name, definition) in structures() {
@@ -35,7 +35,14 @@ pub fn schema() -> Json {
 }
 
 /// Every table but the root's.
-pub(super) static TABLES: [&Table; 18] = [
+pub(super) fn tables() -> impl Iterator<Item = &'static Table> {
+    (TABLES.iter())
+        .chain(words::LAYER_TABLES)
+        .chain(words::BLOCK_TABLES)
+        .copied()
+}
+
+static TABLES: [&Table; 12] = [
     &words::DATASET,
     &words::TRAINING,
     &words::SGD,
@@ -48,12 +55,6 @@ pub(super) static TABLES: [&Table; 18] = [
     &words::CONSTRAINT,
     &words::BOUNDS,
     &words::BUDGET,
-    &words::CONV,
-    &words::LINEAR,
-    &words::POOL,
-    &words::DROPOUT,
-    &words::REPEAT,
-    &words::BRANCHES,
 ];
 
 fn reference(name: &str) -> Json {
@@ -247,7 +248,7 @@ fn structures() -> Vec<(&'static str, Json)> {
 /// A block: a bare word, or a map of one word and perhaps a name.
 fn block() -> Json {
     let activations = ACTIVATION_WORDS.map(|word| (word, Argument::Nothing));
-    let all: Vec<_> = BLOCKS.iter().copied().chain(activations).collect();
+    let all: Vec<_> = words::worded_blocks().chain(activations).collect();
     let mut forms = vec![json!({ "enum": bare_words() })];
     for (word, argument) in all {
         let body = match argument {

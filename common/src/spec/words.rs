@@ -2,10 +2,10 @@
 //! readers and the JSON Schema both follow these tables, so they cannot disagree.
 
 use super::scalar::{End, Kind};
-pub(super) use super::words_network::{
-    ACTIVATION_WORDS, Argument, BLOCKS, BRANCHES, CONV, DROPOUT, LINEAR, POOL, REPEAT, argument,
-    block_words, is_bare,
+pub(super) use super::words_blocks::{
+    Argument, BLOCK_TABLES, NAME, argument, block_words, is_bare, worded_blocks,
 };
+pub(super) use super::words_network::{ACTIVATION_WORDS, LAYER_TABLES};
 pub(super) use super::words_search::{
     ADAMW, BOUNDS, BUDGET, CONSTRAINT, DATASET, EVALUATOR, EVOLUTION, OBJECTIVE, OPTIMIZERS,
     RANDOM, SCHEDULE, SCHEDULES, SEARCHERS, SGD, SPEC, TARGET, TRAINING,

@@ -1,20 +1,13 @@
-//! The words of a network: its blocks and their settings.
+//! The words of layers and their settings.
 
 use super::scalar::Kind;
-use super::words::Shape::{Decision, Scalar, Structure};
-use super::words::{Key, SHARE, Table, count, optional, required};
+use super::words::Shape::Decision;
+use super::words::{Argument, NAME, SHARE, Table, count, optional, required};
 
-/// The most times that a block is repeated.
-const MAX_TIMES: u64 = 64;
 const CHANNELS: Kind = count(1, 65_536);
 const KERNEL: Kind = count(1, 31);
 const STRIDE: Kind = count(1, 31);
 const PADDING: Kind = count(0, 64);
-const NAME: Key = optional(
-    "name",
-    Scalar(Kind::Name),
-    "Replaces the block's index in paths.",
-);
 
 pub(super) static CONV: Table = Table {
     name: "conv",
@@ -105,39 +98,6 @@ pub(super) static DROPOUT: Table = Table {
     ],
 };
 
-pub(super) static REPEAT: Table = Table {
-    name: "repeat",
-    about: "The same blocks several times, each time with decisions of its own unless shared.",
-    keys: &[
-        NAME,
-        required("times", Decision(count(0, MAX_TIMES)), "How often."),
-        required("block", Structure("blocks"), "What."),
-        optional(
-            "shared",
-            Scalar(Kind::Flag),
-            "Whether the decisions inside are made once for all times; false by default.",
-        ),
-    ],
-};
-
-pub(super) static BRANCHES: Table = Table {
-    name: "branches",
-    about: "Lists of blocks side by side.",
-    keys: &[
-        NAME,
-        optional(
-            "join",
-            Decision(Kind::Word(&["add", "concat", "multiply"])),
-            "How they come together; add by default.",
-        ),
-        required(
-            "of",
-            Structure("branch_lists"),
-            "The branches, two or more; an empty list is the identity.",
-        ),
-    ],
-};
-
 /// The words of the activations, as in [`crate::space::ACTIVATIONS`].
 pub(super) static ACTIVATION_WORDS: [&str; 9] = [
     "relu",
@@ -153,23 +113,8 @@ pub(super) static ACTIVATION_WORDS: [&str; 9] = [
 /// What `activation:` takes.
 pub(super) const ACTIVATION: Kind = Kind::Word(&ACTIVATION_WORDS);
 
-/// What follows the word of a block.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Argument {
-    /// Nothing: the word stands alone.
-    Nothing,
-    /// A map of settings; `bare` when none is required, so that the word may stand alone.
-    Settings { table: &'static Table, bare: bool },
-    /// A scalar of this kind, or a decision.
-    Scalar(Kind),
-    /// Named alternatives.
-    Alternatives,
-    /// A list of blocks.
-    Blocks,
-}
-
-/// The words of the blocks that are no activation.
-pub(super) static BLOCKS: [(&str, Argument); 14] = [
+/// The words of the layers that are no activation.
+pub(super) static LAYERS: &[(&str, Argument)] = &[
     (
         "conv",
         Argument::Settings {
@@ -209,44 +154,7 @@ pub(super) static BLOCKS: [(&str, Argument); 14] = [
         },
     ),
     ("flatten", Argument::Nothing),
-    ("choice", Argument::Alternatives),
-    ("optional", Argument::Blocks),
-    (
-        "repeat",
-        Argument::Settings {
-            table: &REPEAT,
-            bare: false,
-        },
-    ),
-    ("residual", Argument::Blocks),
-    (
-        "branches",
-        Argument::Settings {
-            table: &BRANCHES,
-            bare: false,
-        },
-    ),
 ];
 
-/// What follows `word`, if it is the word of a block.
-pub(super) fn argument(word: &str) -> Option<Argument> {
-    if ACTIVATION_WORDS.contains(&word) {
-        return Some(Argument::Nothing);
-    }
-    BLOCKS
-        .iter()
-        .find_map(|(known, argument)| (*known == word).then_some(*argument))
-}
-
-/// Whether the block `word` may stand alone.
-pub(super) fn is_bare(argument: Argument) -> bool {
-    matches!(
-        argument,
-        Argument::Nothing | Argument::Settings { bare: true, .. }
-    )
-}
-
-/// The words of all blocks.
-pub(super) fn block_words() -> impl Iterator<Item = &'static str> {
-    BLOCKS.iter().map(|(word, _)| *word).chain(ACTIVATION_WORDS)
-}
+/// The tables of the layers, for the schema.
+pub(super) static LAYER_TABLES: &[&Table] = &[&CONV, &LINEAR, &POOL, &DROPOUT];
