@@ -28,6 +28,7 @@ def loss(settings, epoch):  # stands for an epoch of training: best at a rate of
 
 
 def evaluate(job):
+    attempt = job["attempt_id"]  # goes back in every message, so that a late one is not taken for the next job's
     # A decision has a path; the last part of it is the name that the spec gave it.
     settings = {path.split(".")[-1]: value for path, value in job["decisions"].items()}
     for epoch in range(job["job"]["train"]["from"] + 1, job["job"]["train"]["to"] + 1):
@@ -35,10 +36,10 @@ def evaluate(job):
             message = inbox.get()
             if message["type"] == "shutdown":
                 sys.exit()
-            if message["type"] == "stop" and message["attempt"].items() <= job.items():
-                return say("done")  # what was measured so far counts no more
-        say("measurement", step=epoch, metrics={"loss": loss(settings, epoch)})
-    say("done")
+            if message["type"] == "stop" and message["attempt_id"] == attempt:
+                return say("done", attempt_id=attempt)  # what was measured so far counts no more
+        say("measurement", attempt_id=attempt, step=epoch, metrics={"loss": loss(settings, epoch)})
+    say("done", attempt_id=attempt)
 
 
 threading.Thread(target=read, daemon=True).start()

@@ -1,6 +1,7 @@
 //! The evaluator protocol: JSON lines on the stdin and stdout of one long-lived child process per slot.
 //! Every line is an object whose first key is `espalier`, the protocol version. A stdout line that does
-//! not start with [`LINE_PREFIX`] is log, so a user's `print()` does no harm.
+//! not start with [`LINE_PREFIX`] is log, so a user's `print()` does no harm. `docs/evaluators.md`
+//! describes it for those who write a program of their own.
 
 use std::collections::BTreeMap;
 
@@ -18,25 +19,43 @@ pub const LINE_PREFIX: &str = "{\"espalier\":1";
 /// The longest protocol line taken from an evaluator, in bytes; a longer one is log, cut.
 pub const MAX_LINE: usize = 1024 * 1024;
 
-/// A message with its version: one line.
+/// A message with its version and the attempt it is about: one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line<M> {
     /// [`PROTOCOL_VERSION`].
     pub espalier: u32,
+    /// The attempt that the message is about, as the worker named it in `evaluate`: opaque to evaluators,
+    /// which repeat it in every message about that job. What still comes about a job that was stopped is
+    /// told by it from what belongs to the next one. Absent in `ready` and `shutdown`, and in every
+    /// message of a program that does not repeat it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_id: Option<String>,
     /// The message.
     #[serde(flatten)]
     pub message: M,
+}
+
+impl<M> Line<M> {
+    /// A line of this version; `attempt_id` is absent when the message is about no attempt.
+    pub fn new(attempt_id: Option<String>, message: M) -> Self {
+        Self {
+            espalier: PROTOCOL_VERSION,
+            attempt_id,
+            message,
+        }
+    }
 }
 
 /// What the worker writes to the evaluator's stdin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToEvaluator {
-    /// Run a job. The evaluator answers with measurements and ends with `done` or `failed`.
+    /// Run a job. The evaluator answers with measurements and ends with exactly one `done` or `failed`.
     Evaluate(Box<Evaluate>),
-    /// Drop the job if it is still running, and answer `done` or `failed` soon.
+    /// Drop the job if it is still running, and answer `done` or `failed` soon. An evaluator that does
+    /// not is started again.
     Stop {
-        /// The attempt to drop; another one's is ignored.
+        /// The attempt to drop, in full; a `stop` for a job that is not running is ignored.
         attempt: AttemptKey,
     },
     /// Finish and exit.
@@ -167,16 +186,15 @@ mod tests {
 
     #[test]
     fn a_protocol_line_starts_with_the_prefix() {
-        let line = Line {
-            espalier: PROTOCOL_VERSION,
-            message: FromEvaluator::Progress { fraction: 0.5 },
-        };
-        let text = serde_json::to_string(&line).unwrap();
-        assert!(text.starts_with(LINE_PREFIX), "{text}");
-        assert_eq!(
-            serde_json::from_str::<Line<FromEvaluator>>(&text).unwrap(),
-            line
-        );
+        for attempt_id in [None, Some("7/3/1".to_owned())] {
+            let line = Line::new(attempt_id, FromEvaluator::Progress { fraction: 0.5 });
+            let text = serde_json::to_string(&line).unwrap();
+            assert!(text.starts_with(LINE_PREFIX), "{text}");
+            assert_eq!(
+                serde_json::from_str::<Line<FromEvaluator>>(&text).unwrap(),
+                line
+            );
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ def send(kind, **fields):
 
 
 def evaluate(job):
-    trial, attempt = job["trial"], job["attempt"]
+    trial, attempt, name = job["trial"], job["attempt"], job["attempt_id"]
     open(os.path.join(CONTROL, f"started-{trial}-{attempt}-{os.getpid()}"), "w").close()
     if take("hang-once"):
         time.sleep(3600)
@@ -50,8 +50,8 @@ def evaluate(job):
     for epoch in range(1, job["job"]["train"]["to"] + 1):
         time.sleep(float(control("seconds") or 0))
         score = (1.0 - (x - 0.3) ** 2) * y * epoch / job["training"]["epochs"]
-        send("measurement", step=epoch, metrics={"score": score})
-    send("done")
+        send("measurement", attempt_id=name, step=epoch, metrics={"score": score})
+    send("done", attempt_id=name)
 
 
 def main():

@@ -143,6 +143,27 @@ async fn a_hung_evaluator_is_killed_with_what_it_started_and_the_next_job_gets_a
 }
 
 #[tokio::test]
+async fn a_progress_bar_on_stderr_is_a_sign_of_life() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.evaluator_silence = Duration::from_millis(700);
+    let worker = Running::of(config);
+    bench.fake.grant(job(1, "progress bar"));
+    bench
+        .fake
+        .until("it is over", |state| {
+            state.completes.len() + state.fails.len() == 1
+        })
+        .await;
+    assert!(
+        bench.fake.lock().fails.is_empty(),
+        "{:?}",
+        bench.fake.lock().fails
+    );
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_crash_costs_one_attempt_and_its_last_words_travel() {
     let bench = Bench::new();
     let worker = bench.start();
@@ -281,6 +302,57 @@ async fn a_dropped_attempt_stops_and_nothing_more_is_said_about_it() {
     // The evaluator was asked, answered, and stayed warm.
     assert!(bench.path("stops").exists());
     assert_eq!(bench.pids("pids").len(), 1);
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn late_words_about_a_stopped_attempt_are_not_credited_to_the_next_one() {
+    let bench = Bench::new();
+    let worker = bench.start();
+    bench.fake.grant(job(1, "wait"));
+    bench
+        .fake
+        .until("it runs", |state| state.reports.len() == 1)
+        .await;
+    bench.fake.lock().drop = vec![attempt_to_wire(job(1, "").key())];
+    bench.fake.grant(job(2, "after late words"));
+    bench
+        .fake
+        .until("the next is complete", |state| state.completes.len() == 1)
+        .await;
+    {
+        let state = bench.fake.lock();
+        let reported = state.reports[1..]
+            .iter()
+            .filter_map(|report| report.measurement.as_ref());
+        let measured: Vec<(u32, f64)> = reported
+            .chain(&state.completes[0].measurements)
+            .map(|measurement| (measurement.step, measurement.metrics[0].value))
+            .collect();
+        assert_eq!(measured, [(1, 0.1)]);
+        assert_eq!(bench.pids("pids").len(), 1);
+    }
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_answer_a_stop_is_started_again_before_the_next_job() {
+    let bench = Bench::new();
+    let worker = bench.start();
+    bench.fake.grant(job(1, "deaf"));
+    bench
+        .fake
+        .until("it runs", |state| state.reports.len() == 1)
+        .await;
+    bench.fake.lock().drop = vec![attempt_to_wire(job(1, "").key())];
+    bench.fake.grant(job(2, "no weights"));
+    bench
+        .fake
+        .until("the next is complete", |state| state.completes.len() == 1)
+        .await;
+    let pids = bench.pids("pids");
+    assert_eq!(pids.len(), 2);
+    assert!(!is_running(pids[0]));
     worker.end().await.unwrap();
 }
 

@@ -115,8 +115,8 @@ impl Evaluator {
         let (alive, alive_seen) = watch::channel(Instant::now());
         let (outputs, received) = mpsc::channel(WAITING_MESSAGES);
         let tail = Tail::default();
-        let read_out = output::read_stdout(stdout, scoped.clone(), alive, outputs);
-        let read_err = output::read_stderr(stderr, scoped, tail.clone());
+        let read_out = output::read_stdout(stdout, scoped.clone(), alive.clone(), outputs);
+        let read_err = output::read_stderr(stderr, scoped, alive, tail.clone());
         let reader = |name, task| AbortOnDropHandle::new(espalier_runtime::spawn_named(name, task));
         Ok(Self {
             program: program.clone(),
@@ -220,7 +220,8 @@ impl Evaluator {
         self.scope.send_replace(silent);
     }
 
-    /// The next thing; `Silent` when no line came for `silence`, counted from `since` at the earliest.
+    /// The next thing; `Silent` when nothing was written for `silence`, counted from `since` at the
+    /// earliest.
     pub(crate) async fn hear(&mut self, since: Instant, silence: Duration) -> Heard {
         loop {
             let last = (*self.alive.borrow()).max(since);
@@ -263,8 +264,12 @@ impl Evaluator {
         }
     }
 
-    /// Drops the running job: asks first, kills after a while.
+    /// Drops the running job: asks first, kills after a while. A process that does not answer is not
+    /// used again, so that nothing it says later is credited to another job.
     pub(crate) async fn stop_job(&mut self, attempt: AttemptKey) {
+        if self.has_answered() {
+            return;
+        }
         let asked = Instant::now();
         let stopped = timeout(STOP_GRACE, async {
             if self.send(ToEvaluator::Stop { attempt }).await.is_err() {
@@ -283,6 +288,14 @@ impl Evaluator {
         if !stopped.await.unwrap_or(false) {
             self.kill().await;
         }
+    }
+
+    /// Whether the job's last message is there already: asked to stop a job that is over, a program could
+    /// answer once more.
+    fn has_answered(&mut self) -> bool {
+        use FromEvaluator::{Done, Failed};
+        std::iter::from_fn(|| self.outputs.try_recv().ok())
+            .any(|output| matches!(output, Output::Message(Done(_) | Failed { .. })))
     }
 
     /// Ends the process in order: `shutdown`, SIGTERM, SIGKILL.
@@ -317,10 +330,13 @@ impl Evaluator {
     }
 
     async fn send(&mut self, message: ToEvaluator) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&Line {
-            espalier: PROTOCOL_VERSION,
-            message,
-        })?;
+        let about = match &message {
+            ToEvaluator::Evaluate(evaluate) => Some(evaluate.job.key()),
+            ToEvaluator::Stop { attempt } => Some(*attempt),
+            ToEvaluator::Shutdown => None,
+        };
+        let attempt_id = about.map(|key| key.to_string());
+        let mut line = serde_json::to_vec(&Line::new(attempt_id, message))?;
         line.push(b'\n');
         self.stdin.write_all(&line).await?;
         self.stdin.flush().await

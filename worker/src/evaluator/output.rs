@@ -2,13 +2,15 @@
 //! else to the log with the trial it belongs to. May import common, tokio, tracing.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use espalier_common::evaluator::{FromEvaluator, LogLevel, MAX_LINE};
 use espalier_common::failure::MAX_LOG_TAIL;
 use espalier_common::ids::AttemptKey;
-use tokio::io::{AsyncRead, BufReader};
+use tokio::io::{AsyncRead, BufReader, ReadBuf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::field::display;
@@ -62,6 +64,13 @@ impl Scope {
             listening,
             logged: AtomicU32::new(0),
         })
+    }
+
+    /// Whether a message belongs here. One that names no attempt is taken at its place in the stream:
+    /// not every program repeats the name.
+    fn takes(&self, attempt_id: Option<&str>) -> bool {
+        let own = self.attempt.map(|key| key.to_string());
+        attempt_id.is_none_or(|named| own.as_deref() == Some(named))
     }
 
     /// Puts a line into the log, unless there were too many.
@@ -130,6 +139,27 @@ impl Tail {
     }
 }
 
+/// A pipe that notes when bytes come: a program that draws a progress bar lives, though it ends no line.
+struct Watched<R> {
+    pipe: R,
+    alive: watch::Sender<Instant>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = into.filled().len();
+        let polled = Pin::new(&mut self.pipe).poll_read(context, into);
+        if into.filled().len() > before {
+            self.alive.send_replace(Instant::now());
+        }
+        polled
+    }
+}
+
 /// Reads stdout to its end.
 pub(super) async fn read_stdout(
     pipe: impl AsyncRead + Unpin,
@@ -137,9 +167,8 @@ pub(super) async fn read_stdout(
     alive: watch::Sender<Instant>,
     outputs: mpsc::Sender<Output>,
 ) {
-    let mut lines = Lines::new(BufReader::new(pipe), MAX_LINE);
+    let mut lines = Lines::new(BufReader::new(Watched { pipe, alive }), MAX_LINE);
     while let Some(line) = lines.next().await {
-        alive.send_replace(Instant::now());
         let scope = scope.borrow().clone();
         let output = match if line.cut {
             Parsed::Log
@@ -150,14 +179,25 @@ pub(super) async fn read_stdout(
                 scope.log(LogLevel::Info, &line.text);
                 continue;
             }
-            Parsed::Message(FromEvaluator::Log { level, message }) => {
+            // A late word about a job that was stopped must not be credited to the next one.
+            Parsed::Message(attempt_id, message) if !scope.takes(attempt_id.as_deref()) => {
+                tracing::debug!(
+                    slot = scope.slot,
+                    evaluator = scope.evaluator,
+                    ?attempt_id,
+                    ?message,
+                    "a message about another attempt; passed over"
+                );
+                continue;
+            }
+            Parsed::Message(_, FromEvaluator::Log { level, message }) => {
                 for line in message.lines() {
                     scope.log(level, line);
                 }
                 continue;
             }
             // A sign of life, and nothing else yet.
-            Parsed::Message(FromEvaluator::Progress { .. }) => continue,
+            Parsed::Message(_, FromEvaluator::Progress { .. }) => continue,
             Parsed::UnknownType(kind) => {
                 scope.log(
                     LogLevel::Warn,
@@ -165,7 +205,7 @@ pub(super) async fn read_stdout(
                 );
                 continue;
             }
-            Parsed::Message(message) => Output::Message(message),
+            Parsed::Message(_, message) => Output::Message(message),
             Parsed::Bad(reason) => {
                 scope.log(LogLevel::Warn, &reason);
                 Output::Bad(reason)
@@ -183,9 +223,10 @@ pub(super) async fn read_stdout(
 pub(super) async fn read_stderr(
     pipe: impl AsyncRead + Unpin,
     scope: watch::Receiver<Arc<Scope>>,
+    alive: watch::Sender<Instant>,
     tail: Tail,
 ) {
-    let mut lines = Lines::new(BufReader::new(pipe), MAX_LINE);
+    let mut lines = Lines::new(BufReader::new(Watched { pipe, alive }), MAX_LINE);
     while let Some(line) = lines.next().await {
         tail.push(&line.text);
         let scope = scope.borrow().clone();

@@ -12,8 +12,8 @@ const SHOWN_CHARACTERS: usize = 300;
 pub(super) enum Parsed {
     /// Not of the protocol: log.
     Log,
-    /// A message.
-    Message(FromEvaluator),
+    /// A message, with the attempt that it names.
+    Message(Option<String>, FromEvaluator),
     /// A message of a type that this version does not know; it can be passed over.
     UnknownType(String),
     /// A protocol line that cannot be read; one sentence that says why.
@@ -45,13 +45,13 @@ fn version(line: &str) -> Option<u32> {
 
 fn parse_message(line: &str) -> Parsed {
     let first = match serde_json::from_str::<Line<FromEvaluator>>(line) {
-        Ok(line) => return Parsed::Message(line.message),
+        Ok(line) => return Parsed::Message(line.attempt_id, line.message),
         Err(error) => error,
     };
     // Python writes NaN and Infinity, which are not JSON. `null` stands for them.
     let replaced = without_constants(line);
     if let Ok(line) = serde_json::from_str::<Line<FromEvaluator>>(&replaced) {
-        return Parsed::Message(line.message);
+        return Parsed::Message(line.attempt_id, line.message);
     }
     let kind = serde_json::from_str::<serde_json::Value>(&replaced)
         .ok()
@@ -130,22 +130,28 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_read_with_and_without_spaces() {
-        for line in [
-            r#"{"espalier":1,"type":"progress","fraction":0.5}"#,
-            r#"{"espalier": 1, "type": "progress", "fraction": 0.5}"#,
+    fn a_message_is_read_with_and_without_spaces_and_with_the_attempt_it_names() {
+        for (line, attempt_id) in [
+            (r#"{"espalier":1,"type":"progress","fraction":0.5}"#, None),
+            (
+                r#"{"espalier": 1, "type": "progress", "fraction": 0.5}"#,
+                None,
+            ),
+            (
+                r#"{"espalier":1,"attempt_id":"s/1/2","type":"progress","fraction":0.5}"#,
+                Some("s/1/2".to_owned()),
+            ),
         ] {
-            assert_eq!(
-                parse(line),
-                Parsed::Message(FromEvaluator::Progress { fraction: 0.5 })
-            );
+            let message = FromEvaluator::Progress { fraction: 0.5 };
+            assert_eq!(parse(line), Parsed::Message(attempt_id, message));
         }
     }
 
     #[test]
     fn numbers_that_json_does_not_have_count_as_null_and_strings_stay() {
         let line = r#"{"espalier": 1, "type": "measurement", "step": 2, "metrics": {"loss": NaN, "a": -Infinity, "b": Infinity, "NaN \" NaN": 1}}"#;
-        let Parsed::Message(FromEvaluator::Measurement { step, metrics }) = parse(line) else {
+        let Parsed::Message(None, FromEvaluator::Measurement { step, metrics }) = parse(line)
+        else {
             panic!("{:?}", parse(line));
         };
         assert_eq!(step, 2);
@@ -185,7 +191,7 @@ mod tests {
             "{\"espalier\":1,\"\\é",
             "{\"espalier\":99999999999999",
         ] {
-            assert!(!matches!(parse(line), Parsed::Message(_)));
+            assert!(!matches!(parse(line), Parsed::Message(..)));
         }
     }
 }

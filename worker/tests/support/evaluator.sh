@@ -2,11 +2,15 @@
 folder=$1
 say() { printf '{"espalier":1,"type":%s}\n' "$1"; }
 measure() { say "\"measurement\",\"step\":$1,\"metrics\":{\"accuracy\":0.$1,\"loss\":1.5}"; }
+# What a message about another attempt than the running one looks like.
+of() { say "$2,\"attempt_id\":\"$1\""; }
 wait_for() { while [ ! -e "$folder/$1" ]; do sleep 0.01; done; }
 echo $$ >> "$folder/pids"
 say '"ready","protocol":1,"description":"a test","jobs":["train","test"],"devices":["cpu"]'
 while IFS= read -r line; do
   scratch=$(printf '%s' "$line" | sed 's/.*"scratch":"\([^"]*\)".*/\1/')
+  before=$attempt
+  attempt=$(printf '%s' "$line" | sed 's/.*"attempt_id":"\([^"]*\)".*/\1/')
   case "$line" in
     *'"type":"shutdown"'*) exit 0 ;;
     *'"type":"stop"'*) echo stopped >> "$folder/stops"
@@ -25,6 +29,15 @@ while IFS= read -r line; do
     *'"do":"no weights"'*) measure 1; say '"done"' ;;
     *'"do":"slow"'*) measure 1; wait_for go; measure 2; measure 3; say '"done"' ;;
     *'"do":"wait"'*) measure 1 ;;
+    *'"do":"after late words"'*)
+      of "$before" '"measurement","step":2,"metrics":{"accuracy":0.9}'
+      of "$before" '"done"'
+      of "$attempt" '"measurement","step":1,"metrics":{"accuracy":0.1}'
+      of "$attempt" '"done"' ;;
+    *'"do":"deaf"'*) measure 1; wait_for go; say '"done"' ;;
+    *'"do":"progress bar"'*) measure 1
+      for step in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do printf '.' >&2; sleep 0.1; done
+      measure 2; say '"done"' ;;
     *'"do":"hang"'*) measure 1; sleep 1000 & echo $! >> "$folder/sleepers"; wait ;;
     *'"do":"crash"'*) echo 'the last words' >&2; exit 3 ;;
     *'"do":"memory"'*) echo 'MemoryError: cannot have 3 GiB' >&2; exit 1 ;;

@@ -14,8 +14,14 @@ const MAX_COMMAND: u64 = 16 * 1024 * 1024;
 /// Jobs that may wait. The worker sends one at a time; more is a mistake that must not fill the memory.
 const MAX_WAITING: usize = 16;
 
+/// Something that has to be answered, with the name that the worker gave to the attempt.
+pub(crate) struct Request {
+    pub(crate) attempt_id: Option<String>,
+    pub(crate) job: Wanted,
+}
+
 /// A job to run, or why it could not be read: a job that is asked for is always answered.
-pub(crate) enum Request {
+pub(crate) enum Wanted {
     Evaluate(Box<Evaluate>),
     Unreadable(String),
 }
@@ -97,12 +103,18 @@ impl Inbox {
 
     fn take(&self, line: &[u8]) {
         match parse(line) {
-            Parsed::Message(ToEvaluator::Evaluate(job)) => self.queue(Request::Evaluate(job)),
-            Parsed::Message(ToEvaluator::Stop { attempt }) => {
+            Parsed::Message(attempt_id, ToEvaluator::Evaluate(job)) => self.queue(Request {
+                attempt_id,
+                job: Wanted::Evaluate(job),
+            }),
+            Parsed::Message(_, ToEvaluator::Stop { attempt }) => {
                 self.change(|state| state.stopped = Some(attempt));
             }
-            Parsed::Message(ToEvaluator::Shutdown) => self.change(|state| state.ended = true),
-            Parsed::BadJob(why) => self.queue(Request::Unreadable(why)),
+            Parsed::Message(_, ToEvaluator::Shutdown) => self.change(|state| state.ended = true),
+            Parsed::BadJob(attempt_id, why) => self.queue(Request {
+                attempt_id,
+                job: Wanted::Unreadable(why),
+            }),
             Parsed::Nothing => {}
             Parsed::Noise(why) => eprintln!("a line on stdin is ignored: {why}"),
         }
@@ -134,8 +146,8 @@ fn read_line(from: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
 }
 
 enum Parsed {
-    Message(ToEvaluator),
-    BadJob(String),
+    Message(Option<String>, ToEvaluator),
+    BadJob(Option<String>, String),
     Noise(String),
     Nothing,
 }
@@ -146,8 +158,8 @@ fn parse(line: &[u8]) -> Parsed {
         return Parsed::Nothing;
     }
     let why = match serde_json::from_slice::<Line<ToEvaluator>>(line) {
-        Ok(Line { espalier, message }) if espalier == PROTOCOL_VERSION => {
-            return Parsed::Message(message);
+        Ok(line) if line.espalier == PROTOCOL_VERSION => {
+            return Parsed::Message(line.attempt_id, line.message);
         }
         Ok(Line { espalier, .. }) => format!(
             "it speaks protocol {espalier}, and this evaluator {PROTOCOL_VERSION}; use a worker and a \
@@ -155,10 +167,11 @@ fn parse(line: &[u8]) -> Parsed {
         ),
         Err(error) => error.to_string(),
     };
-    let asks_for_a_job = serde_json::from_slice::<Value>(line)
-        .is_ok_and(|value| value.get("type").is_some_and(|kind| kind == "evaluate"));
-    if asks_for_a_job {
-        Parsed::BadJob(format!("the job cannot be read: {why}"))
+    let value = serde_json::from_slice::<Value>(line).unwrap_or_default();
+    if value.get("type").is_some_and(|kind| kind == "evaluate") {
+        let attempt_id = value.get("attempt_id").and_then(Value::as_str);
+        let why = format!("the job cannot be read: {why}");
+        Parsed::BadJob(attempt_id.map(str::to_owned), why)
     } else {
         Parsed::Noise(why)
     }
@@ -186,7 +199,7 @@ mod tests {
             &br#"{"espalier":1,"type":"evaluate"}"#[..],
             br#"{"espalier":2,"type":"evaluate","search":1}"#,
         ] {
-            assert!(matches!(parse(line), Parsed::BadJob(_)));
+            assert!(matches!(parse(line), Parsed::BadJob(None, _)));
         }
         for line in [
             &b"hello"[..],
@@ -198,8 +211,13 @@ mod tests {
         }
         assert!(matches!(
             parse(br#"{"espalier":1,"type":"shutdown"}"#),
-            Parsed::Message(ToEvaluator::Shutdown)
+            Parsed::Message(None, ToEvaluator::Shutdown)
         ));
+        let line = br#"{"espalier":2,"attempt_id":"a","type":"evaluate","search":1}"#;
+        let Parsed::BadJob(Some(id), _) = parse(line) else {
+            panic!("the answer must name the attempt");
+        };
+        assert_eq!(id, "a");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use espalier_common::evaluator::{FromEvaluator, Line, PROTOCOL_VERSION};
+use espalier_common::evaluator::{FromEvaluator, Line};
 
 /// The least time between two signs of life: far below any silence that a worker takes for a hang, and
 /// far above the time that a line costs.
@@ -13,6 +13,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Outbox<W> {
     to: W,
     last: Instant,
+    attempt_id: Option<String>,
 }
 
 impl<W: Write> Outbox<W> {
@@ -20,15 +21,18 @@ impl<W: Write> Outbox<W> {
         Self {
             to,
             last: Instant::now(),
+            attempt_id: None,
         }
+    }
+
+    /// Every message from now on is about this attempt, named as the worker named it.
+    pub(crate) fn about(&mut self, attempt_id: Option<String>) {
+        self.attempt_id = attempt_id;
     }
 
     /// Sends a message.
     pub(crate) fn send(&mut self, message: FromEvaluator) -> std::io::Result<()> {
-        let line = Line {
-            espalier: PROTOCOL_VERSION,
-            message,
-        };
+        let line = Line::new(self.attempt_id.clone(), message);
         let mut bytes = serde_json::to_vec(&line)?;
         bytes.push(b'\n');
         self.to.write_all(&bytes)?;

@@ -11,7 +11,7 @@ use espalier_common::ids::AttemptKey;
 use espalier_common::job::JobKind;
 
 use crate::error::JobError;
-use crate::inbox::{Inbox, Request};
+use crate::inbox::{Inbox, Wanted};
 use crate::job::{Runner, metrics};
 use crate::outbox::Outbox;
 use crate::train::{Epoch, Session};
@@ -32,9 +32,10 @@ pub fn serve(from: impl BufRead + Send + 'static, to: impl Write) -> std::io::Re
     }))?;
     let mut runner = Runner::default();
     while let Some(request) = inbox.next() {
-        let answer = match request {
-            Request::Evaluate(job) => evaluate(&mut runner, &job, &inbox, &mut outbox),
-            Request::Unreadable(why) => failed(&JobError::Unsupported(why).failure()),
+        outbox.about(request.attempt_id);
+        let answer = match request.job {
+            Wanted::Evaluate(job) => evaluate(&mut runner, &job, &inbox, &mut outbox),
+            Wanted::Unreadable(why) => failed(&JobError::Unsupported(why).failure()),
         };
         outbox.send(answer)?;
     }

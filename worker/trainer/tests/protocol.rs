@@ -125,6 +125,24 @@ fn stop_ends_the_running_attempt_alone_and_the_process_goes_on() {
 }
 
 #[test]
+fn every_message_about_a_job_names_its_attempt_as_the_worker_did() {
+    let fixture = Fixture::new();
+    let mut trainer = start();
+    let job = fixture.job(network(), 1);
+    trainer.evaluate(&job);
+    let named = trainer.named_attempts();
+    assert!(named.len() >= 4, "{named:?}");
+    let own = Some(job.job.key().to_string());
+    assert!(named.iter().all(|id| *id == own), "{named:?}");
+
+    trainer.write(r#"{"espalier":1,"attempt_id":"any words","type":"evaluate"}"#);
+    assert_eq!(trainer.named_attempts(), [Some("any words".to_owned())]);
+    // A worker that gives no name gets none back.
+    trainer.write(r#"{"espalier":1,"type":"evaluate"}"#);
+    assert_eq!(trainer.named_attempts(), [None]);
+}
+
+#[test]
 fn a_job_that_is_stopped_before_it_starts_does_not_train() {
     let fixture = Fixture::new();
     let mut trainer = start();
@@ -188,11 +206,8 @@ fn lines_that_mean_nothing_are_ignored_and_bad_jobs_are_answered() {
     ] {
         trainer.write(line);
     }
-    let good = serde_json::to_string(&Line {
-        espalier: PROTOCOL_VERSION,
-        message: ToEvaluator::Evaluate(Box::new(fixture.job(network(), 1))),
-    })
-    .unwrap();
+    let message = ToEvaluator::Evaluate(Box::new(fixture.job(network(), 1)));
+    let good = serde_json::to_string(&Line::new(None, message)).unwrap();
     for (line, part) in [
         (good.replace("\"flatten\"", "\"unfold\""), "unfold"),
         (

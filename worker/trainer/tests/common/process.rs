@@ -5,9 +5,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use espalier_common::evaluator::{
-    Evaluate, FromEvaluator, LINE_PREFIX, Line, PROTOCOL_VERSION, Ready, ToEvaluator,
-};
+use espalier_common::evaluator::{Evaluate, FromEvaluator, LINE_PREFIX, Line, Ready, ToEvaluator};
 
 /// Far longer than anything here takes, on a machine that is busy with other things too.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,10 +52,12 @@ impl Evaluator {
     }
 
     pub fn send(&mut self, message: ToEvaluator) {
-        let line = Line {
-            espalier: PROTOCOL_VERSION,
-            message,
+        let attempt = match &message {
+            ToEvaluator::Evaluate(job) => Some(job.job.key()),
+            ToEvaluator::Stop { attempt } => Some(*attempt),
+            ToEvaluator::Shutdown => None,
         };
+        let line = Line::new(attempt.map(|key| key.to_string()), message);
         self.write(&serde_json::to_string(&line).unwrap());
     }
 
@@ -66,11 +66,29 @@ impl Evaluator {
     }
 
     pub fn next(&self) -> FromEvaluator {
+        self.next_line().message
+    }
+
+    /// The next message with the attempt that it names.
+    pub fn next_line(&self) -> Line<FromEvaluator> {
         let line = self.lines.recv_timeout(PATIENCE).expect("a line in time");
         assert!(line.starts_with(LINE_PREFIX), "{line}");
-        serde_json::from_str::<Line<FromEvaluator>>(&line)
-            .unwrap()
-            .message
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// The attempts that the messages up to `done` or `failed` name.
+    pub fn named_attempts(&self) -> Vec<Option<String>> {
+        let mut named = Vec::new();
+        loop {
+            let line = self.next_line();
+            named.push(line.attempt_id);
+            if matches!(
+                line.message,
+                FromEvaluator::Done(_) | FromEvaluator::Failed { .. }
+            ) {
+                return named;
+            }
+        }
     }
 
     /// Every message up to `done` or `failed`, which is the last.
