@@ -1,5 +1,7 @@
 //! Why an attempt failed, and whose fault it was: the domain decides what happens next.
 
+mod key;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -125,16 +127,27 @@ impl Failure {
         self
     }
 
-    /// The last line that is not blank, of the log or else of the message: what failures are grouped by.
+    /// The last line that is not blank. Of an evaluator that ended without an answer it is its log's, where
+    /// the reason stands; otherwise the message's, since the log may then hold anything.
     #[must_use]
     pub fn last_line(&self) -> &str {
-        self.log_tail
-            .lines()
-            .rev()
-            .chain(self.message.lines().rev())
+        let texts = match self.kind {
+            FailureKind::Crashed => [&self.log_tail, &self.message],
+            _ => [&self.message, &self.log_tail],
+        };
+        texts
+            .into_iter()
+            .flat_map(|text| text.lines().rev())
             .map(str::trim)
             .find(|line| !line.is_empty())
             .unwrap_or("")
+    }
+
+    /// What failures are grouped by: the last line without what differs from run to run (numbers, ids,
+    /// times, names of temporary files).
+    #[must_use]
+    pub fn key(&self) -> String {
+        key::without_volatile_parts(self.last_line())
     }
 }
 
@@ -151,6 +164,36 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.to_string());
         }
+    }
+
+    #[test]
+    fn the_same_crash_has_one_key_whatever_was_measured_before_it() {
+        let crash = |tail: &str| {
+            let message = "evaluator \"mine\" exited with code 1 without an answer";
+            let mut failure = Failure::new(FailureDomain::Worker, FailureKind::Crashed, message);
+            failure.log_tail = tail.to_owned();
+            failure
+        };
+        let one = crash("epoch 1: 0.71\nMemory at 0x7f01 of /tmp/tmpa8x_q2/f is bad\n\n");
+        let other = crash("epoch 9: 0.12\nMemory at 0x55aa10 of /tmp/tmpzyxwvu/f is bad\n");
+        assert_eq!(one.key(), other.key());
+        assert!(one.last_line().contains("0x7f01"), "people see the line");
+        assert_ne!(one.key(), crash("something else\n").key());
+        assert!(crash(" \n").key().contains("without an answer"));
+    }
+
+    #[test]
+    fn what_an_evaluator_says_counts_before_what_it_happened_to_print() {
+        let said = |tail: &str| {
+            let message = "the data have 3 columns, not 4";
+            let mut failure = Failure::new(FailureDomain::Worker, FailureKind::Evaluator, message);
+            failure.log_tail = tail.to_owned();
+            failure
+        };
+        assert_eq!(
+            said("saving the best model\n").key(),
+            said("plateau\n").key()
+        );
     }
 
     #[test]

@@ -353,10 +353,10 @@ impl Search {
             || !self.open.contains_key(&trial);
         self.give_back(trial, attempt, costs);
         if counts_as_repeated(failure) {
-            if self.repeated.last_line != failure.last_line() {
-                let last_line = failure.last_line().to_owned();
+            let key = failure.key();
+            if self.repeated.key != key {
                 self.repeated = RepeatedFailure {
-                    last_line,
+                    key,
                     ..RepeatedFailure::default()
                 };
             }

@@ -7,8 +7,8 @@ use super::command::Rejection;
 use super::event::{Event, PauseReason, ReleaseReason};
 use super::state::{LivePhase, OpenTrial, Phase, Search};
 
-/// So many different trials in a row whose attempts end with the same last line mean that the user's data or
-/// program is at fault, not the candidates.
+/// So many different trials in a row whose attempts fail in the same way (see [`Failure::key`]) mean that the
+/// user's data or program is at fault, not the candidates.
 const SAME_FAILURES_PAUSE: usize = 3;
 
 impl Search {
@@ -86,7 +86,7 @@ impl Search {
         if failure.domain == FailureDomain::User {
             return Some(PauseReason::Failure(failure.message.clone()));
         }
-        if !counts_as_repeated(failure) || self.repeated.last_line != failure.last_line() {
+        if !counts_as_repeated(failure) || self.repeated.key != failure.key() {
             return None;
         }
         let mut trials = self.repeated.trials.clone();

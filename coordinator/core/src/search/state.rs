@@ -158,10 +158,10 @@ pub struct Counts {
     pub attempts: u32,
 }
 
-/// Different trials in a row whose attempts ended with the same last line.
+/// Different trials in a row whose attempts failed in the same way.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RepeatedFailure {
-    pub(super) last_line: String,
+    pub(super) key: String,
     pub(super) trials: BTreeSet<TrialNumber>,
 }
 
