@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build demo test bench bench-coordinator bench-trainer lint fmt docs clean
+.PHONY: help setup tools libtorch data build demo test bench bench-coordinator bench-overhead bench-trainer lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -54,10 +54,13 @@ test: setup ## run all tests
 	$(call step,test: build the binaries and the tests,$(CARGO) build --workspace --bins --tests,$(BUILD_HINT))
 	$(call step,test: run them,$(CARGO) test --workspace,the names of the failed tests are above; run one with: cargo test --workspace NAME)
 
-bench: bench-coordinator bench-trainer ## run the benchmarks and print their ratios
+bench: bench-coordinator bench-overhead bench-trainer ## run the benchmarks and print their ratios
 
 bench-coordinator: tools ## compare the coordinator's trials per second with bare gRPC calls
 	$(call step,bench-coordinator: build and run,$(CARGO) bench -p espalier-coordinator --bench coordinator,$(BUILD_HINT))
+
+bench-overhead: setup build ## measure what a trial costs beside its training
+	$(call step,bench-overhead: run,python3 worker/bench/overhead.py "$(TARGET)/release/espalier" "$(DATA)",the message above says what failed)
 
 bench-trainer: setup ## compare the trainer's speed with eager PyTorch in Python (gets PyTorch once)
 	$(call step,bench-trainer: build,$(CARGO) build --release -p espalier-trainer --example speed,$(BUILD_HINT))

@@ -21,8 +21,8 @@ pub(crate) struct Load {
     pub(crate) calls_per_trial: f64,
     /// Processor time of workers and coordinator together.
     pub(crate) seconds_per_trial: f64,
-    /// Processor time per trial in the last window against that in the second.
-    pub(crate) growth: f64,
+    /// The same in the last window alone.
+    pub(crate) last_seconds_per_trial: f64,
     pub(crate) bytes_per_trial: f64,
 }
 
@@ -60,10 +60,14 @@ pub(crate) async fn run(
     };
     let mut searches = server.searches().await;
     searches.create(create).await.expect("a search");
-    let mut tasks = JoinSet::new();
+    let mut ready = Vec::with_capacity(workers);
     for number in 0..workers {
         let channel = server.endpoint.connect().await.expect("it listens");
-        let worker = Worker::register(channel, number, slots).await;
+        ready.push(Worker::register(channel, number, slots).await);
+    }
+    // All at once, for the first thousands of trials are measured as well.
+    let mut tasks = JoinSet::new();
+    for worker in ready {
         tasks.spawn(worker.work(slots, Arc::clone(&counters)));
     }
     let marks = watch(&counters, trials, window).await;
@@ -139,7 +143,7 @@ fn summarise(marks: &[Mark], counters: &Counters) -> Load {
         trials_per_second: 1.0 / per_trial(first, last),
         calls_per_trial: last.calls as f64 / total,
         seconds_per_trial: cost(first, last),
-        growth: cost(&marks[marks.len() - 2], last) / cost(&marks[1], &marks[2]),
+        last_seconds_per_trial: cost(&marks[marks.len() - 2], last),
         bytes_per_trial: grown / (last.completed - first.completed) as f64,
     }
 }
