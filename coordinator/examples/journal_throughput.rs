@@ -168,7 +168,7 @@ async fn main() -> anyhow::Result<()> {
             .trials(search, TrialNumber(0), 10, States::from(TrialState::Failed))?;
     println!(
         "{} failed trials found in {:.1} ms",
-        none.len(),
+        none.trials.len(),
         start.elapsed().as_secs_f64() * 1000.0
     );
     Ok(())

@@ -6,6 +6,7 @@ use espalier_common::ids::{ClusterId, SearchId, TrialNumber};
 use espalier_core::search::{Command, PauseReason, TrialState};
 use espalier_proto::v1::search_service_server::SearchService;
 use espalier_proto::{digest_from_wire, uuid_from_wire, uuid_to_wire, v1};
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ use super::convert::{cluster_to_wire, status_to_wire, trial_to_wire};
 use super::watch::{self, Changes};
 use crate::actors::{CallError, DispatcherHandle, NewSearch, SearchHandle, Searches, WorkerNames};
 use crate::artifacts::ArtifactStore;
-use crate::journal::{JournalReader, States, TrialRow};
+use crate::journal::{JournalReader, MAX_PAGE_BYTES, States, TrialRow};
 
 /// The most searches or trials on one page.
 const MAX_PAGE: u32 = 1_000;
@@ -157,11 +158,16 @@ impl SearchService for SearchApi {
                 })?,
         };
         let page = self.searches.page(from, page_size(request.page_size));
-        let next = from.saturating_add(page.len());
-        let mut searches = Vec::with_capacity(page.len());
+        let (mut searches, mut bytes) = (Vec::with_capacity(page.len()), 0);
         for search in &page {
-            searches.push(status_to_wire(&search.status().await?));
+            let status = status_to_wire(&search.status().await?);
+            bytes += status.encoded_len();
+            if !searches.is_empty() && bytes > MAX_PAGE_BYTES {
+                break;
+            }
+            searches.push(status);
         }
+        let next = from.saturating_add(searches.len());
         let more = next < self.searches.len();
         Ok(Response::new(v1::ListReply {
             searches,
@@ -206,14 +212,12 @@ impl SearchService for SearchApi {
         let search = self.searches.find(&request.search)?.profile().id;
         let (after, states) = (TrialNumber(request.after), states(&request.states)?);
         let size = page_size(request.page_size);
-        // One more than the page, to see whether there is another page; the journal's own bound is the
-        // largest page, which then says nothing about what follows.
-        let read = move |reader: &JournalReader| reader.trials(search, after, size + 1, states);
-        let mut rows = self.reader.read(read).await.map_err(CallError::from)?;
-        let more = rows.len() > size || (size == MAX_PAGE as usize && rows.len() == size);
-        rows.truncate(size);
-        let trials = self.trials(rows)?;
-        Ok(Response::new(v1::ListTrialsReply { trials, more }))
+        let read = move |reader: &JournalReader| reader.trials(search, after, size, states);
+        let page = self.reader.read(read).await.map_err(CallError::from)?;
+        Ok(Response::new(v1::ListTrialsReply {
+            trials: self.trials(page.trials)?,
+            more: page.more,
+        }))
     }
 
     async fn best(

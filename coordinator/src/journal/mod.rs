@@ -28,7 +28,7 @@ use rusqlite::Connection;
 pub use error::{JournalError, Refusal};
 pub use handle::{After, Batch, JournalHandle, Record};
 pub use projection::rows;
-pub use query::{LastMeasurement, MAX_ROWS, SearchRow, States, TrialRow};
+pub use query::{LastMeasurement, MAX_PAGE_BYTES, MAX_ROWS, States, TrialPage, TrialRow};
 pub use reader::{End, JournalReader};
 pub use rows::RowChange;
 pub use stream::StreamId;

@@ -3,7 +3,7 @@
 
 use espalier_common::ids::{AttemptNumber, TrialNumber};
 use espalier_common::metrics::{Measurement, Objective};
-use espalier_core::search::{Event, Phase, Refused, TrialState};
+use espalier_core::search::{Event, Refused, TrialState};
 
 use super::rows::RowChange;
 
@@ -11,10 +11,13 @@ use super::rows::RowChange;
 #[must_use]
 pub fn rows(objective: &Objective, event: &Event) -> Vec<RowChange> {
     match event {
-        Event::SearchCreated { definition } => vec![RowChange::AddSearch {
-            name: definition.spec.name.clone(),
-        }],
-        Event::SearchRecovered | Event::ProposalsEnded { .. } => Vec::new(),
+        Event::SearchCreated { .. }
+        | Event::SearchRecovered
+        | Event::ProposalsEnded { .. }
+        | Event::SearchPaused { .. }
+        | Event::SearchResumed
+        | Event::SearchFinishing { .. }
+        | Event::SearchFinished { .. } => Vec::new(),
         Event::ProposalRefused { refusal, .. } => match refusal.refused {
             Refused::Infeasible { trial, .. } => vec![RowChange::AddTrial {
                 trial,
@@ -68,16 +71,7 @@ pub fn rows(objective: &Objective, event: &Event) -> Vec<RowChange> {
             state: TrialState::Cancelled,
             reason: None,
         }],
-        Event::SearchPaused { reason } => moved(Phase::Paused(reason.clone())),
-        Event::SearchResumed => moved(Phase::Running),
-        Event::SearchFinishing { reason } => moved(Phase::Finishing(reason.clone())),
-        Event::SearchFinished { reason, .. } => moved(Phase::Finished(reason.clone())),
     }
-}
-
-/// The change of a search's phase.
-fn moved(phase: Phase) -> Vec<RowChange> {
-    vec![RowChange::MoveSearch { phase }]
 }
 
 /// The changes a completion makes.

@@ -1,4 +1,4 @@
-//! Listings: searches and trials a page at a time, and the best trials.
+//! Listings: trials a page at a time, and the best trials.
 
 use std::ops::BitOr;
 
@@ -6,17 +6,23 @@ use espalier_common::candidate::Candidate;
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::metrics::Metrics;
 use espalier_common::observation::Origin;
-use espalier_core::search::{Event, Phase, Refused, TrialState};
+use espalier_core::search::{Event, Refused, TrialState};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::error::{JournalError, Refusal};
 use super::reader::{JournalReader, head_of};
-use super::rows::{phase_of, state_code, state_of};
+use super::rows::{state_code, state_of};
 use super::stream::{StreamId, trial_of, trial_row};
 
 /// The most rows of one answer, so that no listing holds a reader or its memory for long.
 pub const MAX_ROWS: usize = 1000;
+/// The most bytes of one answer, as it would be sent: a quarter of the largest message.
+pub const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// What a row has in an answer besides its texts and metrics: numbers, two digests, a worker's name.
+const ROW_BYTES: usize = 1024;
+/// What a metric has in an answer besides its name.
+const METRIC_BYTES: usize = 16;
 
 /// A set of trial states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,21 +56,6 @@ impl FromIterator<TrialState> for States {
     }
 }
 
-/// A search in a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SearchRow {
-    /// The search.
-    pub search: SearchId,
-    /// Its name.
-    pub name: String,
-    /// When it was created, in Unix milliseconds.
-    pub created_ms: u64,
-    /// Where it stands.
-    pub phase: Phase,
-    /// Records of its stream.
-    pub events: u64,
-}
-
 /// A trial in a listing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrialRow {
@@ -94,10 +85,33 @@ pub struct TrialRow {
     pub worker: Option<WorkerId>,
     /// Why it failed or is infeasible.
     pub reason: Option<String>,
-    /// Digest of its weights, when they are stored.
+    /// Digest of its weights, while they are kept.
     pub weights: Option<Digest>,
     /// When it last changed, in Unix milliseconds.
     pub updated_ms: u64,
+}
+
+impl TrialRow {
+    /// At most so many bytes does the row take in an answer; `body` is the event that the candidate and its
+    /// origin were read from, which are sent in the same form.
+    fn bytes(&self, body: &str) -> usize {
+        let reason = self.reason.as_ref().map_or(0, String::len);
+        let metrics = self
+            .measured
+            .iter()
+            .flat_map(|taken| taken.metrics.0.keys());
+        let metrics: usize = metrics.map(|name| name.len() + METRIC_BYTES).sum();
+        ROW_BYTES + body.len() + reason + metrics
+    }
+}
+
+/// A page of trials.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrialPage {
+    /// The trials.
+    pub trials: Vec<TrialRow>,
+    /// Whether more follow.
+    pub more: bool,
 }
 
 /// A trial's last measurement.
@@ -111,44 +125,18 @@ pub struct LastMeasurement {
     pub metrics: Metrics,
 }
 
-/// A trial's own columns, then those of the measurement that is shown.
+/// A trial's own columns and its weights, then the measurement that is shown. A row number begins with the
+/// stream's (see `stream`).
 const TRIAL: &str = "
-SELECT t.row, t.sequence, t.state, t.attempts, t.score, t.seconds, t.updated_ms, t.worker, t.weights,
+SELECT t.row, t.sequence, t.state, t.attempts, t.score, t.seconds, t.updated_ms, t.worker, w.digest,
        t.reason, m.attempt, m.step, m.metrics, m.time_ms
-FROM trial t LEFT JOIN measurement m ON m.trial = t.row AND m.attempt = t.shown AND m.step =
+FROM trial t LEFT JOIN weights w ON w.stream = t.row >> 32 AND w.trial = t.row LEFT JOIN measurement m ON m.trial = t.row AND m.attempt = t.shown AND m.step =
     (SELECT max(step) FROM measurement WHERE trial = t.row AND attempt = t.shown)
 ";
 
 impl JournalReader {
-    /// Searches in the order of their creation, those after `after`; at most `limit` and [`MAX_ROWS`].
-    ///
-    /// # Errors
-    /// There is no search `after`, or what SQLite says.
-    pub fn searches(
-        &self,
-        after: Option<SearchId>,
-        limit: usize,
-    ) -> Result<Vec<SearchRow>, JournalError> {
-        self.snapshot(|connection| {
-            let after = match after {
-                Some(search) => self.number(connection, search)?,
-                None => 0,
-            };
-            let list = || {
-                connection
-                    .prepare_cached(
-                        "SELECT stream.name, search.name, created_ms, phase, sequence
-                         FROM search JOIN stream ON number = stream
-                         WHERE stream > ?1 ORDER BY stream LIMIT ?2",
-                    )?
-                    .query_map(params![after, limit.min(MAX_ROWS) as i64], search_row)?
-                    .collect::<Result<Vec<_>, _>>()
-            };
-            list().map_err(self.at())
-        })
-    }
-
-    /// Trials with a number after `after`, in order; at most `limit` and [`MAX_ROWS`].
+    /// Trials with a number after `after`, in order; at most `limit`, [`MAX_ROWS`] and [`MAX_PAGE_BYTES`],
+    /// but at least one if there is one.
     ///
     /// # Errors
     /// There is no such search, or what SQLite says.
@@ -158,7 +146,7 @@ impl JournalReader {
         after: TrialNumber,
         limit: usize,
         states: States,
-    ) -> Result<Vec<TrialRow>, JournalError> {
+    ) -> Result<TrialPage, JournalError> {
         self.snapshot(|connection| {
             let stream = self.number(connection, search)?;
             let sql = format!(
@@ -166,32 +154,15 @@ impl JournalReader {
                  ORDER BY t.row LIMIT ?4"
             );
             let last = trial_row(stream + 1, 0);
-            let limit = limit.min(MAX_ROWS) as i64;
-            let values = params![trial_row(stream, after.0), last, states.0, limit];
-            self.list(connection, search, stream, &sql, values)
-        })
-    }
-
-    /// One trial, if there is such a one.
-    ///
-    /// # Errors
-    /// There is no such search, or what SQLite says.
-    pub fn trial(
-        &self,
-        search: SearchId,
-        number: TrialNumber,
-    ) -> Result<Option<TrialRow>, JournalError> {
-        self.snapshot(|connection| {
-            let stream = self.number(connection, search)?;
-            let sql = format!("{TRIAL} WHERE t.row = ?1");
-            let values = params![trial_row(stream, number.0)];
-            let mut found = self.list(connection, search, stream, &sql, values)?;
-            Ok(found.pop())
+            let limit = limit.clamp(1, MAX_ROWS);
+            // One more than the page, to see whether there is another page.
+            let values = params![trial_row(stream, after.0), last, states.0, limit as i64 + 1];
+            self.list(connection, (search, stream), limit, &sql, values)
         })
     }
 
     /// The completed trials with the best scores, the best first; of equal ones the lower number first. At
-    /// most `count` and [`MAX_ROWS`].
+    /// most `count`, [`MAX_ROWS`] and [`MAX_PAGE_BYTES`].
     ///
     /// # Errors
     /// There is no such search, or what SQLite says.
@@ -200,8 +171,10 @@ impl JournalReader {
             let stream = self.number(connection, search)?;
             let sql = format!("{TRIAL} {BEST}");
             let (first, last) = (trial_row(stream, 0), trial_row(stream + 1, 0));
-            let values = params![first, last, count.min(MAX_ROWS) as i64];
-            self.list(connection, search, stream, &sql, values)
+            let count = count.clamp(1, MAX_ROWS);
+            let values = params![first, last, count as i64];
+            let page = self.list(connection, (search, stream), count, &sql, values)?;
+            Ok(page.trials)
         })
     }
 
@@ -214,28 +187,35 @@ impl JournalReader {
             .ok_or(JournalError::NoStream(stream))
     }
 
+    /// The rows that `sql` finds, as far as they fit on a page of `limit` rows.
     fn list(
         &self,
         connection: &Connection,
-        search: SearchId,
-        stream: i64,
+        (search, stream): (SearchId, i64),
+        limit: usize,
         sql: &str,
         values: impl rusqlite::Params,
-    ) -> Result<Vec<TrialRow>, JournalError> {
+    ) -> Result<TrialPage, JournalError> {
         let mut statement = connection.prepare_cached(sql).map_err(self.at())?;
         let mut found = statement.query(values).map_err(self.at())?;
-        let mut trials = Vec::new();
+        let (mut page, mut bytes) = (TrialPage::default(), 0);
         while let Some(row) = found.next().map_err(self.at())? {
             let (sequence, mut trial) = trial_row_of(row).map_err(self.at())?;
             let body = Self::body(connection, stream, sequence).map_err(self.at())?;
-            complete(&mut trial, body.as_deref()).map_err(|source| JournalError::Refused {
+            let body = body.unwrap_or_default();
+            complete(&mut trial, &body).map_err(|source| JournalError::Refused {
                 stream: StreamId::Search(search),
                 sequence,
                 source,
             })?;
-            trials.push(trial);
+            bytes += trial.bytes(&body);
+            if !page.trials.is_empty() && (page.trials.len() == limit || bytes > MAX_PAGE_BYTES) {
+                page.more = true;
+                break;
+            }
+            page.trials.push(trial);
         }
-        Ok(trials)
+        Ok(page)
     }
 }
 
@@ -244,17 +224,6 @@ impl JournalReader {
 /// them the more trials there are; and the best are asked for rarely.
 pub(super) const BEST: &str = "WHERE t.row IN (SELECT row FROM trial WHERE row > ?1 AND row < ?2 \
      AND utility IS NOT NULL ORDER BY utility DESC, row LIMIT ?3) ORDER BY t.utility DESC, t.row";
-
-fn search_row(row: &Row<'_>) -> Result<SearchRow, rusqlite::Error> {
-    let search = Uuid::parse_str(row.get_ref(0)?.as_str()?).map_err(|error| bad(0, error))?;
-    Ok(SearchRow {
-        search: SearchId(search),
-        name: row.get(1)?,
-        created_ms: row.get::<_, i64>(2)? as u64,
-        phase: phase_of(row.get_ref(3)?.as_str()?).map_err(|error| bad(3, error))?,
-        events: row.get::<_, i64>(4)? as u64,
-    })
-}
 
 /// A trial without what its first event says, and that event's sequence.
 fn trial_row_of(row: &Row<'_>) -> Result<(u64, TrialRow), rusqlite::Error> {
@@ -298,8 +267,10 @@ fn trial_row_of(row: &Row<'_>) -> Result<(u64, TrialRow), rusqlite::Error> {
 }
 
 /// Adds what the trial's first event says.
-fn complete(trial: &mut TrialRow, body: Option<&str>) -> Result<(), Refusal> {
-    let body = body.ok_or("the record is missing")?;
+fn complete(trial: &mut TrialRow, body: &str) -> Result<(), Refusal> {
+    if body.is_empty() {
+        return Err("the record is missing".into());
+    }
     match serde_json::from_str(body)? {
         Event::TrialProposed { proposal, .. } => {
             trial.candidate = proposal.candidate;

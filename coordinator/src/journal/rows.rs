@@ -2,9 +2,8 @@
 //! for what an event says: a journal must not stop because of a listing.
 
 use espalier_common::ids::{AttemptNumber, Digest, TrialNumber, WorkerId};
-use espalier_core::search::{FinishReason, PauseReason, Phase, TrialState};
+use espalier_core::search::TrialState;
 use rusqlite::{Connection, Statement, params};
-use serde::{Deserialize, Serialize};
 
 use super::stream::trial_row;
 
@@ -33,50 +32,9 @@ pub(super) fn state_of(code: u8) -> Option<TrialState> {
     })
 }
 
-/// A phase in the form that is stored.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredPhase {
-    Running,
-    Paused(PauseReason),
-    Finishing(FinishReason),
-    Finished(FinishReason),
-}
-
-/// A phase as it is stored.
-fn phase_json(phase: &Phase) -> String {
-    let stored = match phase {
-        Phase::Running => StoredPhase::Running,
-        Phase::Paused(reason) => StoredPhase::Paused(reason.clone()),
-        Phase::Finishing(reason) => StoredPhase::Finishing(reason.clone()),
-        Phase::Finished(reason) => StoredPhase::Finished(reason.clone()),
-    };
-    serde_json::json!(stored).to_string()
-}
-
-/// The phase that is stored as `json`.
-pub(super) fn phase_of(json: &str) -> Result<Phase, serde_json::Error> {
-    Ok(match serde_json::from_str(json)? {
-        StoredPhase::Running => Phase::Running,
-        StoredPhase::Paused(reason) => Phase::Paused(reason),
-        StoredPhase::Finishing(reason) => Phase::Finishing(reason),
-        StoredPhase::Finished(reason) => Phase::Finished(reason),
-    })
-}
-
 /// One change of the rows for listings. The search is that of the stream, the time that of the record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RowChange {
-    /// A search begins.
-    AddSearch {
-        /// Its name.
-        name: String,
-    },
-    /// A search is in another phase.
-    MoveSearch {
-        /// The phase.
-        phase: Phase,
-    },
     /// A trial begins; the record holds its candidate.
     AddTrial {
         /// The trial.
@@ -140,7 +98,7 @@ pub enum RowChange {
         /// How much.
         seconds: f64,
     },
-    /// A trial's weights are stored.
+    /// A trial's weights are stored; those of a trial that is not as good are kept no longer.
     StoreWeights {
         /// The trial.
         trial: TrialNumber,
@@ -162,8 +120,6 @@ pub(super) struct At {
 
 /// The statements behind [`RowChange`], prepared once.
 pub(super) struct RowStatements<'c> {
-    add_search: Statement<'c>,
-    move_search: Statement<'c>,
     add_trial: Statement<'c>,
     start_attempt: Statement<'c>,
     end_attempt: Statement<'c>,
@@ -172,6 +128,7 @@ pub(super) struct RowStatements<'c> {
     close_trial: Statement<'c>,
     add_seconds: Statement<'c>,
     store_weights: Statement<'c>,
+    touch: Statement<'c>,
 }
 
 impl<'c> RowStatements<'c> {
@@ -180,14 +137,10 @@ impl<'c> RowStatements<'c> {
         // 0 and 1 are the open states (see `state_code`); a closed trial keeps its state whatever comes.
         // What is added replaces a row that is there, so that no event can violate a key.
         Ok(Self {
-            add_search: connection.prepare(
-                "INSERT OR REPLACE INTO search (stream, name, created_ms, phase) VALUES (?1, ?2, ?3, ?4)",
-            )?,
-            move_search: connection.prepare("UPDATE search SET phase = ?2 WHERE stream = ?1")?,
             add_trial: connection.prepare(
                 "INSERT OR REPLACE INTO trial
-                     (row, stream, sequence, state, updated_ms, attempts, shown, seconds)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0.0)",
+                     (row, sequence, state, updated_ms, attempts, shown, seconds)
+                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0.0)",
             )?,
             start_attempt: connection.prepare(
                 "UPDATE trial SET attempts = max(attempts, ?2), updated_ms = ?4,
@@ -216,8 +169,17 @@ impl<'c> RowStatements<'c> {
             add_seconds: connection.prepare(
                 "UPDATE trial SET seconds = seconds + ?2, updated_ms = ?3 WHERE row = ?1",
             )?,
-            store_weights: connection
-                .prepare("UPDATE trial SET weights = ?2, updated_ms = ?3 WHERE row = ?1")?,
+            // Of one trial of each search, as the artifacts are kept: the best of which they are stored.
+            store_weights: connection.prepare(
+                "INSERT OR REPLACE INTO weights (stream, trial, digest)
+                 SELECT ?1, ?2, ?3 WHERE NOT EXISTS (
+                     SELECT 1 FROM weights JOIN trial old ON old.row = weights.trial
+                         JOIN trial new ON new.row = ?2
+                     WHERE weights.stream = ?1 AND old.row <> new.row
+                         AND (old.utility > new.utility
+                             OR (old.utility = new.utility AND old.row < new.row)))",
+            )?,
+            touch: connection.prepare("UPDATE trial SET updated_ms = ?2 WHERE row = ?1")?,
         })
     }
 
@@ -226,17 +188,8 @@ impl<'c> RowStatements<'c> {
         let time = at.time_ms as i64;
         let row = |trial: &TrialNumber| trial_row(at.stream, trial.0);
         match change {
-            RowChange::AddSearch { name } => {
-                let phase = phase_json(&Phase::Running);
-                self.add_search
-                    .execute(params![at.stream, name, time, phase])
-            }
-            RowChange::MoveSearch { phase } => self
-                .move_search
-                .execute(params![at.stream, phase_json(phase)]),
             RowChange::AddTrial { trial, state } => self.add_trial.execute(params![
                 row(trial),
-                at.stream,
                 at.sequence as i64,
                 state_code(*state),
                 time
@@ -288,8 +241,10 @@ impl<'c> RowStatements<'c> {
                 self.add_seconds.execute(params![row(trial), seconds, time])
             }
             RowChange::StoreWeights { trial, weights } => {
+                let row = row(trial);
                 self.store_weights
-                    .execute(params![row(trial), &weights.0[..], time])
+                    .execute(params![at.stream, row, &weights.0[..]])?;
+                self.touch.execute(params![row, time])
             }
         }
         .map(drop)

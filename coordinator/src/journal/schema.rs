@@ -11,7 +11,7 @@ use super::error::JournalError;
 pub(super) const FORMAT: u32 = 1;
 /// The version of the rows for listings. Raise it when their tables or `projection` change: they are made
 /// again when the journal is next opened.
-const PROJECTION: u32 = 2;
+const PROJECTION: u32 = 3;
 /// Marks the file as a journal of Espalier ("Espl"), so that no other database is taken for one.
 const APPLICATION_ID: i32 = 0x4573_706c;
 
@@ -52,18 +52,12 @@ CREATE TABLE record (
 // What a trial's listing needs and its first event has (candidate, origin, size) is read from that event:
 // `sequence` says which.
 const PROJECTIONS: &str = "
-DROP TABLE IF EXISTS search;
+DROP TABLE IF EXISTS search; -- of version 2
 DROP TABLE IF EXISTS trial;
+DROP TABLE IF EXISTS weights;
 DROP TABLE IF EXISTS measurement;
-CREATE TABLE search (
-    stream INTEGER PRIMARY KEY,
-    name TEXT NOT NULL,
-    created_ms INTEGER NOT NULL,
-    phase TEXT NOT NULL
-);
 CREATE TABLE trial (
     row INTEGER PRIMARY KEY,
-    stream INTEGER NOT NULL,
     sequence INTEGER NOT NULL,
     state INTEGER NOT NULL,
     attempts INTEGER NOT NULL,
@@ -73,8 +67,12 @@ CREATE TABLE trial (
     seconds REAL NOT NULL,
     updated_ms INTEGER NOT NULL,
     worker BLOB,
-    weights BLOB,
     reason TEXT
+);
+CREATE TABLE weights (
+    stream INTEGER PRIMARY KEY,
+    trial INTEGER NOT NULL,
+    digest BLOB NOT NULL
 );
 CREATE TABLE measurement (
     trial INTEGER NOT NULL,

@@ -1,15 +1,15 @@
 //! Rows for listings: what they say, and that they can be thrown away.
 
-use espalier_core::search::{Phase, TrialState};
+use espalier_core::search::TrialState;
 
 use super::*;
-use crate::journal::{JournalError, MAX_ROWS, States};
+use crate::journal::{JournalError, MAX_PAGE_BYTES, MAX_ROWS, States, TrialRow};
 
 /// Every row of the tables for listings, as text.
 fn dump(folder: &Path) -> Vec<String> {
     let connection = sqlite(folder);
     let mut all = Vec::new();
-    for table in ["search", "trial", "measurement"] {
+    for table in ["trial", "weights", "measurement"] {
         let mut statement = connection
             .prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2, 3"))
             .unwrap();
@@ -30,7 +30,8 @@ async fn a_trial_is_listed_with_all_that_became_of_it() {
     let trials = journal
         .reader()
         .trials(SEARCH, TrialNumber(0), 10, States::ANY)
-        .unwrap();
+        .unwrap()
+        .trials;
     let states: Vec<_> = trials
         .iter()
         .map(|trial| (trial.number.0, trial.state))
@@ -62,10 +63,14 @@ async fn a_trial_is_listed_with_all_that_became_of_it() {
     assert_eq!(trials[1].candidate, candidate(2));
     assert_eq!(trials[2].reason.as_deref(), Some("loss is NaN"));
     assert_eq!(trials[2].attempts, 2);
-    let one = journal.reader().trial(SEARCH, TrialNumber(3)).unwrap();
-    assert_eq!(one.as_ref(), Some(&trials[2]));
-    let none = journal.reader().trial(SEARCH, TrialNumber(5)).unwrap();
-    assert_eq!(none, None);
+}
+
+/// The first trial, if there is one.
+fn first(journal: &JournalHandle) -> Option<TrialRow> {
+    let page = journal
+        .reader()
+        .trials(SEARCH, TrialNumber(0), 1, States::ANY);
+    page.unwrap().trials.pop()
 }
 
 #[tokio::test]
@@ -77,8 +82,7 @@ async fn a_trial_is_followed_from_attempt_to_attempt() {
         time_ms += 1;
         let one = batch(STREAM, time_ms, &[event]);
         journal.commit(one).await.unwrap();
-        let trial = journal.reader().trial(SEARCH, TrialNumber(1)).unwrap();
-        trial.map(|trial| {
+        first(&journal).map(|trial| {
             let step = trial.measured.map(|measured| measured.step);
             assert_eq!(trial.updated_ms, time_ms);
             (trial.state, trial.attempts, step)
@@ -104,8 +108,46 @@ async fn a_trial_is_followed_from_attempt_to_attempt() {
     assert_eq!(after(leased(1, 3)).await, Some((Completed, 3, Some(3))));
     let again = batch(STREAM, 2000, &[failed(1, 3)]);
     journal.commit(again).await.unwrap();
-    let trial = journal.reader().trial(SEARCH, TrialNumber(1)).unwrap();
-    assert_eq!(trial.unwrap().state, Completed);
+    assert_eq!(first(&journal).unwrap().state, Completed);
+}
+
+#[tokio::test]
+async fn weights_are_listed_with_the_best_trial_of_which_they_are_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap().start().unwrap();
+    let mut events = vec![created()];
+    for (number, loss) in [(1, 0.5), (2, 0.25), (3, 0.125), (4, 0.125)] {
+        events.extend([proposed(number), leased(number, 1)]);
+        events.push(completed(number, 1, vec![measurement(1, loss)], loss));
+    }
+    commit_each(&journal, &events).await;
+    let after = async |number: u32| {
+        let stored = Event::WeightsStored {
+            trial: TrialNumber(number),
+            attempt: AttemptNumber(1),
+            weights: Digest::of(&number.to_le_bytes()),
+        };
+        journal
+            .commit(batch(STREAM, 2000, &[stored]))
+            .await
+            .unwrap();
+        let page = journal
+            .reader()
+            .trials(SEARCH, TrialNumber(0), 10, States::ANY);
+        let trials = page.unwrap().trials.into_iter();
+        let stored = trials.filter_map(|trial| Some((trial.number.0, trial.weights?)));
+        let stored: Vec<_> = stored.collect();
+        let [(kept, weights)] = stored[..] else {
+            panic!("of one trial: {stored:?}")
+        };
+        assert_eq!(weights, Digest::of(&kept.to_le_bytes()));
+        kept
+    };
+    assert_eq!(after(1).await, 1);
+    assert_eq!(after(3).await, 3);
+    assert_eq!(after(2).await, 3, "an upload that ended late");
+    assert_eq!(after(4).await, 3, "of equal ones the lower number");
+    assert_eq!(after(3).await, 3);
 }
 
 #[tokio::test]
@@ -162,11 +204,11 @@ async fn trials_are_listed_page_by_page_and_by_state() {
         loop {
             let after = TrialNumber(all.last().copied().unwrap_or(0));
             let page = journal.reader().trials(SEARCH, after, 4, states).unwrap();
-            assert!(page.len() <= 4);
-            if page.is_empty() {
+            assert!(page.trials.len() <= 4);
+            all.extend(page.trials.iter().map(|trial| trial.number.0));
+            if !page.more {
                 return all;
             }
-            all.extend(page.iter().map(|trial| trial.number.0));
         }
     };
     assert_eq!(list(States::ANY), (1..=25).collect::<Vec<_>>());
@@ -178,60 +220,61 @@ async fn trials_are_listed_page_by_page_and_by_state() {
 }
 
 #[tokio::test]
-async fn searches_are_listed_with_where_they_stand() {
-    let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path()).unwrap().start().unwrap();
-    let searches: Vec<_> = (1..=5)
-        .rev()
-        .map(|number| SearchId(Uuid::from_u128(number)))
-        .collect();
-    journal
-        .commit(plain(StreamId::Cluster, 1, &["{}"]))
-        .await
-        .unwrap();
-    for (search, time_ms) in searches.iter().zip(10..) {
-        let one = batch(StreamId::Search(*search), time_ms, &[created()]);
-        journal.commit(one).await.unwrap();
+async fn a_page_is_bound_in_bytes_too_and_the_next_goes_on_behind_it() {
+    // Each takes a good hundredth of a page, so that bytes are what ends every page but the last.
+    const LONG: usize = MAX_PAGE_BYTES / 100;
+    let mut events = vec![created()];
+    for number in 1..=250 {
+        let Event::TrialProposed {
+            mut proposal,
+            ask,
+            told,
+            trial,
+        } = proposed(number)
+        else {
+            panic!("proposed() proposes")
+        };
+        let text = Value::Text("x".repeat(LONG));
+        proposal
+            .candidate
+            .0
+            .insert(DecisionPath("long".to_owned()), text);
+        events.push(Event::TrialProposed {
+            ask,
+            told,
+            trial,
+            proposal,
+        });
     }
-    let paused = PauseReason::Failure("no such file".to_owned());
-    let events = [Event::SearchPaused {
-        reason: paused.clone(),
-    }];
-    let one = batch(StreamId::Search(searches[1]), 20, &events);
-    journal.commit(one).await.unwrap();
-    let reason = FinishReason::Stopped;
-    let events = [
-        Event::SearchFinishing {
-            reason: reason.clone(),
-        },
-        Event::SearchFinished {
-            reason: reason.clone(),
-            shortfall: None,
-        },
-    ];
-    let one = batch(StreamId::Search(searches[2]), 20, &events);
-    journal.commit(one).await.unwrap();
+    let folder = written(&events).await;
+    let journal = Journal::open(folder.path()).unwrap();
+    let (mut pages, mut numbers) = (0, Vec::new());
+    loop {
+        let after = TrialNumber(numbers.last().copied().unwrap_or(0));
+        let page = journal
+            .reader()
+            .trials(SEARCH, after, MAX_ROWS, States::ANY)
+            .unwrap();
+        let sent = page
+            .trials
+            .iter()
+            .map(|trial| serde_json::to_string(&trial.candidate).unwrap().len());
+        let sent: usize = sent.sum();
+        assert!(sent <= MAX_PAGE_BYTES, "{sent} bytes");
+        pages += 1;
+        numbers.extend(page.trials.iter().map(|trial| trial.number.0));
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(numbers, (1..=250).collect::<Vec<_>>());
+    assert_eq!(pages, 3, "99 on a page");
+}
 
-    let first = journal.reader().searches(None, 3).unwrap();
-    let rest = journal
-        .reader()
-        .searches(Some(searches[2]), MAX_ROWS)
-        .unwrap();
-    let ids = first.iter().chain(&rest).map(|row| row.search);
-    assert_eq!(ids.collect::<Vec<_>>(), searches);
-    assert_eq!(first[0].name, "a search");
-    assert_eq!((first[0].created_ms, first[0].events), (10, 1));
-    let phases: Vec<_> = first.into_iter().map(|row| row.phase).collect();
-    assert_eq!(
-        phases,
-        [
-            Phase::Running,
-            Phase::Paused(paused),
-            Phase::Finished(reason)
-        ]
-    );
-    let unknown = journal.reader().searches(Some(SEARCH), 1);
-    assert!(matches!(unknown, Err(JournalError::NoStream(_))));
+#[tokio::test]
+async fn a_search_that_is_not_there_is_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
     let unknown = journal.reader().best(SEARCH, 1);
     assert!(matches!(unknown, Err(JournalError::NoStream(_))));
 }
@@ -240,8 +283,8 @@ async fn searches_are_listed_with_where_they_stand() {
 async fn rows_made_again_are_the_rows_that_were_made() {
     let folder = written(&history()).await;
     let incremental = dump(folder.path());
-    // The search, four trials, four measurements.
-    assert_eq!(incremental.len(), 1 + 4 + 4, "{incremental:#?}");
+    // Four trials, the weights of one, four measurements.
+    assert_eq!(incremental.len(), 4 + 1 + 4, "{incremental:#?}");
     let mut journal = Journal::open(folder.path()).unwrap();
     journal.rebuild_projections().unwrap();
     drop(journal);
@@ -255,7 +298,7 @@ async fn rows_of_another_version_are_made_again_when_the_journal_is_opened() {
     sqlite(folder.path())
         .execute_batch(
             "UPDATE journal SET projection = 0; DROP TABLE trial; DELETE FROM measurement;
-             UPDATE search SET name = 'wrong';",
+             UPDATE weights SET trial = 0;",
         )
         .unwrap();
     drop(Journal::open(folder.path()).unwrap());
