@@ -1,6 +1,11 @@
 //! Artifacts: the files that attempts leave, in a folder beside the journal, each named by the BLAKE3
-//! digest of its content. A file is there whole or not at all. May import the ids of `espalier-common` and
-//! the file system; which artifacts are wanted is for others to know.
+//! digest of its content. A file is there whole or not at all. Which artifacts are wanted is for others to
+//! say ([`ArtifactStore::want`], [`ArtifactStore::release`]); what nobody wants any more is removed. May
+//! import the ids of `espalier-common` and the file system.
+
+mod claims;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -11,6 +16,9 @@ use tempfile::TempPath;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
+use claims::Claims;
+pub use claims::Hold;
+
 /// Where uploads lie until they are whole: on the same file system, so that the last step is a rename.
 const TEMPORARY: &str = "tmp";
 
@@ -18,7 +26,7 @@ const TEMPORARY: &str = "tmp";
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// Larger than artifacts may be.
-    #[error("artifact {} has {size} bytes and at most {most} are stored; raise max_artifact_bytes", digest.short())]
+    #[error("artifact {} has {size} bytes and at most {most} are stored; start the coordinator with a larger --max-artifact-bytes", digest.short())]
     TooLarge {
         /// The artifact.
         digest: Digest,
@@ -57,7 +65,7 @@ pub enum ArtifactError {
         path: PathBuf,
     },
     /// The folder cannot be used.
-    #[error("{} cannot be {what}: {source}", path.display())]
+    #[error("{} cannot be {what}: {source}; give this user the right to write there", path.display())]
     Io {
         /// What was tried.
         what: &'static str,
@@ -66,6 +74,14 @@ pub enum ArtifactError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl ArtifactError {
+    /// Whether the fault is that of the folder here, rather than of what was sent.
+    #[must_use]
+    pub fn is_of_the_folder(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Io { .. })
+    }
 }
 
 /// Gives an I/O error its file and what was tried.
@@ -87,11 +103,14 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Artifa
 pub struct ArtifactStore {
     folder: Arc<Path>,
     most: u64,
+    claims: Arc<Claims>,
 }
 
 impl ArtifactStore {
     /// Opens the store in `folder`, creating it if it is not there, and removes what uploads left that
     /// never ended. An artifact may have at most `most` bytes.
+    ///
+    /// Must be called within a tokio runtime, on which files are removed.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -108,6 +127,7 @@ impl ArtifactStore {
         Ok(Self {
             folder: folder.into(),
             most,
+            claims: Arc::default(),
         })
     }
 
@@ -125,15 +145,16 @@ impl ArtifactStore {
         self.folder.join(&name[..2]).join(&name[2..])
     }
 
-    /// Whether an artifact is stored.
+    /// An artifact that is stored, and stays so for as long as the answer is held; `None` when it is not.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub async fn contains(&self, digest: &Digest) -> Result<bool, ArtifactError> {
+    pub async fn find(&self, digest: &Digest) -> Result<Option<Hold>, ArtifactError> {
+        // Held first: what is not wanted may be removed at any time.
+        let hold = self.hold(*digest);
         let path = self.path(digest);
-        tokio::fs::try_exists(&path)
-            .await
-            .map_err(io_error("read", &path))
+        let stored = tokio::fs::try_exists(&path).await;
+        Ok(stored.map_err(io_error("read", &path))?.then_some(hold))
     }
 
     /// Opens an artifact to read it; with its size.
@@ -173,6 +194,7 @@ impl ArtifactStore {
         .await?;
         let (file, path) = temporary.into_parts();
         Ok(Upload {
+            hold: self.hold(digest),
             store: self.clone(),
             digest,
             size,
@@ -181,20 +203,6 @@ impl ArtifactStore {
             file: File::from_std(file),
             path,
         })
-    }
-
-    /// Removes an artifact, if it is stored.
-    ///
-    /// # Errors
-    /// It cannot be removed.
-    pub async fn remove(&self, digest: &Digest) -> Result<(), ArtifactError> {
-        let path = self.path(digest);
-        match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(io_error("removed", &path)(error))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Puts a whole file in its place, durably.
@@ -235,6 +243,7 @@ async fn blocking<T: Send + 'static>(
 /// An artifact that is being stored. Dropped before [`Upload::finish`], it leaves nothing.
 #[derive(Debug)]
 pub struct Upload {
+    hold: Hold,
     store: ArtifactStore,
     digest: Digest,
     size: u64,
@@ -263,11 +272,12 @@ impl Upload {
         Ok(())
     }
 
-    /// Checks size and digest, and makes the artifact durable and visible.
+    /// Checks size and digest, and makes the artifact durable and visible. It is removed again when the
+    /// answer is dropped, unless somebody wants it by then.
     ///
     /// # Errors
     /// The content is not what was announced, or cannot be stored.
-    pub async fn finish(mut self) -> Result<(), ArtifactError> {
+    pub async fn finish(mut self) -> Result<Hold, ArtifactError> {
         if self.written != self.size {
             return Err(self.wrong_size(self.written));
         }
@@ -287,7 +297,8 @@ impl Upload {
             .sync_all()
             .await
             .map_err(io_error("written", &self.path))?;
-        self.store.keep(&self.digest, self.path).await
+        self.store.keep(&self.digest, self.path).await?;
+        Ok(self.hold)
     }
 
     fn wrong_size(&self, got: u64) -> ArtifactError {
@@ -296,155 +307,5 @@ impl Upload {
             announced: self.size,
             got,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use tokio::io::AsyncReadExt;
-
-    use super::*;
-
-    const MOST: u64 = 1 << 20;
-
-    /// Every file below `folder`.
-    fn files(folder: &Path) -> Vec<PathBuf> {
-        let mut all = Vec::new();
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => all.extend(files(&path)),
-                false => all.push(path),
-            }
-        }
-        all
-    }
-
-    async fn store(
-        artifacts: &ArtifactStore,
-        announced: Digest,
-        size: u64,
-        content: &[u8],
-    ) -> Result<(), ArtifactError> {
-        let mut upload = artifacts.begin(announced, size).await?;
-        for piece in content.chunks(1000) {
-            upload.write(piece).await?;
-        }
-        upload.finish().await
-    }
-
-    #[tokio::test]
-    async fn an_artifact_is_read_as_it_was_stored_and_gone_when_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("artifacts");
-        let artifacts = ArtifactStore::open(&root, MOST).unwrap();
-        let content: Vec<u8> = (0..100_000_u32).map(|number| number as u8).collect();
-        let digest = Digest::of(&content);
-        assert!(!artifacts.contains(&digest).await.unwrap());
-        let missing = artifacts.open_artifact(&digest).await.unwrap_err();
-        assert!(matches!(missing, ArtifactError::Missing(found) if found == digest));
-        // Twice: an attempt that is repeated leaves the same file.
-        for _ in 0..2 {
-            store(&artifacts, digest, content.len() as u64, &content)
-                .await
-                .unwrap();
-            assert_eq!(files(&root), [artifacts.path(&digest)]);
-        }
-        let artifacts = ArtifactStore::open(&root, MOST).unwrap();
-        assert!(artifacts.contains(&digest).await.unwrap());
-        let (mut file, size) = artifacts.open_artifact(&digest).await.unwrap();
-        let mut found = Vec::new();
-        file.read_to_end(&mut found).await.unwrap();
-        assert_eq!((size, &found), (content.len() as u64, &content));
-        for _ in 0..2 {
-            artifacts.remove(&digest).await.unwrap();
-            assert!(!artifacts.contains(&digest).await.unwrap());
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_not_as_announced_is_refused_and_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let artifacts = ArtifactStore::open(folder.path(), MOST).unwrap();
-        let content = vec![7; 5000];
-        let (right, wrong) = (Digest::of(&content), Digest::of(b"other"));
-        let refused = store(&artifacts, wrong, 5000, &content).await.unwrap_err();
-        assert!(matches!(refused, ArtifactError::WrongDigest { got, .. } if got == right));
-        for announced in [4999, 5001, 100, 0] {
-            let refused = store(&artifacts, right, announced, &content)
-                .await
-                .unwrap_err();
-            let found = matches!(refused, ArtifactError::WrongSize { announced: said, .. } if said == announced);
-            assert!(found, "{refused}");
-        }
-        let refused = store(&artifacts, right, MOST + 1, &content)
-            .await
-            .unwrap_err();
-        assert!(refused.to_string().contains("max_artifact_bytes"));
-        assert_eq!(files(folder.path()), [] as [PathBuf; 0]);
-        assert!(!artifacts.contains(&right).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn an_upload_that_is_given_up_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let artifacts = ArtifactStore::open(folder.path(), MOST).unwrap();
-        let mut upload = artifacts.begin(Digest::of(b"abc"), 3).await.unwrap();
-        upload.write(b"ab").await.unwrap();
-        assert_eq!(files(folder.path()).len(), 1);
-        drop(upload);
-        assert_eq!(files(folder.path()), [] as [PathBuf; 0]);
-    }
-
-    #[tokio::test]
-    async fn an_empty_artifact_can_be_stored() {
-        let folder = tempfile::tempdir().unwrap();
-        let artifacts = ArtifactStore::open(folder.path(), MOST).unwrap();
-        let digest = Digest::of(b"");
-        store(&artifacts, digest, 0, b"").await.unwrap();
-        assert_eq!(artifacts.open_artifact(&digest).await.unwrap().1, 0);
-    }
-
-    #[tokio::test]
-    async fn what_a_killed_coordinator_left_is_removed_at_the_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let artifacts = ArtifactStore::open(folder.path(), MOST).unwrap();
-        store(&artifacts, Digest::of(b"abc"), 3, b"abc")
-            .await
-            .unwrap();
-        fs::write(folder.path().join(TEMPORARY).join(".half"), "half").unwrap();
-        let artifacts = ArtifactStore::open(folder.path(), MOST).unwrap();
-        let kept = artifacts.path(&Digest::of(b"abc"));
-        assert_eq!(files(folder.path()), [kept]);
-    }
-
-    #[tokio::test]
-    async fn a_folder_that_cannot_be_used_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        fs::write(&file, "in the way").unwrap();
-        let refused = ArtifactStore::open(&file.join("artifacts"), MOST).unwrap_err();
-        assert!(refused.to_string().contains("file/artifacts"), "{refused}");
-
-        // The folder vanishes while the coordinator runs: an error, not a panic.
-        let artifacts = ArtifactStore::open(&folder.path().join("artifacts"), MOST).unwrap();
-        fs::remove_dir_all(folder.path().join("artifacts")).unwrap();
-        let refused = store(&artifacts, Digest::of(b"abc"), 3, b"abc")
-            .await
-            .unwrap_err();
-        assert!(matches!(refused, ArtifactError::Io { .. }), "{refused}");
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_is_told_apart_from_other_errors() {
-        // Writing to /dev/full fails as a full disk does.
-        let mut full = File::options().write(true).open("/dev/full").await.unwrap();
-        full.write_all(b"abc").await.unwrap();
-        let source = full.flush().await.unwrap_err();
-        let error = io_error("written", Path::new("/data/artifacts"))(source);
-        assert!(matches!(error, ArtifactError::Full { .. }), "{error}");
-        assert!(error.to_string().contains("free some space"));
     }
 }

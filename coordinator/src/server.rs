@@ -169,12 +169,15 @@ impl Coordinator {
         let context = Context {
             journal: journal.clone(),
             dispatcher: handle,
+            artifacts: artifacts.clone(),
             shutdown: shutdown.clone(),
         };
         let searches = Searches::new(context.clone());
         for search in recovered {
             searches.open(search).await.map_err(ServerError::Thread)?;
         }
+        // Every search has claimed its own by now; a crash may have left others.
+        artifacts.sweep().await?;
         Ok(Self {
             journal,
             artifacts,

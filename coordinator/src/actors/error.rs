@@ -59,6 +59,9 @@ pub enum CallError {
     /// The artifact store refused or failed.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
+    /// The artifacts' folder did not take an upload, over and over or of a search that was stopped.
+    #[error("the coordinator gives this upload up: {0}")]
+    UploadGivenUp(ArtifactError),
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -18,5 +18,5 @@ pub(crate) use dispatcher::{
 };
 pub(crate) use error::CallError;
 pub(crate) use recovery::recover;
-pub(crate) use search::{Context, SearchHandle, SearchStatus, TrialChange};
+pub(crate) use search::{Context, Retry, SearchHandle, SearchStatus, TrialChange};
 pub(crate) use searches::Searches;

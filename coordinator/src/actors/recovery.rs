@@ -6,12 +6,14 @@ use espalier_core::search::{Effect, Event, Search};
 use espalier_core::searcher::Proposer;
 
 use super::cluster::{ClusterEvent, WorkerNames};
+use super::search::Kept;
 use crate::journal::{JournalError, JournalReader, Refusal, StreamId};
 
 /// A search as the journal has it.
 pub(crate) struct Recovered {
     pub(crate) search: Search,
     pub(crate) proposer: Proposer,
+    pub(crate) kept: Kept,
 }
 
 /// Why a stream does not begin as one of a search must.
@@ -63,7 +65,11 @@ impl Recovered {
     pub(crate) fn begin(id: SearchId, event: &Event, time_ms: u64) -> Result<Self, Refusal> {
         let search = Search::from_first_event(id, event, time_ms).ok_or(BadStart)?;
         let proposer = Proposer::new(search.definition());
-        Ok(Self { search, proposer })
+        Ok(Self {
+            search,
+            proposer,
+            kept: Kept::default(),
+        })
     }
 
     /// The same calls, in the same order, that the search's actor made when the event happened.
@@ -76,5 +82,6 @@ impl Recovered {
                 Effect::Drop { .. } => {}
             }
         }
+        self.kept.apply(&self.search, event);
     }
 }

@@ -53,8 +53,7 @@ impl Searches {
     /// # Errors
     /// Its thread cannot be started.
     pub(crate) async fn open(&self, recovered: Recovered) -> std::io::Result<SearchHandle> {
-        let Recovered { search, proposer } = recovered;
-        let (handle, task) = self.context.start(search, proposer)?;
+        let (handle, task) = self.context.start(recovered)?;
         self.tasks.lock().await.spawn(async move {
             // A panic was logged, and stops the coordinator, where it happened.
             let _ = task.await;

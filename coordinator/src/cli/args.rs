@@ -130,6 +130,9 @@ pub(super) struct ServeArgs {
     /// How long a worker may be silent before its trials are given to others, in milliseconds [default: 30000]
     #[arg(long, env = "ESPALIER_LEASE_TTL_MS", value_name = "MS", value_parser = clap::value_parser!(u64).range(MIN_LEASE_TTL_MS..=MAX_LEASE_TTL_MS))]
     pub(super) lease_ttl_ms: Option<u64>,
+    /// The largest artifact (a network's weights) that is stored, in bytes [default: 4294967296]
+    #[arg(long, env = "ESPALIER_MAX_ARTIFACT_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) max_artifact_bytes: Option<u64>,
     #[command(flatten)]
     pub(super) output: OutputArgs,
     #[command(flatten)]

@@ -50,6 +50,9 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
     if let Some(ttl) = args.lease_ttl_ms {
         config.lease_ttl_ms = ttl;
     }
+    if let Some(bytes) = args.max_artifact_bytes {
+        config.max_artifact_bytes = bytes;
+    }
     let mut server = std::pin::pin!(server::run(config, listener, shutdown.clone()));
     let served = tokio::select! {
         served = &mut server => served,

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use espalier_common::ids::{AttemptKey, Digest, WorkerId};
 use espalier_core::search::Command;
 use espalier_proto::{
     ARTIFACT_PIECE_BYTES, attempt_from_wire, digest_from_wire, v1, worker_id_from_wire,
@@ -13,8 +14,8 @@ use tokio::io::AsyncReadExt;
 use tonic::{Status, Streaming};
 use v1::upload_artifact_request::Part;
 
-use crate::actors::{CallError, Searches};
-use crate::artifacts::ArtifactStore;
+use crate::actors::{CallError, Retry, SearchHandle, Searches};
+use crate::artifacts::{ArtifactError, ArtifactStore, Hold};
 
 /// The longest pause within an upload: far longer than a slow network takes for a piece.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -37,25 +38,96 @@ pub(super) async fn upload(
     let digest = digest_from_wire("digest", &header.digest)?;
     let search = searches.require(key.search)?;
     search.may_upload(worker, key, digest).await?;
-    let mut upload = store
-        .begin(digest, header.size)
-        .await
-        .map_err(CallError::from)?;
-    while let Some(part) = next(&mut parts).await? {
-        let Some(Part::Data(data)) = part.part else {
-            let message = "after the header, every message of an upload is data".to_owned();
-            return Err(CallError::Invalid(message).into());
-        };
-        upload.write(&data).await.map_err(CallError::from)?;
-    }
-    upload.finish().await.map_err(CallError::from)?;
+    let stored = match take_in(store, digest, header.size, &mut parts).await {
+        Ok(stored) => stored,
+        Err(Refused::Store(error)) if error.is_of_the_folder() => {
+            return Err(not_stored(&search, worker, key, error).await.into());
+        }
+        Err(Refused::Store(error)) => return Err(CallError::from(error).into()),
+        Err(Refused::Call(status)) => return Err(status),
+    };
     let command = Command::RecordWeights {
         trial: key.trial,
         attempt: key.attempt,
         weights: digest,
     };
-    search.command(command).await?;
+    // The file must be there until it is recorded, also when the worker no longer waits for that.
+    undisturbed("record weights", async move {
+        let _stored = stored;
+        search.command(command).await
+    })
+    .await?;
     Ok(())
+}
+
+/// Does something to its end, also when the call that asked for it is given up.
+pub(super) async fn undisturbed<T: Send + 'static>(
+    name: &'static str,
+    work: impl Future<Output = Result<T, CallError>> + Send + 'static,
+) -> Result<T, CallError> {
+    espalier_runtime::spawn_named(name, work)
+        .await
+        .unwrap_or_else(|error| Err(CallError::Internal(error.to_string())))
+}
+
+/// Why an upload was not taken in.
+enum Refused {
+    /// The store refused or failed.
+    Store(ArtifactError),
+    /// The stream broke, or is not an upload.
+    Call(Status),
+}
+
+impl From<ArtifactError> for Refused {
+    fn from(error: ArtifactError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self::Call(status)
+    }
+}
+
+/// Stores what the parts after the header bring.
+async fn take_in(
+    store: &ArtifactStore,
+    digest: Digest,
+    size: u64,
+    parts: &mut Streaming<v1::UploadArtifactRequest>,
+) -> Result<Hold, Refused> {
+    let mut upload = store.begin(digest, size).await?;
+    while let Some(part) = next(parts).await? {
+        let Some(Part::Data(data)) = part.part else {
+            let message = "after the header, every message of an upload is data".to_owned();
+            return Err(Refused::Call(CallError::Invalid(message).into()));
+        };
+        upload.write(&data).await?;
+    }
+    Ok(upload.finish().await?)
+}
+
+/// Whether the worker is to upload again what this machine could not store. An operator has to act, so
+/// every try says so.
+async fn not_stored(
+    search: &SearchHandle,
+    worker: WorkerId,
+    key: AttemptKey,
+    error: ArtifactError,
+) -> CallError {
+    let (id, trial, attempt) = (key.search, key.trial.0, key.attempt.0);
+    match search.not_stored(worker, key).await {
+        Ok(Retry::Again { left }) => {
+            tracing::warn!(search = %id, trial, attempt, %error, tries_left = left, "weights of the best trial cannot be stored; its worker tries again");
+            error.into()
+        }
+        Ok(Retry::GivenUp) => {
+            tracing::warn!(search = %id, trial, attempt, %error, "weights of the best trial cannot be stored; given up: at its end the search trains that trial once more, unless it was stopped");
+            CallError::UploadGivenUp(error)
+        }
+        Err(error) => error,
+    }
 }
 
 /// The next part of an upload; one that stands still does not hold a file open for ever.

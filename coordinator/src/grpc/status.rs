@@ -24,7 +24,9 @@ impl From<CallError> for Status {
             CallError::UnknownSearch(_) => Code::NotFound,
             CallError::AmbiguousSearch { .. } => Code::InvalidArgument,
             CallError::OtherSearchExists(_) => Code::AlreadyExists,
-            CallError::NotRegistered | CallError::OtherCluster { .. } => Code::FailedPrecondition,
+            CallError::NotRegistered
+            | CallError::OtherCluster { .. }
+            | CallError::UploadGivenUp(_) => Code::FailedPrecondition,
             CallError::TooMany(_) => Code::ResourceExhausted,
             CallError::Artifact(artifact) => match artifact {
                 ArtifactError::TooLarge { .. }

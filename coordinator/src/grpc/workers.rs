@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::artifacts::{self, Pieces};
 use super::convert::{datasets_from_wire, registration_from_wire, worker};
 use crate::actors::{CallError, DispatcherHandle, Searches};
-use crate::artifacts::ArtifactStore;
+use crate::artifacts::{ArtifactStore, Hold};
 use crate::clock::millis;
 
 /// The most attempts of one Renew or Release: twice the most slots, for those that end while others begin.
@@ -54,7 +54,11 @@ impl WorkerApi {
         })
     }
 
-    async fn completion(&self, request: v1::CompleteRequest) -> Result<Completion, CallError> {
+    /// What a completion brings, and a hold on its weights when they are stored already.
+    async fn completion(
+        &self,
+        request: v1::CompleteRequest,
+    ) -> Result<(Completion, Option<Hold>), CallError> {
         let seconds = request.seconds;
         if !(seconds.is_finite() && seconds >= 0.0) {
             return Err(CallError::Invalid(format!("seconds: {seconds}")));
@@ -63,17 +67,18 @@ impl WorkerApi {
             "" => None,
             text => Some(digest_from_wire("weights", text)?),
         };
-        let weights_stored = match &weights {
-            Some(digest) => self.artifacts.contains(digest).await?,
-            None => false,
+        let stored = match &weights {
+            Some(digest) => self.artifacts.find(digest).await?,
+            None => None,
         };
-        Ok(Completion {
+        let completion = Completion {
             measurements: measurements(request.measurements)?,
             test_metrics: metrics_from_wire(request.test_metrics)?,
             seconds,
             weights,
-            weights_stored,
-        })
+            weights_stored: stored.is_some(),
+        };
+        Ok((completion, stored))
     }
 }
 
@@ -198,8 +203,13 @@ impl WorkerService for WorkerApi {
         let worker = worker(&request.worker)?;
         let key = attempt_from_wire(request.attempt.as_ref())?;
         let search = self.searches.require(key.search)?;
-        let completion = self.completion(request).await?;
-        let answer = search.complete(worker, key, completion).await?;
+        let (completion, stored) = self.completion(request).await?;
+        // The weights must be there until it is recorded that they are, also when nobody waits for that.
+        let complete = async move {
+            let _stored = stored;
+            search.complete(worker, key, completion).await
+        };
+        let answer = artifacts::undisturbed("complete a job", complete).await?;
         let weights = match answer {
             WeightsAnswer::Upload => v1::WeightsDecision::Upload,
             WeightsAnswer::Keep => v1::WeightsDecision::Keep,

@@ -374,7 +374,7 @@ impl Search {
         let worker = live.map(|live| live.worker);
         let uploading = live.is_some_and(|live| live.phase == LivePhase::Uploading);
         let costs = match reason {
-            ReleaseReason::WorkerRestarted => true,
+            ReleaseReason::WorkerRestarted | ReleaseReason::NotStored => true,
             // An upload that was given up.
             ReleaseReason::Worker | ReleaseReason::ReplyLost => uploading,
             ReleaseReason::WorkerLeft | ReleaseReason::Superseded => false,

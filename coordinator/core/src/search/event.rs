@@ -252,6 +252,8 @@ pub enum ReleaseReason {
     WorkerLeft,
     /// The trial no longer needs it: another attempt completed, or the search ended.
     Superseded,
+    /// Its weights could not be stored, over and over.
+    NotStored,
 }
 
 /// Why a search is paused.
@@ -306,6 +308,7 @@ impl fmt::Display for ReleaseReason {
             Self::WorkerRestarted => "its worker was started again",
             Self::WorkerLeft => "its worker left",
             Self::Superseded => "not needed any more",
+            Self::NotStored => "its weights could not be stored",
         })
     }
 }

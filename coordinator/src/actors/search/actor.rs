@@ -12,20 +12,23 @@ use std::time::Duration;
 
 use espalier_common::ids::{AttemptKey, AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_core::search::{
-    Command, DropReason, Effect, Event, LiveAttempt, LivePhase, Phase, Rejection, Reply, Search,
-    step,
+    Command, DropReason, Effect, Event, LiveAttempt, LivePhase, Phase, Rejection, ReleaseReason,
+    Reply, Search, step,
 };
-use espalier_core::searcher::Proposer;
 use espalier_runtime::Shutdown;
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::kept::Kept;
 use super::log::EventLog;
 use super::settle::{Answer, Settlement, Shared};
 use super::status::{self, SearchStatus, TrialChange, Update};
-use super::{MAILBOX, Request, SearchHandle, SearchLink, SearchProfile};
+use super::uploads::FailedUploads;
+use super::{MAILBOX, Request, Retry, SearchHandle, SearchLink, SearchProfile};
 use crate::actors::dispatcher::{Changed, DispatcherHandle, NO_CALL, News, Poll, SearchSummary};
 use crate::actors::error::CallError;
+use crate::actors::recovery::Recovered;
 use crate::actors::searcher::{SearcherThread, ToSearcher};
+use crate::artifacts::ArtifactStore;
 use crate::clock;
 use crate::journal::{Batch, JournalHandle, Record, StreamId, rows};
 
@@ -42,6 +45,7 @@ const UPDATES: usize = 64;
 pub(crate) struct Context {
     pub(crate) journal: JournalHandle,
     pub(crate) dispatcher: DispatcherHandle,
+    pub(crate) artifacts: ArtifactStore,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -68,6 +72,11 @@ pub(super) struct SearchActor {
     shared: Arc<Shared>,
     log: EventLog,
     pending: Pending,
+    kept: Kept,
+    /// The artifacts that the search has claimed. They are released only behind the event that replaced
+    /// them, and not at the end: what is stored then is to be there at the next start.
+    claimed: Vec<Digest>,
+    failed_uploads: FailedUploads,
     /// The summary that the dispatcher was sent last.
     summary: SearchSummary,
     last_ask: u64,
@@ -84,9 +93,13 @@ impl Context {
     /// The thread cannot be started.
     pub(crate) fn start(
         &self,
-        search: Search,
-        proposer: Proposer,
+        recovered: Recovered,
     ) -> std::io::Result<(SearchHandle, tokio::task::JoinHandle<()>)> {
+        let Recovered {
+            search,
+            proposer,
+            kept,
+        } = recovered;
         let profile = Arc::new(SearchProfile::of(&search));
         let (mailbox, requests) = mpsc::channel(MAILBOX);
         let (demand, demanded) = watch::channel(0);
@@ -111,20 +124,24 @@ impl Context {
         };
         // The dispatcher ends only with the coordinator.
         let _ = news.send(opened);
-        let actor = SearchActor {
+        let mut actor = SearchActor {
             last_ask: search.next_ask().saturating_sub(1),
             search,
             searcher,
             journal: self.journal.clone(),
             shutdown: self.shutdown.clone(),
             demand: demanded,
-            shared: Arc::new(Shared::new(updates, news)),
+            shared: Arc::new(Shared::new(updates, news, self.artifacts.clone())),
             log: EventLog::default(),
             pending: Pending::default(),
+            kept,
+            claimed: Vec::new(),
+            failed_uploads: FailedUploads::default(),
             summary,
             asking: 0,
             sent: 0,
         };
+        actor.claim();
         let name = format!("search {}", profile.id);
         let task = espalier_runtime::spawn_critical(name, &self.shutdown, actor.run(requests));
         Ok((SearchHandle { profile, mailbox }, task))
@@ -168,6 +185,7 @@ impl SearchActor {
     /// Ends a batch: asks for what is needed next, tells the dispatcher, sends the events off.
     async fn end(&mut self) {
         self.ask();
+        self.claim();
         self.tell_dispatcher();
         let pending = std::mem::take(&mut self.pending);
         let mut settlement = pending.settlement;
@@ -241,6 +259,9 @@ impl SearchActor {
                 weights,
                 reply,
             } => Answer::Upload(reply, self.may_upload(key, worker, weights)),
+            Request::NotStored { key, worker, reply } => {
+                Answer::Retry(reply, self.not_stored(key, worker))
+            }
         };
         self.pending.settlement.answers.push(answer);
     }
@@ -322,6 +343,7 @@ impl SearchActor {
         let watched = self.shared.is_watched();
         let definition = Arc::clone(self.search.definition());
         for event in events {
+            self.kept.apply(&self.search, &event);
             self.log.write(&self.search, &event, time_ms);
             match serde_json::to_string(&event) {
                 Ok(body) => self.pending.records.push(Record {
@@ -396,6 +418,38 @@ impl SearchActor {
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// Counts a try that failed; the last one, or one after the search was stopped, ends the attempt.
+    fn not_stored(&mut self, key: AttemptKey, worker: WorkerId) -> Retry {
+        let retry = self.failed_uploads.count(&self.search, key, worker);
+        if retry == Retry::GivenUp {
+            let (trial, attempt) = (key.trial, key.attempt);
+            self.internal(Command::ReleaseJob {
+                trial,
+                attempt,
+                reason: ReleaseReason::NotStored,
+            });
+        }
+        retry
+    }
+
+    /// Claims the artifacts that are wanted now, and releases the others once this batch is durable.
+    fn claim(&mut self) {
+        let wanted: Vec<Digest> = self
+            .kept
+            .wanted(&self.search)
+            .into_iter()
+            .flatten()
+            .collect();
+        if wanted == self.claimed {
+            return;
+        }
+        for digest in &wanted {
+            self.shared.artifacts.want(*digest);
+        }
+        let before = std::mem::replace(&mut self.claimed, wanted);
+        self.pending.settlement.released.extend(before);
     }
 
     /// Asks for as many proposals as slots wait for, and a few ahead: a number of them, never a matter of

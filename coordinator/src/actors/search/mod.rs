@@ -2,9 +2,11 @@
 //! searcher, and what others see of it.
 
 mod actor;
+mod kept;
 mod log;
 mod settle;
 mod status;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use super::dispatcher::Poll;
 use super::error::CallError;
 
 pub(crate) use actor::Context;
-
+pub(crate) use kept::Kept;
 pub(crate) use status::{SearchStatus, TrialChange, Update};
 
 /// Commands that wait for a search: a few batches' worth; more wait in their handlers.
@@ -60,6 +62,21 @@ pub(crate) enum Request {
         weights: Digest,
         reply: oneshot::Sender<Result<(), CallError>>,
     },
+    /// The artifacts' folder could not take the weights that this attempt uploads.
+    NotStored {
+        key: AttemptKey,
+        worker: WorkerId,
+        reply: oneshot::Sender<Retry>,
+    },
+}
+
+/// Whether an upload that failed is to be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// So many times more.
+    Again { left: u32 },
+    /// It is given up; the attempt has ended.
+    GivenUp,
 }
 
 /// What of a search never changes, as far as others need to know it.
@@ -181,6 +198,16 @@ impl SearchHandle {
             reply,
         })
         .await?
+    }
+
+    /// The artifacts' folder could not take the weights of this attempt: is its worker to try again?
+    pub(crate) async fn not_stored(
+        &self,
+        worker: WorkerId,
+        key: AttemptKey,
+    ) -> Result<Retry, CallError> {
+        self.call(|reply| Request::NotStored { key, worker, reply })
+            .await
     }
 
     async fn call<T>(

@@ -5,14 +5,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use espalier_common::ids::AttemptKey;
+use espalier_common::ids::{AttemptKey, Digest};
 use espalier_common::job::LeasedJob;
 use espalier_core::search::Reply;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::{SearchStatus, Update, Watching};
+use super::{Retry, SearchStatus, Update, Watching};
 use crate::actors::dispatcher::{News, Poll};
 use crate::actors::error::CallError;
+use crate::artifacts::ArtifactStore;
 
 /// One answer that waits for the journal.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) enum Answer {
         oneshot::Sender<Result<(), CallError>>,
         Result<(), CallError>,
     ),
+    /// To who asked whether to upload again.
+    Retry(oneshot::Sender<Retry>, Retry),
 }
 
 /// What a search's actor shares with its settlements.
@@ -40,6 +43,7 @@ pub(super) enum Answer {
 pub(super) struct Shared {
     pub(super) updates: broadcast::Sender<Update>,
     pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) artifacts: ArtifactStore,
     /// Settlements that have run.
     settled: AtomicU64,
     /// Watchers that have asked and are not subscribed yet.
@@ -50,10 +54,12 @@ impl Shared {
     pub(super) fn new(
         updates: broadcast::Sender<Update>,
         news: mpsc::UnboundedSender<News>,
+        artifacts: ArtifactStore,
     ) -> Self {
         Self {
             updates,
             news,
+            artifacts,
             settled: AtomicU64::new(0),
             subscribing: AtomicU32::new(0),
         }
@@ -80,11 +86,13 @@ impl Shared {
 pub(super) struct Settlement {
     pub(super) answers: Vec<Answer>,
     pub(super) update: Option<Update>,
+    /// Artifacts that are not wanted any more.
+    pub(super) released: Vec<Digest>,
 }
 
 impl Settlement {
     pub(super) fn is_empty(&self) -> bool {
-        self.answers.is_empty() && self.update.is_none()
+        self.answers.is_empty() && self.update.is_none() && self.released.is_empty()
     }
 
     /// Answers everybody and tells the watchers.
@@ -99,6 +107,7 @@ impl Settlement {
                 Answer::Lease(poll, jobs) => deliver(poll, jobs, shared),
                 Answer::Status(reply, status) => drop(reply.send(*status)),
                 Answer::Upload(reply, result) => drop(reply.send(result)),
+                Answer::Retry(reply, retry) => drop(reply.send(retry)),
                 Answer::Watch(reply, status) => {
                     let updates = shared.updates.subscribe();
                     shared.subscribing.fetch_sub(1, Ordering::AcqRel);
@@ -106,6 +115,9 @@ impl Settlement {
                     let _ = reply.send(Watching { status, updates });
                 }
             }
+        }
+        for digest in &self.released {
+            shared.artifacts.release(digest);
         }
         shared.settled.fetch_add(1, Ordering::AcqRel);
     }
@@ -145,11 +157,13 @@ mod tests {
         .unwrap()
     }
 
-    #[test]
-    fn jobs_for_a_caller_that_has_gone_go_back_at_once() {
+    #[tokio::test]
+    async fn jobs_for_a_caller_that_has_gone_go_back_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = ArtifactStore::open(folder.path(), 1).unwrap();
         let (updates, _) = broadcast::channel(1);
         let (news, mut read) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(updates, news));
+        let shared = Arc::new(Shared::new(updates, news, artifacts));
         let (reply, answer) = oneshot::channel();
         drop(answer);
         let poll = Poll {
@@ -163,7 +177,7 @@ mod tests {
         };
         let settlement = Settlement {
             answers: vec![Answer::Lease(poll, vec![job()])],
-            update: None,
+            ..Settlement::default()
         };
         settlement.run(&shared);
         match read.try_recv() {
