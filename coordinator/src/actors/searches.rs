@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use espalier_common::ids::SearchId;
 use espalier_core::search::{Definition, Event};
+use espalier_runtime::spawn_named;
 use tokio::task::JoinSet;
 
 use super::error::CallError;
@@ -76,6 +77,21 @@ impl Searches {
         id: SearchId,
         definition: Definition,
     ) -> Result<SearchHandle, CallError> {
+        let searches = self.clone();
+        // In a task of its own: a caller that goes away drops its call, and a search whose first event is
+        // durable and whose actor was never started would be a ghost until the next start.
+        let creating = async move { searches.create_undisturbed(id, definition).await };
+        spawn_named("create a search", creating)
+            .await
+            .unwrap_or_else(|error| Err(CallError::Internal(error.to_string())))
+    }
+
+    /// Creates a search; must not be dropped half way.
+    async fn create_undisturbed(
+        &self,
+        id: SearchId,
+        definition: Definition,
+    ) -> Result<SearchHandle, CallError> {
         let _one_at_a_time = self.creating.lock().await;
         if let Some(existing) = self.get(id) {
             return if *existing.profile().definition == definition {
@@ -89,13 +105,26 @@ impl Searches {
                 format!("this coordinator has {MAX_SEARCHES} searches, the most it takes");
             return Err(CallError::TooMany(message));
         }
+        let recovered = self.commit_first(id, definition).await?;
+        tracing::info!(search = %id, name = recovered.search.definition().spec.name, to = "running", "search created");
+        self.open(recovered).await.map_err(|error| {
+            CallError::Internal(format!("the new search cannot be started: {error}"))
+        })
+    }
+
+    /// Makes the first event of a search durable.
+    async fn commit_first(
+        &self,
+        id: SearchId,
+        definition: Definition,
+    ) -> Result<Recovered, CallError> {
         let objective = definition.spec.objective.clone();
         let event = Event::SearchCreated {
             definition: Box::new(definition),
         };
         let time_ms = clock::now_ms();
         let broken = |error: &dyn std::fmt::Display| {
-            CallError::Internal(format!("the new search cannot be started: {error}"))
+            CallError::Internal(format!("the new search cannot be recorded: {error}"))
         };
         let body = serde_json::to_string(&event).map_err(|error| broken(&error))?;
         let recovered = Recovered::begin(id, &event, time_ms).map_err(|error| broken(&error))?;
@@ -106,13 +135,9 @@ impl Searches {
             records: vec![Record { body, rows }],
             after: None,
         };
-        self.context
-            .journal
-            .commit(batch)
-            .await
-            .map_err(|_| CallError::Stopping)?;
-        tracing::info!(search = %id, name = recovered.search.definition().spec.name, to = "running", "search created");
-        self.open(recovered).await.map_err(|error| broken(&error))
+        let committed = self.context.journal.commit(batch).await;
+        committed.map_err(|_| CallError::Stopping)?;
+        Ok(recovered)
     }
 
     /// The search with this id.
@@ -185,17 +210,16 @@ impl Searches {
         self.read().order.len()
     }
 
-    /// Waits until every actor has ended, but not for longer than `patience`.
+    /// Waits until what is being created is there and every actor has ended, but not for longer than
+    /// `patience`.
     pub(crate) async fn join(&self, patience: Duration) {
-        let mut tasks = self.tasks.lock().await;
         let ended = tokio::time::timeout(patience, async {
+            let _nothing_is_created = self.creating.lock().await;
+            let mut tasks = self.tasks.lock().await;
             while tasks.join_next().await.is_some() {}
         });
         if ended.await.is_err() {
-            tracing::warn!(
-                searches = tasks.len(),
-                "some searches are still busy at the end"
-            );
+            tracing::warn!("some searches are still busy at the end");
         }
     }
 
@@ -204,5 +228,78 @@ impl Searches {
         self.directory
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use espalier_runtime::Shutdown;
+    use futures::FutureExt as _;
+    use uuid::Uuid;
+
+    use super::super::cluster::{ClusterLog, WorkerNames};
+    use super::super::create::NewSearch;
+    use super::super::dispatcher::{Dispatcher, Settings};
+    use super::*;
+    use crate::artifacts::ArtifactStore;
+    use crate::journal::{Journal, JournalHandle};
+
+    const SPEC: &str = "\
+name: tiny
+hyperparameters: {x: {range: [0.0, 1.0]}}
+evaluator: mine
+objectives: [{minimize: loss}]
+budget: {trials: 3}
+";
+
+    fn definition() -> Definition {
+        let new = NewSearch {
+            text: SPEC.to_owned(),
+            file: "spec.yaml".to_owned(),
+            dataset: String::new(),
+        };
+        new.check(false).unwrap()
+    }
+
+    fn searches(folder: &Path, journal: &JournalHandle, shutdown: &Shutdown) -> Searches {
+        let settings = Settings {
+            lease_ttl: Duration::from_secs(30),
+        };
+        let log = ClusterLog::new(journal.clone(), WorkerNames::default());
+        let (dispatcher, _) = Dispatcher::start(settings, log, shutdown);
+        Searches::new(Context {
+            journal: journal.clone(),
+            dispatcher,
+            artifacts: ArtifactStore::open(&folder.join("artifacts"), 1).unwrap(),
+            shutdown: shutdown.clone(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_search_whose_creator_has_gone_is_there_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap().start().unwrap();
+        let shutdown = Shutdown::new();
+        let searches = searches(folder.path(), &journal, &shutdown);
+        let id = SearchId(Uuid::from_u128(7));
+        // Polled once, which is as far as the journal's queue, and dropped: the caller has gone.
+        let answer = searches.create(id, definition()).now_or_never();
+        assert!(answer.is_none(), "nothing is durable that early");
+        let there = async {
+            while searches.get(id).is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let there = tokio::time::timeout(Duration::from_secs(10), there).await;
+        let streams = journal.reader().streams().unwrap();
+        assert_eq!(streams, [StreamId::Search(id)], "it was to be durable");
+        there.expect("the journal has a search that nobody finds");
+        // The same call again finds it rather than writing a second first event.
+        searches.create(id, definition()).await.unwrap();
+        shutdown.request();
+        searches.join(Duration::from_secs(5)).await;
+        journal.close().await;
     }
 }
