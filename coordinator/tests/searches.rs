@@ -373,3 +373,36 @@ async fn creating_twice_with_one_id_creates_once() {
     assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_search_is_paused_does_not_hang_on_the_words_of_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    server.create(&spec("paused", 3)).await;
+    let mut worker = server.worker("only", 1).await;
+    let job = worker.one().await;
+    let failure = v1::Failure {
+        domain: "user".to_owned(),
+        kind: "data".to_owned(),
+        message: "the program was ended by the user".to_owned(),
+        log_tail: String::new(),
+    };
+    let fail = v1::FailRequest {
+        worker: worker.id.clone(),
+        attempt: Some(support::attempt(&job)),
+        failure: Some(failure),
+    };
+    worker.client.fail(fail).await.unwrap();
+    let paused = server.when("paused", "pause", |status| status.phase == "paused");
+    let status = paused.await;
+    assert!(status.reason.contains("by the user"), "{}", status.reason);
+    assert_eq!(status.pause_cause(), v1::PauseCause::Failure);
+    let search = || "paused".to_owned();
+    let resume = v1::ResumeRequest { search: search() };
+    let resumed = server.searches().resume(resume).await.unwrap().into_inner();
+    assert_eq!(resumed.pause_cause(), v1::PauseCause::Unspecified);
+    let pause = v1::PauseRequest { search: search() };
+    let status = server.searches().pause(pause).await.unwrap().into_inner();
+    assert_eq!(status.pause_cause(), v1::PauseCause::User);
+    server.stop().await;
+}

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use espalier_common::ids::{Digest, WorkerId};
 use espalier_common::job::JobKind;
 use espalier_common::metrics::Direction;
+use espalier_core::search::PauseReason;
 use espalier_proto::{
     MAX_SLOTS, WireError, attempt_to_wire, digest_from_wire, metrics_to_wire, uuid_to_wire, v1,
     worker_id_from_wire,
@@ -74,6 +75,12 @@ pub(super) fn status_to_wire(status: &SearchStatus) -> v1::SearchStatus {
         compute_seconds: status.compute_seconds,
         elapsed_ms: status.elapsed_ms,
         events: status.events,
+        pause_cause: match &status.paused {
+            None => v1::PauseCause::Unspecified,
+            Some(PauseReason::User) => v1::PauseCause::User,
+            Some(PauseReason::Failure(_)) => v1::PauseCause::Failure,
+        }
+        .into(),
     }
 }
 

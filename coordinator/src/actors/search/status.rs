@@ -7,7 +7,9 @@ use std::sync::Arc;
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::Job;
 use espalier_common::metrics::Metrics;
-use espalier_core::search::{Counts, Definition, Event, Phase, Refused, Search, TrialState};
+use espalier_core::search::{
+    Counts, Definition, Event, PauseReason, Phase, Refused, Search, TrialState,
+};
 
 use crate::actors::dispatcher::SearchSummary;
 
@@ -19,6 +21,8 @@ pub(crate) struct SearchStatus {
     pub(crate) phase: &'static str,
     /// Why it is paused or ends.
     pub(crate) reason: String,
+    /// Why it is paused, when it is.
+    pub(crate) paused: Option<PauseReason>,
     pub(crate) created_ms: u64,
     pub(crate) updated_ms: u64,
     pub(crate) counts: Counts,
@@ -48,6 +52,10 @@ impl SearchStatus {
             definition: Arc::clone(search.definition()),
             phase: search.phase().name(),
             reason: reason(search),
+            paused: match search.phase() {
+                Phase::Paused(reason) => Some(reason.clone()),
+                Phase::Running | Phase::Finishing(_) | Phase::Finished(_) => None,
+            },
             created_ms,
             updated_ms,
             counts: search.counts(),

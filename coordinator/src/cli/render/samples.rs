@@ -51,6 +51,7 @@ pub(in crate::cli) fn running() -> v1::SearchStatus {
         compute_seconds: 362.4,
         elapsed_ms: 192_000,
         events: 61,
+        pause_cause: 0,
     }
 }
 

@@ -22,6 +22,10 @@ use super::super::spec_file::SpecFile;
 
 /// The file that makes a folder a run's.
 const RECORD: &str = "search.json";
+/// The spec, for people.
+const SPEC: &str = "spec.yaml";
+/// What a file is called until it is whole, instead of its own extension.
+const PART: &str = "part";
 /// The largest such file that is read: the largest spec, escaped, and more.
 const MAX_RECORD_BYTES: u64 = 8 * 1024 * 1024;
 /// Lines of each side of a difference that are shown.
@@ -45,6 +49,7 @@ struct Record {
 impl RunFolder {
     /// Makes a folder for a new search, or with `resume` opens that of an earlier one.
     pub(super) fn open(path: &Path, file: &SpecFile, resume: bool) -> Result<Self, CliError> {
+        remove_parts(path)?;
         let record = read_record(path)?;
         match (record, resume) {
             (None, false) => Self::create(path, file),
@@ -69,7 +74,7 @@ impl RunFolder {
     fn create(path: &Path, file: &SpecFile) -> Result<Self, CliError> {
         refuse_strangers(path)?;
         let folder = Self::with_folders(path, Uuid::new_v4())?;
-        write(&path.join("spec.yaml"), file.text.as_bytes())?;
+        write(&path.join(SPEC), file.text.as_bytes())?;
         let record = Record {
             id: folder.id,
             spec: file.text.clone(),
@@ -158,6 +163,25 @@ fn read_record(folder: &Path) -> Result<Option<Record>, CliError> {
     })
 }
 
+/// Removes what a run that ended in the middle of writing left of its own files.
+fn remove_parts(folder: &Path) -> Result<(), CliError> {
+    for name in [RECORD, SPEC] {
+        let part = folder.join(name).with_extension(PART);
+        match std::fs::remove_file(&part) {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Err(CliError::io("remove", &part, &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// A run fills its folder with files of its own; it does not do that between a user's.
 fn refuse_strangers(path: &Path) -> Result<(), CliError> {
     let mut entries = match std::fs::read_dir(path) {
@@ -166,7 +190,7 @@ fn refuse_strangers(path: &Path) -> Result<(), CliError> {
         Err(error) => return Err(CliError::io("read", path, &error)),
     };
     // What a run makes before its record: left by one that ended right there.
-    let own = ["spec.yaml", "coordinator", "logs", "workers"];
+    let own = [SPEC, "coordinator", "logs", "workers"];
     let stranger = entries.find_map(|entry| {
         let name = entry.ok()?.file_name();
         (!own.iter().any(|own| name == *own)).then_some(name)
@@ -196,7 +220,7 @@ fn same_search(folder: &Path, record: &Record, file: &SpecFile) -> Result<(), Cl
              another folder with --data-dir\n{}",
             file.path.display(),
             folder.display(),
-            folder.join("spec.yaml").display(),
+            folder.join(SPEC).display(),
             differences(&record.spec, &file.text)
         )));
     }
@@ -265,7 +289,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     use std::io::Write as _;
 
     let failed = |error: std::io::Error| CliError::io("write", path, &error);
-    let part = path.with_extension("part");
+    let part = path.with_extension(PART);
     let mut file = std::fs::File::create(&part).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file.sync_all().map_err(failed)?;
@@ -276,7 +300,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 mod tests {
     use super::*;
 
-    const SPEC: &str = "\
+    const TINY: &str = "\
 name: tiny
 hyperparameters: {x: {range: [0.0, 1.0]}}
 evaluator: mine
@@ -297,13 +321,13 @@ budget: {trials: 3}
     fn a_run_is_resumed_in_its_folder_with_the_same_id() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
-        let first = RunFolder::open(&path, &spec_file(SPEC), false).unwrap();
-        let commented = format!("# a comment\n{SPEC}");
+        let first = RunFolder::open(&path, &spec_file(TINY), false).unwrap();
+        let commented = format!("# a comment\n{TINY}");
         let again = RunFolder::open(&path, &spec_file(&commented), true).unwrap();
         assert_eq!(first.id(), again.id());
         assert_eq!(
             std::fs::read_to_string(path.join("spec.yaml")).unwrap(),
-            SPEC
+            TINY
         );
     }
 
@@ -311,8 +335,8 @@ budget: {trials: 3}
     fn a_folder_with_a_search_is_not_started_in_again() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
-        RunFolder::open(&path, &spec_file(SPEC), false).unwrap();
-        let error = RunFolder::open(&path, &spec_file(SPEC), false).unwrap_err();
+        RunFolder::open(&path, &spec_file(TINY), false).unwrap();
+        let error = RunFolder::open(&path, &spec_file(TINY), false).unwrap_err();
         assert_eq!(error.code(), 5);
         assert!(error.to_string().contains("--resume"), "{error}");
     }
@@ -321,8 +345,8 @@ budget: {trials: 3}
     fn another_spec_does_not_go_on_with_a_search_and_is_told_where_it_differs() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
-        RunFolder::open(&path, &spec_file(SPEC), false).unwrap();
-        let other = SPEC.replace("trials: 3", "trials: 4");
+        RunFolder::open(&path, &spec_file(TINY), false).unwrap();
+        let other = TINY.replace("trials: 3", "trials: 4");
         let error = RunFolder::open(&path, &spec_file(&other), true).unwrap_err();
         assert_eq!(error.code(), 5);
         let text = error.to_string();
@@ -336,18 +360,33 @@ budget: {trials: 3}
     fn nothing_to_resume_is_said_and_a_forgotten_search_is_gone() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
-        let error = RunFolder::open(&path, &spec_file(SPEC), true).unwrap_err();
+        let error = RunFolder::open(&path, &spec_file(TINY), true).unwrap_err();
         assert_eq!(error.code(), 5);
-        let folder = RunFolder::open(&path, &spec_file(SPEC), false).unwrap();
+        let folder = RunFolder::open(&path, &spec_file(TINY), false).unwrap();
         folder.forget().unwrap();
-        RunFolder::open(&path, &spec_file(SPEC), false).unwrap();
+        RunFolder::open(&path, &spec_file(TINY), false).unwrap();
+    }
+
+    #[test]
+    fn what_a_run_left_half_written_does_not_block_its_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("run");
+        std::fs::create_dir(&path).unwrap();
+        for left in ["spec.part", "search.part"] {
+            std::fs::write(path.join(left), "{").unwrap();
+        }
+        RunFolder::open(&path, &spec_file(TINY), false).unwrap();
+        std::fs::write(path.join("search.part"), "{").unwrap();
+        RunFolder::open(&path, &spec_file(TINY), true).unwrap();
+        assert!(!path.join("search.part").exists());
+        assert!(!path.join("spec.part").exists());
     }
 
     #[test]
     fn a_folder_with_other_files_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("thesis.tex"), "x").unwrap();
-        let error = RunFolder::open(folder.path(), &spec_file(SPEC), false).unwrap_err();
+        let error = RunFolder::open(folder.path(), &spec_file(TINY), false).unwrap_err();
         assert!(error.to_string().contains("thesis.tex"), "{error}");
         assert!(!folder.path().join("search.json").exists());
     }

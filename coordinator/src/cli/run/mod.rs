@@ -39,8 +39,6 @@ const RUNS: &str = "espalier-runs";
 const BEST: u32 = 10;
 /// How often a search that somebody paused is looked at.
 const PAUSED_LOOK: Duration = Duration::from_secs(1);
-/// How a pause that somebody asked for is told from one after a failure.
-const PAUSED_BY_USER: &str = "by the user";
 
 /// `espalier run`.
 pub(super) async fn run(args: &RunArgs) -> Result<(), CliError> {
@@ -273,7 +271,7 @@ async fn to_the_end(
         if status.phase != "paused" {
             return Ok(status);
         }
-        if !status.reason.contains(PAUSED_BY_USER) {
+        if status.pause_cause() != v1::PauseCause::User {
             return Err(CliError::Failed(format!(
                 "the search is paused, since it cannot go well: {}",
                 super::render::clean(&status.reason, 2_000)
