@@ -13,10 +13,10 @@ pub enum FailureDomain {
     /// The candidate's: it diverged, or needs more memory than the largest device has. Told to the
     /// searcher; not tried again.
     Candidate,
-    /// The machine's: lost, out of memory on this device, disk, a crash. Tried again elsewhere; not told
-    /// to the searcher.
+    /// The machine's: lost, out of memory on this device, disk, a crash, a program that does not start
+    /// there. Tried again elsewhere; not told to the searcher.
     Worker,
-    /// The user's: a bad data path, a program that does not start. The search is paused.
+    /// The user's: a bad data path, a metric that is never reported. The search is paused.
     User,
     /// Espalier's own: a broken promise between its parts.
     Internal,

@@ -181,6 +181,8 @@ pub struct WorkerConfig {
     pub work_dir: PathBuf,
     /// The evaluators on offer.
     pub evaluators: Vec<Program>,
+    /// `espalier-worker` itself, which also is the guard of each evaluator (see [`crate::run_if_asked`]).
+    pub guard: PathBuf,
     /// Silence that is a hang.
     pub evaluator_silence: Duration,
     /// End after this long without a job.
@@ -222,6 +224,8 @@ impl WorkerConfig {
             cache_dir,
             work_dir,
             evaluators: programs(args.trainer, &args.evaluators)?,
+            // Also when the file has been replaced since: a guard and its worker belong together.
+            guard: PathBuf::from("/proc/self/exe"),
             evaluator_silence: Duration::from_millis(args.evaluator_silence_ms),
             until_idle: args.until_idle,
             drain_timeout: Duration::from_millis(args.drain_timeout_ms),

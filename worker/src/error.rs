@@ -35,11 +35,9 @@ pub enum WorkerError {
     )]
     NoEvaluator,
     /// An evaluator does not start.
-    #[error("evaluator {name:?} does not start: {message}{}", tail(.log_tail))]
+    #[error("{message}{}", tail(.log_tail))]
     Evaluator {
-        /// Its name.
-        name: String,
-        /// What is wrong.
+        /// Which one, and what is wrong.
         message: String,
         /// The last lines it wrote to stderr.
         log_tail: String,

@@ -5,6 +5,7 @@
 //! One owner for each state:
 //! - `session` holds the registration, the leases and what is free;
 //! - `slot` holds its evaluator processes and runs one job at a time in `job`;
+//! - `guard` is a process of its own for each evaluator, and ends it with all it started;
 //! - `delivery` reports an attempt's measurements in order, and then how it ended;
 //! - `spool` keeps completions on disk until the coordinator has them;
 //! - `transfer` moves weights, `cache` keeps a few of them;
@@ -17,6 +18,8 @@ mod dataset;
 mod delivery;
 mod error;
 mod evaluator;
+#[cfg(target_os = "linux")]
+mod guard;
 mod job;
 mod run;
 mod session;
@@ -28,4 +31,6 @@ mod work_dir;
 
 pub use config::{Args, ConfigError, Program, WorkerConfig};
 pub use error::WorkerError;
+#[cfg(target_os = "linux")]
+pub use guard::run_if_asked;
 pub use run::run;

@@ -21,7 +21,7 @@ use crate::delivery::Delivery;
 use crate::error::WorkerError;
 use crate::evaluator::Evaluator;
 use crate::session::{Registration, Session, offer};
-use crate::slot::Slot;
+use crate::slot::{Broken, Slot};
 use crate::spool::Spool;
 use crate::transfer::{Transfers, blocking};
 use crate::work_dir::WorkDir;
@@ -82,7 +82,7 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
     };
     recovered.map_err(in_folder(&config.work_dir))?;
 
-    let mut warm = Some(warm);
+    let (mut warm, broken) = (Some(warm), Broken::default());
     let (mut jobs, mut slots) = (Vec::new(), Vec::new());
     for index in 0..config.slots {
         let slot = Slot {
@@ -93,6 +93,8 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
             delivery: Arc::clone(&delivery),
             // The processes that said what they can do serve the first slot.
             evaluators: warm.take().unwrap_or_default(),
+            broken: broken.clone(),
+            unstarted: None,
         };
         let (sender, task) = slot.start(&shutdown);
         jobs.push(sender);
@@ -133,11 +135,10 @@ async fn try_evaluators(
     let starts = config
         .evaluators
         .iter()
-        .map(|program| Evaluator::start(program, 0, config.threads));
+        .map(|program| Evaluator::start(config, program, 0));
     let started = futures::future::join_all(starts).await;
     for (program, started) in config.evaluators.iter().zip(started) {
         let evaluator = started.map_err(|failure| WorkerError::Evaluator {
-            name: program.name.clone(),
             message: failure.message,
             log_tail: failure.log_tail,
         })?;

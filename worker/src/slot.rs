@@ -1,9 +1,14 @@
 //! One slot: runs one job at a time and owns its evaluator processes, one for each evaluator it was ever
 //! asked for. May import common, tokio.
+//!
+//! A slot whose program does not start takes no further job until it does. Of all slots the first one
+//! tells the coordinator, which costs the trial one attempt; the others hand their jobs back. So one
+//! machine with a broken installation neither uses up the attempts of trial after trial, nor looks like
+//! many candidates that fail in the same way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use espalier_common::evaluator::Evaluate;
@@ -11,6 +16,7 @@ use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::AttemptKey;
 use espalier_common::job::{Job, LeasedJob};
 use espalier_proto::failure_to_wire;
+use espalier_runtime::backoff::Waits;
 use espalier_runtime::logging::millis;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -55,6 +61,30 @@ pub(crate) struct Slot {
     pub(crate) delivery: Arc<Delivery>,
     /// Processes that run already, by evaluator.
     pub(crate) evaluators: BTreeMap<String, Evaluator>,
+    /// What all slots of this worker know about programs that do not start.
+    pub(crate) broken: Broken,
+    /// The program that did not start for the job before.
+    pub(crate) unstarted: Option<Program>,
+}
+
+/// The evaluators that do not start on this machine, as far as the coordinator was told. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Broken(Arc<Mutex<BTreeSet<String>>>);
+
+impl Broken {
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
+        // Held for one call on the set, which leaves it whole.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes one that does not start; whether that is news.
+    fn note(&self, evaluator: &str) -> bool {
+        self.change(|broken| broken.insert(evaluator.to_owned()))
+    }
+
+    fn mended(&self, evaluator: &str) {
+        self.change(|broken| broken.remove(evaluator));
+    }
 }
 
 /// Why a job was not begun.
@@ -92,6 +122,9 @@ impl Slot {
     async fn serve(mut self, mut jobs: mpsc::Receiver<Assignment>) {
         while let Some(assignment) = jobs.recv().await {
             self.serve_one(assignment).await;
+            if !self.mend(&mut jobs).await {
+                break;
+            }
             // Only now: the coordinator has the result, so the next proposal can know it.
             let free = Event::SlotFree(self.index);
             if self.delivery.events.send(free).await.is_err() {
@@ -207,16 +240,56 @@ impl Slot {
     }
 
     /// Starts the evaluator unless it runs.
-    async fn warm(&mut self, program: &Program) -> Result<(), Failure> {
+    async fn warm(&mut self, program: &Program) -> Result<(), NotBegun> {
         if let Some(evaluator) = self.evaluators.get_mut(&program.name)
             && evaluator.is_usable()
         {
             return Ok(());
         }
         self.evaluators.remove(&program.name);
-        let evaluator = Evaluator::start(program, self.index, self.config.threads).await?;
-        self.evaluators.insert(program.name.clone(), evaluator);
-        Ok(())
+        match Evaluator::start(&self.config, program, self.index).await {
+            Ok(evaluator) => {
+                self.broken.mended(&program.name);
+                self.evaluators.insert(program.name.clone(), evaluator);
+                Ok(())
+            }
+            Err(failure) => {
+                self.unstarted = Some(program.clone());
+                Err(if self.broken.note(&program.name) {
+                    NotBegun::Fail(failure)
+                } else {
+                    NotBegun::Release
+                })
+            }
+        }
+    }
+
+    /// Tries again to start a program that did not start, until it does; `false` when the worker ends.
+    async fn mend(&mut self, jobs: &mut mpsc::Receiver<Assignment>) -> bool {
+        let Some(program) = self.unstarted.take() else {
+            return true;
+        };
+        tracing::warn!(
+            slot = self.index,
+            evaluator = program.name,
+            "the slot takes no job until this evaluator starts; it is tried again and again"
+        );
+        let mut waits = Waits::default();
+        let trying = async {
+            loop {
+                tokio::time::sleep(waits.next_wait()).await;
+                if self.warm(&program).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        let mended = tokio::select! {
+            () = trying => true,
+            // No job comes to a slot that is not free: the session has ended.
+            _ = jobs.recv() => false,
+        };
+        self.unstarted = None;
+        mended
     }
 
     /// Tells the coordinator. Returns when it knows.

@@ -453,6 +453,74 @@ async fn all_slots_work_at_once_and_lease_calls_are_numbered() {
 }
 
 #[tokio::test]
+async fn a_program_that_starts_no_more_costs_one_attempt_and_the_slots_wait_until_it_does() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.slots = 2;
+    let worker = Running::of(config);
+    // The first slot is warm; its program ends.
+    bench.fake.grant(job(1, "crash"));
+    bench
+        .fake
+        .until("it crashed", |state| state.fails.len() == 1)
+        .await;
+    let script = bench.path("evaluator.sh");
+    std::fs::rename(&script, bench.path("elsewhere")).unwrap();
+    for trial in 2..=5 {
+        bench.fake.grant(job(trial, "no weights"));
+    }
+    bench
+        .fake
+        .until("both slots met it", |state| {
+            (state.fails.len(), state.releases.len()) == (2, 1)
+        })
+        .await;
+    {
+        let state = bench.fake.lock();
+        let failure = state.failure(1);
+        assert_eq!(failure.domain, "worker");
+        for part in ["\"mine\"", "evaluator.sh", "worker \"w1\""] {
+            assert!(failure.message.contains(part), "{}", failure.message);
+        }
+    }
+    // Long enough for several more failures, were there jobs.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    {
+        let state = bench.fake.lock();
+        assert_eq!((state.fails.len(), state.releases.len()), (2, 1));
+        assert_eq!(state.jobs.len(), 2, "no slot asked for more");
+    }
+    std::fs::rename(bench.path("elsewhere"), &script).unwrap();
+    bench
+        .fake
+        .until("the others are complete", |state| {
+            state.completes.len() == 2
+        })
+        .await;
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_whose_program_starts_no_more_still_ends_when_asked() {
+    let bench = Bench::new();
+    let worker = bench.start();
+    bench.fake.grant(job(1, "crash"));
+    bench
+        .fake
+        .until("it crashed", |state| state.fails.len() == 1)
+        .await;
+    std::fs::remove_file(bench.path("evaluator.sh")).unwrap();
+    bench.fake.grant(job(2, "no weights"));
+    bench
+        .fake
+        .until("it failed", |state| state.fails.len() == 2)
+        .await;
+    let began = std::time::Instant::now();
+    worker.end().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
 async fn a_program_that_does_not_run_is_refused_at_the_start() {
     let bench = Bench::new();
     for (line, parts) in [

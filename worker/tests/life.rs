@@ -122,7 +122,7 @@ async fn the_end_hands_running_jobs_back_and_says_goodbye() {
         .fake
         .until("it runs", |state| state.reports.len() == 1)
         .await;
-    until("the sleeper runs", || !bench.pids("sleepers").is_empty()).await;
+    both_sleepers_run(&bench).await;
     worker.end().await.unwrap();
     {
         let state = bench.fake.lock();
@@ -130,9 +130,9 @@ async fn the_end_hands_running_jobs_back_and_says_goodbye() {
         assert_eq!(state.order.last(), Some(&"leave"));
         assert!(state.fails.is_empty() && state.completes.is_empty());
     }
-    for pid in [bench.pids("pids")[0], bench.pids("sleepers")[0]] {
-        until("the evaluator is gone", || !is_running(pid)).await;
-    }
+    // It did not read `shutdown`, so it was sent SIGTERM before everything was killed.
+    assert!(bench.path("terms").exists());
+    all_gone(&bench).await;
 }
 
 #[tokio::test]
@@ -249,21 +249,90 @@ fn signal(child: &Child, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(pid, signal).unwrap();
 }
 
+async fn both_sleepers_run(bench: &Bench) {
+    until("both sleepers run", || bench.pids("sleepers").len() == 2).await;
+    for pid in bench.pids("sleepers") {
+        assert!(is_running(pid));
+    }
+}
+
+/// The evaluators and whatever they started, one that left their process group included.
+async fn all_gone(bench: &Bench) {
+    for pid in [bench.pids("pids"), bench.pids("sleepers")].concat() {
+        until("the evaluator and its children are gone", || {
+            !is_running(pid)
+        })
+        .await;
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn no_evaluator_survives_a_worker_that_is_killed() {
+async fn nothing_of_an_evaluator_survives_a_worker_that_is_killed() {
     let bench = Bench::new();
     let mut worker = start_process(&bench);
     bench.fake.grant(job(1, "hang"));
-    bench
-        .fake
-        .until("it runs", |state| state.reports.len() == 1)
-        .await;
-    let evaluator = bench.pids("pids")[0];
-    assert!(is_running(evaluator));
+    both_sleepers_run(&bench).await;
     signal(&worker, nix::sys::signal::Signal::SIGKILL);
     worker.wait().unwrap();
-    until("the evaluator is gone", || !is_running(evaluator)).await;
+    all_gone(&bench).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn nothing_of_an_evaluator_survives_a_second_interrupt() {
+    use nix::sys::signal::Signal::SIGINT;
+
+    let bench = Bench::new();
+    let mut worker = start_process(&bench);
+    bench.fake.grant(job(1, "hang"));
+    both_sleepers_run(&bench).await;
+    signal(&worker, SIGINT);
+    // The evaluator does not listen, so ending in order takes two seconds.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    signal(&worker, SIGINT);
+    assert_eq!(worker.wait().unwrap().code(), Some(130));
+    all_gone(&bench).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_evaluator_that_crashes_leaves_nothing_behind_and_a_guard_that_is_killed_takes_it_along()
+{
+    let bench = Bench::new();
+    let worker = bench.start();
+    bench.fake.grant(job(1, "hang"));
+    both_sleepers_run(&bench).await;
+    let evaluator = nix::unistd::Pid::from_raw(bench.pids("pids")[0]);
+    nix::sys::signal::kill(evaluator, nix::sys::signal::Signal::SIGSEGV).unwrap();
+    bench
+        .fake
+        .until("it failed", |state| state.fails.len() == 1)
+        .await;
+    {
+        let state = bench.fake.lock();
+        let failure = state.failure(0);
+        assert_eq!(failure.kind, "crashed");
+        assert!(failure.message.contains("SIGSEGV"), "{}", failure.message);
+    }
+    all_gone(&bench).await;
+
+    bench.fake.grant(job(2, "wait"));
+    bench
+        .fake
+        .until("the next runs", |state| state.reports.len() == 2)
+        .await;
+    let evaluator = bench.pids("pids")[1];
+    let stat = std::fs::read_to_string(format!("/proc/{evaluator}/stat")).unwrap();
+    let guard = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap();
+    let guard = nix::unistd::Pid::from_raw(guard.parse().unwrap());
+    nix::sys::signal::kill(guard, nix::sys::signal::Signal::SIGKILL).unwrap();
+    bench
+        .fake
+        .until("it failed", |state| state.fails.len() == 2)
+        .await;
+    all_gone(&bench).await;
+    worker.end().await.unwrap();
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! spoken to by JSON lines, watched for silence, and ended with everything it started. May import common,
 //! tokio, nix.
 
+mod failures;
 mod lines;
 mod output;
 mod process;
@@ -26,7 +27,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::Program;
+use crate::config::{Program, WorkerConfig};
+use failures::{cannot_start, describe, not_ready, not_started, other_version};
 use output::{Output, Scope, Tail};
 use process::Group;
 
@@ -53,7 +55,8 @@ pub(crate) struct Evaluator {
     slot: u32,
     child: Child,
     group: Group,
-    stdin: ChildStdin,
+    /// Closed when everything is to end.
+    stdin: Option<ChildStdin>,
     outputs: mpsc::Receiver<Output>,
     scope: watch::Sender<Arc<Scope>>,
     alive: watch::Receiver<Instant>,
@@ -81,14 +84,19 @@ pub(crate) enum Heard {
 }
 
 impl Evaluator {
-    /// Starts a program and waits until it is ready.
-    pub(crate) async fn start(program: &Program, slot: u32, threads: u32) -> Result<Self, Failure> {
+    /// Starts a program and waits until it is ready. Whatever is wrong with it is wrong on this machine.
+    pub(crate) async fn start(
+        config: &WorkerConfig,
+        program: &Program,
+        slot: u32,
+    ) -> Result<Self, Failure> {
+        let here = |failure| not_started(&config.name, program, failure);
         let began = Instant::now();
         let mut evaluator =
-            Self::spawn(program, slot, threads).map_err(|error| cannot_start(program, &error))?;
+            Self::spawn(config, program, slot).map_err(|error| here(cannot_start(&error)))?;
         if let Err(failure) = evaluator.wait_ready(began).await {
             evaluator.kill().await;
-            return Err(failure);
+            return Err(here(failure));
         }
         let silent = Scope::without_job(&program.name, slot, false);
         evaluator.scope.send_replace(silent);
@@ -104,8 +112,8 @@ impl Evaluator {
         Ok(evaluator)
     }
 
-    fn spawn(program: &Program, slot: u32, threads: u32) -> io::Result<Self> {
-        let mut child = process::spawn(program, threads)?;
+    fn spawn(config: &WorkerConfig, program: &Program, slot: u32) -> io::Result<Self> {
+        let mut child = process::spawn(&config.guard, program, config.threads)?;
         let group = Group::of(&child);
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(group), (Some(stdin), Some(stdout), Some(stderr))) = (group, pipes) else {
@@ -117,20 +125,17 @@ impl Evaluator {
         let tail = Tail::default();
         let read_out = output::read_stdout(stdout, scoped.clone(), alive.clone(), outputs);
         let read_err = output::read_stderr(stderr, scoped, alive, tail.clone());
-        let reader = |name, task| AbortOnDropHandle::new(espalier_runtime::spawn_named(name, task));
         Ok(Self {
             program: program.clone(),
             slot,
             child,
             group,
-            stdin,
+            stdin: Some(stdin),
             outputs: received,
             scope,
             alive: alive_seen,
             tail,
-            stdout_reader: AbortOnDropHandle::new(espalier_runtime::spawn_named(
-                "stdout", read_out,
-            )),
+            stdout_reader: reader("stdout", read_out),
             stderr_reader: reader("stderr", read_err),
             ready: Ready::default(),
             oom_kills: process::out_of_memory_kills(),
@@ -149,12 +154,12 @@ impl Evaluator {
                     }
                     Heard::Message(_) => {}
                     Heard::Wrong(failure) => return Err(failure),
-                    Heard::Silent => return Err(not_ready(&name)),
+                    Heard::Silent => return Err(not_ready()),
                     Heard::Exited(status) => return Err(self.ended_before_ready(status).await),
                 }
             }
         });
-        let ready = waited.await.unwrap_or_else(|_| Err(not_ready(&name)))?;
+        let ready = waited.await.unwrap_or_else(|_| Err(not_ready()))?;
         if ready.protocol != PROTOCOL_VERSION {
             return Err(other_version(&name, ready.protocol));
         }
@@ -175,8 +180,7 @@ impl Evaluator {
                 evaluator = self.program.name,
                 "the evaluator ended between jobs; it is started again"
             );
-            self.group.signal(Signal::SIGKILL);
-            self.ended = true;
+            self.let_go();
         }
         !self.ended
     }
@@ -317,15 +321,23 @@ impl Evaluator {
 
     /// Ends the process and all it started, at once.
     pub(crate) async fn kill(&mut self) {
-        self.ended = true;
-        // Also when the process has ended: what it started may be left.
-        self.group.signal(Signal::SIGKILL);
+        self.let_go();
         if timeout(KILL_LIMIT, self.child.wait()).await.is_err() {
+            self.group.signal(Signal::SIGKILL);
             tracing::error!(
                 slot = self.slot,
                 evaluator = self.program.name,
                 "the evaluator does not end after SIGKILL: it waits for a device or a disk"
             );
+        }
+    }
+
+    /// Has everything killed, also when the process itself has ended: what it started may be left.
+    fn let_go(&mut self) {
+        self.ended = true;
+        self.stdin = None;
+        if !process::GUARDED {
+            self.group.signal(Signal::SIGKILL);
         }
     }
 
@@ -338,8 +350,9 @@ impl Evaluator {
         let attempt_id = about.map(|key| key.to_string());
         let mut line = serde_json::to_vec(&Line::new(attempt_id, message))?;
         line.push(b'\n');
-        self.stdin.write_all(&line).await?;
-        self.stdin.flush().await
+        let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        stdin.write_all(&line).await?;
+        stdin.flush().await
     }
 
     /// The failure of an evaluator that was silent for too long.
@@ -390,22 +403,12 @@ impl Evaluator {
 
     async fn ended_before_ready(&mut self, status: Option<ExitStatus>) -> Failure {
         self.last_output().await;
-        // A named program that exits by itself is most likely written or installed wrongly; a signal, or
-        // a trainer that does not come up, is a matter of this machine.
-        let own =
-            !self.program.is_trainer() && status.is_some_and(|status| status.code().is_some());
-        let domain = if own {
-            FailureDomain::User
-        } else {
-            FailureDomain::Worker
-        };
-        let message = format!(
-            "evaluator {:?} ({}) {} before it said it was ready",
-            self.program.name,
-            self.program.command.join(" "),
-            describe(status)
-        );
-        self.with_tail(Failure::new(domain, FailureKind::Crashed, message))
+        let message = format!("it {} before it said it was ready", describe(status));
+        self.with_tail(Failure::new(
+            FailureDomain::Worker,
+            FailureKind::Crashed,
+            message,
+        ))
     }
 
     async fn last_output(&mut self) {
@@ -428,64 +431,14 @@ impl Evaluator {
 impl Drop for Evaluator {
     fn drop(&mut self) {
         if !self.ended {
-            self.group.signal(Signal::SIGKILL);
+            self.let_go();
         }
     }
 }
 
-fn describe(status: Option<ExitStatus>) -> String {
-    match status {
-        None => "closed its stdout".to_owned(),
-        Some(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exited with code {code}"),
-            (None, Some(number)) => {
-                let name = Signal::try_from(number).map_or("unknown", Signal::as_str);
-                format!("was killed by signal {number} ({name})")
-            }
-            (None, None) => "ended".to_owned(),
-        },
-    }
-}
-
-fn cannot_start(program: &Program, error: &io::Error) -> Failure {
-    use io::ErrorKind::{IsADirectory, NotFound, PermissionDenied};
-
-    let command = program.command.first().map_or("", String::as_str);
-    let message = format!(
-        "cannot start evaluator {:?}: {command:?}: {error}",
-        program.name
-    );
-    // Without processes or memory another machine may do better; a wrong path is somebody's mistake.
-    if matches!(error.kind(), NotFound | PermissionDenied | IsADirectory) {
-        let advice = "give --evaluator and --trainer a program that exists on this worker and can be executed";
-        Failure::new(
-            FailureDomain::User,
-            FailureKind::Evaluator,
-            format!("{message}; {advice}"),
-        )
-    } else {
-        Failure::new(FailureDomain::Worker, FailureKind::Crashed, message)
-    }
-}
-
-fn not_ready(name: &str) -> Failure {
-    Failure::new(
-        FailureDomain::Worker,
-        FailureKind::Hung,
-        format!(
-            "evaluator {name:?} did not write its `ready` line within {} s of its start",
-            READY_LIMIT.as_secs()
-        ),
-    )
-}
-
-fn other_version(name: &str, version: u32) -> Failure {
-    Failure::new(
-        FailureDomain::User,
-        FailureKind::Unsupported,
-        format!(
-            "evaluator {name:?} speaks version {version} of the evaluator protocol, this worker version \
-             {PROTOCOL_VERSION}; use releases that belong together"
-        ),
-    )
+fn reader<F>(name: &'static str, task: F) -> AbortOnDropHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    AbortOnDropHandle::new(espalier_runtime::spawn_named(name, task))
 }

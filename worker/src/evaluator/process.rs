@@ -1,7 +1,8 @@
-//! Starting and ending operating system processes in a group of their own, so that an evaluator and all
-//! it started end together. The one module with unsafe code. May import nix, tokio.
+//! Starting and ending operating system processes, so that an evaluator and all it started end together,
+//! and with the worker. May import nix, tokio.
 
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 
 use nix::errno::Errno;
@@ -11,23 +12,24 @@ use tokio::process::{Child, Command};
 
 use crate::config::Program;
 
-/// Starts a program with pipes, in a process group of its own.
-///
-/// Must not be called from a thread that may end before the process: on Linux the kernel kills the
-/// process with the thread that started it. Tokio's worker threads live as long as the runtime; those of
-/// `spawn_blocking` do not.
-pub(super) fn spawn(program: &Program, threads: u32) -> io::Result<Child> {
+/// Whether a guard (see the module `guard`) ends an evaluator and all it started when its stdin is closed.
+/// Elsewhere the evaluator is a child of this process, and its group is all that can be reached.
+pub(super) const GUARDED: bool = cfg!(target_os = "linux");
+
+/// Starts a program with pipes, in a process group of its own, under the guard `guard`.
+pub(super) fn spawn(guard: &Path, program: &Program, threads: u32) -> io::Result<Child> {
     let Some((name, arguments)) = program.command.split_first() else {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     };
-    let mut command = Command::new(name);
+    let mut command = guarded(guard, name);
     command
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
-        .kill_on_drop(true);
+        // A guard that is killed could not end the others.
+        .kill_on_drop(!GUARDED);
     // Numerical libraries take every core unless told otherwise, and their threads spin while they wait,
     // which costs the other slots their cores. The operator's own settings win.
     for (variable, value) in [
@@ -38,36 +40,26 @@ pub(super) fn spawn(program: &Program, threads: u32) -> io::Result<Child> {
             command.env(variable, value);
         }
     }
-    die_with_parent(&mut command);
     command.spawn()
 }
 
-/// Lets the kernel kill the process when this one is gone, even by SIGKILL: an evaluator without its
-/// worker would go on for hours with nobody to read its result.
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code)] // `pre_exec` is unsafe, and there is no other way to set this before the program runs.
-fn die_with_parent(command: &mut Command) {
-    let parent = Pid::this();
-    // SAFETY: between fork and exec only prctl and getppid are called, which are safe to call there, and
-    // nothing is allocated.
-    unsafe {
-        command.pre_exec(move || {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            // The parent may have ended before the line above.
-            if nix::unistd::getppid() == parent {
-                Ok(())
-            } else {
-                Err(io::Error::from(Errno::ESRCH))
-            }
-        });
-    }
+fn guarded(guard: &Path, name: &str) -> Command {
+    let mut command = Command::new(guard);
+    // What people see in a list of processes.
+    command
+        .arg0("espalier-worker")
+        .args([crate::guard::COMMAND, name]);
+    command
 }
 
 /// Elsewhere an evaluator sees the end of its stdin when its worker is gone.
 #[cfg(not(target_os = "linux"))]
-fn die_with_parent(_: &mut Command) {}
+fn guarded(_: &Path, name: &str) -> Command {
+    Command::new(name)
+}
 
-/// The process group of an evaluator.
+/// The process group that a child leads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Group(Pid);
 
@@ -79,7 +71,8 @@ impl Group {
         (id > 1).then(|| Self(Pid::from_raw(id)))
     }
 
-    /// Sends a signal to every process of the group; one that is gone needs none.
+    /// Sends a signal to every process of the group; one that is gone needs none. A guard hands SIGTERM
+    /// on to the evaluator's group.
     pub(super) fn signal(self, signal: Signal) {
         match killpg(self.0, signal) {
             Ok(()) | Err(Errno::ESRCH) => {}

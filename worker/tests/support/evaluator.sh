@@ -38,7 +38,12 @@ while IFS= read -r line; do
     *'"do":"progress bar"'*) measure 1
       for step in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do printf '.' >&2; sleep 0.1; done
       measure 2; say '"done"' ;;
-    *'"do":"hang"'*) measure 1; sleep 1000 & echo $! >> "$folder/sleepers"; wait ;;
+    *'"do":"hang"'*)
+      trap 'echo TERM >> "$folder/terms"; exit 0' TERM
+      sleep 1000 & echo $! >> "$folder/sleepers"
+      # One that leaves the group and its parent, as daemons do.
+      (setsid sh -c 'echo $$ >> "$1/sleepers"; exec sleep 1000' daemon "$folder" &)
+      measure 1; wait ;;
     *'"do":"crash"'*) echo 'the last words' >&2; exit 3 ;;
     *'"do":"memory"'*) echo 'MemoryError: cannot have 3 GiB' >&2; exit 1 ;;
     *'"do":"other metric"'*) say '"measurement","step":1,"metrics":{"precision":0.5}' ;;

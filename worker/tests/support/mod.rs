@@ -66,6 +66,7 @@ impl Bench {
             cache_dir: self.path("cache"),
             work_dir: self.path("work"),
             evaluators: vec![self.script()],
+            guard: env!("CARGO_BIN_EXE_espalier-worker").into(),
             evaluator_silence: Duration::from_secs(60),
             until_idle: None,
             drain_timeout: Duration::from_secs(10),
