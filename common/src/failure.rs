@@ -93,6 +93,30 @@ pub struct Failure {
     pub log_tail: String,
 }
 
+/// Whether an error's text, or the last words of a program, say that memory ran out: libraries tell it in
+/// words only. These are the words of C++, Python, the operating system, libtorch's allocators, and the
+/// CUDA libraries whose workspace did not fit.
+#[must_use]
+pub fn says_out_of_memory(text: &str) -> bool {
+    [
+        "out of memory",
+        "Out of memory",
+        "OutOfMemoryError",
+        "can't allocate memory",
+        "Cannot allocate memory",
+        "not enough memory",
+        "MemoryError",
+        "bad_alloc",
+        "bad allocation",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cudaErrorMemoryAllocation",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
+}
+
 /// The most bytes of an evaluator's stderr that travel with a failure.
 pub const MAX_LOG_TAIL: usize = 8 * 1024;
 /// The longest message of a failure, in bytes.
@@ -141,6 +165,14 @@ impl Failure {
             .map(str::trim)
             .find(|line| !line.is_empty())
             .unwrap_or("")
+    }
+
+    /// Whether the process that it happened in should run no other job: after an error of CUDA every later
+    /// call fails, a broken promise may leave anything half done, and memory that ran out is given back.
+    #[must_use]
+    pub fn spoils_the_process(&self) -> bool {
+        self.domain == FailureDomain::Internal
+            || matches!(self.kind, FailureKind::Crashed | FailureKind::OutOfMemory)
     }
 
     /// What failures are grouped by: the last line without what differs from run to run (numbers, ids,
@@ -194,6 +226,42 @@ mod tests {
             said("saving the best model\n").key(),
             said("plateau\n").key()
         );
+    }
+
+    #[test]
+    fn memory_that_ran_out_is_known_by_the_words_of_many_libraries() {
+        for text in [
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.64 GiB",
+            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+            "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+            "torch.OutOfMemoryError: HIP ran out",
+            "terminate called after throwing an instance of 'std::bad_alloc'",
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes",
+            "OSError: [Errno 12] Cannot allocate memory",
+        ] {
+            assert!(says_out_of_memory(text), "{text}");
+        }
+        for text in [
+            "CUDA error: an illegal memory access was encountered",
+            "CUBLAS_STATUS_EXECUTION_FAILED",
+        ] {
+            assert!(!says_out_of_memory(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_process_goes_on_after_what_was_the_candidates_or_the_users_fault() {
+        use FailureDomain::{Candidate, Internal, User, Worker};
+        for (domain, kind, spoils) in [
+            (Candidate, FailureKind::Diverged, false),
+            (User, FailureKind::Evaluator, false),
+            (Worker, FailureKind::Disk, false),
+            (Worker, FailureKind::OutOfMemory, true),
+            (Internal, FailureKind::Evaluator, true),
+            (Internal, FailureKind::Crashed, true),
+        ] {
+            assert_eq!(Failure::new(domain, kind, "").spoils_the_process(), spoils);
+        }
     }
 
     #[test]

@@ -81,7 +81,11 @@ pub(crate) async fn run(
                 };
             }
             Heard::Message(FromEvaluator::Failed { failure }) => {
-                break JobEnd::Failed(evaluator.with_tail(failure));
+                let failure = evaluator.with_tail(failure);
+                if failure.spoils_the_process() {
+                    evaluator.kill().await;
+                }
+                break JobEnd::Failed(failure);
             }
             // `ready` again does no harm; the others are not handed on.
             Heard::Message(_) => continue,

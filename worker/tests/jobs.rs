@@ -189,6 +189,26 @@ async fn a_crash_costs_one_attempt_and_its_last_words_travel() {
 }
 
 #[tokio::test]
+async fn a_process_that_broke_inside_runs_no_other_job_and_one_whose_candidate_failed_does() {
+    let bench = Bench::new();
+    let worker = bench.start();
+    for (index, (what, processes)) in [("diverge", 1), ("broken inside", 1), ("diverge", 2)]
+        .into_iter()
+        .enumerate()
+    {
+        bench.fake.grant(job(index as u32 + 1, what));
+        bench
+            .fake
+            .until("it failed", |state| state.fails.len() == index + 1)
+            .await;
+        assert_eq!(bench.pids("pids").len(), processes, "{what}");
+    }
+    let pids = bench.pids("pids");
+    assert!(!is_running(pids[0]) && is_running(pids[1]));
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_program_that_dies_for_want_of_memory_is_told_from_a_crash() {
     let bench = Bench::new();
     let worker = bench.start();

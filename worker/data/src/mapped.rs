@@ -68,6 +68,13 @@ impl MappedDataset {
         &self.header.info
     }
 
+    /// Whether a job that asks for `info` can use this file: the same data and the same split, however the
+    /// search spelled them (another path to the same files, sizes left out or given).
+    #[must_use]
+    pub fn serves(&self, info: &DatasetInfo) -> bool {
+        difference(self.info(), info).is_none()
+    }
+
     /// Mean of each channel over the training split, of pixels in [0, 1].
     #[must_use]
     pub fn mean(&self) -> &[f64] {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use espalier_common::evaluator::{
     Evaluate, FromEvaluator, Line, PROTOCOL_VERSION, Ready, ToEvaluator,
 };
-use espalier_common::failure::{Failure, FailureDomain, FailureKind};
+use espalier_common::failure::{Failure, FailureDomain, FailureKind, says_out_of_memory};
 use espalier_common::ids::AttemptKey;
 use espalier_runtime::logging::millis;
 use nix::sys::signal::Signal;
@@ -375,14 +375,7 @@ impl Evaluator {
         let tail = self.tail.text();
         let killed = status.and_then(|status| status.signal()) == Some(Signal::SIGKILL as i32);
         let kernel = killed && process::out_of_memory_kills() > self.oom_kills;
-        let said = [
-            "MemoryError",
-            "std::bad_alloc",
-            "out of memory",
-            "Cannot allocate memory",
-        ]
-        .iter()
-        .any(|words| tail.contains(words));
+        let said = says_out_of_memory(&tail);
         let (kind, why) = if kernel {
             (
                 FailureKind::OutOfMemory,

@@ -48,6 +48,10 @@ while IFS= read -r line; do
     *'"do":"memory"'*) echo 'MemoryError: cannot have 3 GiB' >&2; exit 1 ;;
     *'"do":"other metric"'*) say '"measurement","step":1,"metrics":{"precision":0.5}' ;;
     *'"do":"garbage"'*) echo '{"espalier":1,"type":"measurement","step":"one"}' ;;
+    *'"do":"broken inside"'*)
+      say '"failed","failure":{"domain":"internal","kind":"evaluator","message":"CUDA error: assert"}' ;;
+    *'"do":"diverge"'*)
+      say '"failed","failure":{"domain":"candidate","kind":"diverged","message":"the loss is NaN"}' ;;
     *'"do":"steal"'*) measure 1; say '"done","weights":"/etc/hostname"' ;;
   esac
 done

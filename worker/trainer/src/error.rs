@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use espalier_common::failure::{Failure, FailureDomain, FailureKind};
+use espalier_common::failure::{Failure, FailureDomain, FailureKind, says_out_of_memory};
 use espalier_data::DataError;
 use tch::TchError;
 
@@ -57,7 +57,9 @@ impl JobError {
             Self::Data(error) => return error.failure(),
             Self::Stopped | Self::Output(_) => (Worker, FailureKind::Evaluator),
             // Another machine may have more memory; the coordinator decides when no machine has.
-            Self::Torch(error) if is_out_of_memory(error) => (Worker, FailureKind::OutOfMemory),
+            Self::Torch(error) if says_out_of_memory(&error.to_string()) => {
+                (Worker, FailureKind::OutOfMemory)
+            }
             Self::Torch(_) => (Internal, FailureKind::Evaluator),
             Self::Diverged(_) => (Candidate, FailureKind::Diverged),
             Self::Unsupported(_) => (Internal, FailureKind::Unsupported),
@@ -76,21 +78,6 @@ fn first_line(error: &TchError) -> String {
     lines.next().unwrap_or("no message").trim().to_owned()
 }
 
-/// libtorch tells what went wrong in words only. These are the words of its CPU and CUDA allocators and
-/// of C++ itself.
-fn is_out_of_memory(error: &TchError) -> bool {
-    let text = error.to_string();
-    [
-        "out of memory",
-        "can't allocate memory",
-        "not enough memory",
-        "bad_alloc",
-        "bad allocation",
-    ]
-    .iter()
-    .any(|words| text.contains(words))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +93,24 @@ mod tests {
             (FailureDomain::Worker, FailureKind::OutOfMemory),
             "{}",
             failure.message
+        );
+    }
+
+    #[test]
+    fn the_cuda_libraries_run_out_of_memory_in_words_of_their_own() {
+        for words in [
+            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+            "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+            "CUDA out of memory. Tried to allocate 20.00 MiB",
+        ] {
+            let failure = JobError::from(TchError::Torch(words.to_owned())).failure();
+            assert_eq!(failure.kind, FailureKind::OutOfMemory, "{words}");
+            assert_eq!(failure.domain, FailureDomain::Worker, "{words}");
+        }
+        let error = TchError::Torch("CUDA error: device-side assert triggered".to_owned());
+        assert_eq!(
+            JobError::from(error).failure().domain,
+            FailureDomain::Internal
         );
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use espalier_common::evaluator::{Done, Evaluate};
 use espalier_common::job::Job;
-use espalier_common::network::{Network, Shape};
+use espalier_common::network::{Network, Node, Op, Shape};
 use espalier_data::{MappedDataset, Split};
 
 use crate::device;
@@ -45,6 +45,9 @@ impl Runner {
         })?;
         let data = self.open(request)?;
         check_ends(network, data)?;
+        if matches!(job.job, Job::Train { .. }) {
+            check_normalisation(network, job.training.batch_size, data)?;
+        }
         // Before the network is built: the same seed gives the same weights whatever ran before.
         tch::manual_seed(job.seed as i64);
         let model = Model::new(network, device)?;
@@ -74,7 +77,7 @@ impl Runner {
                     unsupported("the job measures weights and names no file of them")
                 })?;
                 weights::load(model.parameters(), Path::new(path))?;
-                let score = test(&model, data, session)?;
+                let score = test(&model, data, job.training.batch_size, session)?;
                 Ok(Done {
                     metrics: metrics(score),
                     weights: None,
@@ -90,7 +93,7 @@ impl Runner {
             ));
         };
         let path = Path::new(path);
-        let same = |data: &MappedDataset| data.path() == path && data.info() == info;
+        let same = |data: &MappedDataset| data.path() == path && data.serves(info);
         let data = match self.data.take().filter(same) {
             Some(data) => data,
             None => MappedDataset::open(path, info)?,
@@ -102,13 +105,16 @@ impl Runner {
 fn test(
     model: &Model,
     data: &MappedDataset,
+    batch_size: u32,
     session: &mut impl Session,
 ) -> Result<Score, JobError> {
     let feed = Feed::new(data, Split::Test, model.parameters().device())?;
     if feed.is_empty() {
         return Err(unsupported("the data set has no test split to measure on"));
     }
-    measure(model, &feed, |fraction| session.between_batches(fraction))
+    measure(model, &feed, batch_size, |fraction| {
+        session.between_batches(fraction)
+    })
 }
 
 /// The metrics of a score.
@@ -155,4 +161,28 @@ fn check_ends(network: &Network, data: &MappedDataset) -> Result<(), JobError> {
         )));
     }
     Ok(())
+}
+
+/// Batch normalisation of one value has no variance to go by: libtorch gives NaN for its running statistics,
+/// which shows only when the network is measured.
+fn check_normalisation(
+    network: &Network,
+    batch_size: u32,
+    data: &MappedDataset,
+) -> Result<(), JobError> {
+    if batch_size > 1 && data.count(Split::Train) > 1 {
+        return Ok(());
+    }
+    let one_value = |node: &&Node| match node.op {
+        Op::BatchNorm { channels } => node.shape.elements() == Some(channels),
+        _ => false,
+    };
+    match network.nodes.iter().find(one_value) {
+        None => Ok(()),
+        Some(node) => Err(JobError::Build(format!(
+            "the batch normalisation {} has one value for each channel in a batch of one example; use a larger \
+             batch_size",
+            node.name
+        ))),
+    }
 }

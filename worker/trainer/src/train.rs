@@ -84,7 +84,8 @@ impl Training<'_> {
                 session.between_batches(share(part * TRAINING_SHARE))
             })?;
             let images_per_second = self.train.len() as f64 / started.elapsed().as_secs_f64();
-            let score = measure(self.model, self.validation, |part| {
+            let batch_size = self.recipe.batch_size;
+            let score = measure(self.model, self.validation, batch_size, |part| {
                 session.between_batches(share(TRAINING_SHARE + part * (1.0 - TRAINING_SHARE)))
             })?;
             session.measured(Epoch {

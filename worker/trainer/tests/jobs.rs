@@ -197,6 +197,66 @@ fn a_last_batch_of_one_example_does_not_spoil_batch_normalisation() {
 }
 
 #[test]
+fn batch_normalisation_of_single_values_is_refused_and_of_images_is_not() {
+    let _turn = turn();
+    let fixture = Fixture::with(96, 0);
+    let of_a_vector = chain(vec![
+        Op::Flatten,
+        linear(64, 8),
+        Op::BatchNorm { channels: 8 },
+        linear(8, CLASSES),
+    ]);
+    let mut job = fixture.job(of_a_vector, 1);
+    job.job.training.batch_size = 1;
+    let failure = refused(&job);
+    assert_eq!(
+        (failure.domain, failure.kind),
+        (FailureDomain::Candidate, FailureKind::Build)
+    );
+    assert!(
+        failure.message.contains("batch_size") && failure.message.contains("network[2]"),
+        "{}",
+        failure.message
+    );
+    let mut job = fixture.job(network(), 2);
+    job.job.training.batch_size = 1;
+    job.job.training.optimizer = sgd(0.001);
+    assert!(run(&job).epochs[2].score.loss.is_finite());
+}
+
+#[test]
+fn measuring_takes_as_many_examples_at_a_time_as_training() {
+    let _turn = turn();
+    let fixture = Fixture::new();
+    let mut job = fixture.job(network(), 1);
+    job.job.job = Job::Train { from: 0, to: 1 };
+    // 256 examples to train on and 64 to measure on.
+    for (batch_size, batches) in [(8, 32 + 8), (64, 4 + 1), (256, 1 + 1)] {
+        job.job.training.batch_size = batch_size;
+        assert_eq!(run(&job).batches, batches, "batch size {batch_size}");
+    }
+}
+
+#[test]
+fn the_data_stay_open_between_jobs_that_spell_them_differently() {
+    let _turn = turn();
+    let fixture = Fixture::new();
+    let mut runner = Runner::default();
+    let mut job = fixture.job(network(), 1);
+    runner.run(&job, &mut Recorder::default()).unwrap();
+    // Opening the file again, which reads all of it, would fail now.
+    std::fs::remove_file(&fixture.decoded).unwrap();
+    let dataset = job.job.dataset.as_mut().unwrap();
+    dataset.reference.path = format!("/.{}/", dataset.reference.path);
+    dataset.reference.train = Some(dataset.train);
+    runner.run(&job, &mut Recorder::default()).unwrap();
+    // Another split is other data.
+    job.job.dataset.as_mut().unwrap().reference.split_seed += 1;
+    let error = runner.run(&job, &mut Recorder::default()).unwrap_err();
+    assert_eq!(error.failure().kind, FailureKind::Disk);
+}
+
+#[test]
 fn what_cannot_be_built_is_refused_as_such() {
     let _turn = turn();
     let fixture = Fixture::new();
