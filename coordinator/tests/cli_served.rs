@@ -8,7 +8,7 @@ mod cli_support;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use cli_support::{Coordinator, SPEC, stderr, stdout, write_spec};
+use cli_support::{Coordinator, SPEC, espalier, stderr, stdout, write_spec};
 use espalier_common::ids::Digest;
 use espalier_proto::v1;
 use espalier_proto::v1::worker_service_client::WorkerServiceClient;
@@ -249,4 +249,43 @@ fn a_spec_that_the_coordinator_refuses_creates_nothing() {
     let output = coordinator.output(&["submit", spec.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(coordinator.json(&["list"]).as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_coordinator_takes_its_settings_from_a_file_and_refuses_what_it_does_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("coordinator.toml");
+    let data = folder.path().join("data");
+    let text = format!(
+        "listen = '127.0.0.1:0'\noutput = 'json'\ndata_dir = '{}'\n",
+        data.display()
+    );
+    std::fs::write(&file, &text).unwrap();
+    let serve = |file: &std::path::Path| {
+        let mut command = espalier();
+        command.args(["serve", "--config"]).arg(file);
+        command
+    };
+    let mut child = serve(&file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let stdout = child.stdout.take().unwrap();
+    let read = BufReader::new(stdout).read_line(&mut line);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    read.unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(ready["data_dir"], data.display().to_string());
+
+    std::fs::write(&file, format!("{text}lease_ttl = 5\n")).unwrap();
+    let refused = serve(&file).output().unwrap();
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains(":4:1: ") && said.contains("lease_ttl_ms"),
+        "{said}"
+    );
 }

@@ -1,12 +1,14 @@
-//! What a worker's operator decides: flags, each with an environment variable, checked before anything
-//! starts. May import clap, common and runtime.
+//! What a worker's operator decides: flags, each with an environment variable, or a file of them, checked
+//! before anything starts. May import clap, common and runtime.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use espalier_common::job::TRAINER;
 use espalier_proto::MAX_SLOTS;
+use espalier_runtime::config::{self, ConfigArgs};
 use espalier_runtime::logging::LogArgs;
 
 /// The longest name of a worker or an evaluator, in bytes: both travel with every registration.
@@ -74,9 +76,25 @@ pub struct Args {
         value_name = "MS"
     )]
     pub drain_timeout_ms: u64,
+    /// A file of these options.
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// How logs look.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+impl Args {
+    /// The options of a command line, of the environment, and of the file that one of them may name.
+    ///
+    /// # Errors
+    /// [`config::ConfigError`] says what is wrong, and in the file where.
+    pub fn read(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, config::ConfigError> {
+        let matches = config::matches(Self::command(), arguments)?;
+        Ok(Self::from_arg_matches(&matches)?)
+    }
 }
 
 /// What is wrong with the configuration.
@@ -469,6 +487,37 @@ mod tests {
         assert_eq!(config.device, "cpu");
         // Tests run in target/debug/deps, where there is no trainer.
         assert!(config.evaluators.is_empty());
+    }
+
+    #[test]
+    fn the_example_file_has_every_option_and_can_be_read() {
+        let text = include_str!("../../deploy/config/worker.toml");
+        let path = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            file
+        };
+        let read = |file: &tempfile::NamedTempFile| {
+            let line = ["espalier-worker", "--config"].map(OsString::from);
+            let line = line.into_iter().chain([file.path().into()]);
+            Args::read(line).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let args = read(&path(text));
+        assert_eq!((args.join.as_str(), args.slots), ("127.0.0.1:7777", 1));
+        // And with all that is shown as an example.
+        let whole = text.lines().map(|line| {
+            let example = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+            example.unwrap_or(line)
+        });
+        let whole: String = whole.map(|line| format!("{line}\n")).collect();
+        let args = read(&path(&whole));
+        assert_eq!(args.evaluators, ["mine=python3 train.py"]);
+        assert_eq!(args.until_idle, Some(Duration::from_secs(600)));
+        for option in Args::command().get_arguments() {
+            let name = option.get_long().unwrap_or_default().replace('-', "_");
+            let told = whole.contains(&format!("\n{name} = "));
+            assert!(told || name == "config", "{name} is not in the file");
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
-//! `espalier-worker`: flags and environment, logging and signals; the library does the rest.
+//! `espalier-worker`: flags, environment and file, logging and signals; the library does the rest.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
+use espalier_runtime::config::ConfigError;
 use espalier_runtime::{Shutdown, logging};
 use espalier_worker::{Args, WorkerConfig};
 
+/// What clap ends with when the command line is wrong; a file that is wrong is the same to whoever asks.
+const WRONG_USAGE: u8 = 2;
 /// For blocking work at the end (hashing, a file system that hangs): what it holds up is done by then, and
 /// its results are of no use any more.
 const BLOCKING_END_LIMIT: Duration = Duration::from_millis(500);
@@ -17,7 +19,14 @@ fn main() -> ExitCode {
     if let Some(code) = espalier_worker::run_if_asked(std::env::args_os()) {
         return code;
     }
-    let args = Args::parse();
+    let args = match Args::read(std::env::args_os()) {
+        Ok(args) => args,
+        Err(ConfigError::CommandLine(error)) => error.exit(),
+        Err(error) => {
+            eprintln!("espalier-worker: {error}");
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
     // Built by hand: its end would otherwise wait for blocking work without limit.
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

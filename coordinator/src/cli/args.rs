@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use espalier_common::job::TRAINER;
+use espalier_runtime::config::ConfigArgs;
 use espalier_runtime::logging::LogArgs;
 
 use super::error::EXIT_CODES;
@@ -111,6 +112,7 @@ pub(super) struct RunArgs {
 Examples:
   espalier serve
   espalier serve --listen 127.0.0.1:0 --data-dir /var/lib/espalier --output json
+  espalier serve --config deploy/config/coordinator.toml
   espalier serve --listen 10.0.0.5:7777 --insecure      on a network where everyone is trusted")]
 pub(super) struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
@@ -133,6 +135,8 @@ pub(super) struct ServeArgs {
     /// The largest artifact (a network's weights) that is stored, in bytes [default: 4294967296]
     #[arg(long, env = "ESPALIER_MAX_ARTIFACT_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) max_artifact_bytes: Option<u64>,
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
     #[command(flatten)]

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use espalier_runtime::config::{self, ConfigError};
 
 use args::{Cli, Command};
 use client::Client;
@@ -30,7 +31,11 @@ use output::stdout;
 
 /// Reads the command line and does what it says.
 pub(crate) fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches = match config::matches(Cli::command(), std::env::args_os()) {
+        Ok(matches) => matches,
+        Err(ConfigError::CommandLine(error)) => error.exit(),
+        Err(error) => return CliError::Usage(error.to_string()).report(),
+    };
     let done = Cli::from_arg_matches(&matches)
         .map_err(|error| CliError::Usage(error.to_string()))
         .and_then(|cli| {

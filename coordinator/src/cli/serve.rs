@@ -31,6 +31,9 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
         )));
     }
     logging::init(args.log.log_format).map_err(|error| CliError::Usage(error.to_string()))?;
+    if let Some(path) = &args.config.config {
+        tracing::info!(path = %path.display(), "settings read from a file");
+    }
     let data_dir = match &args.data_dir {
         Some(folder) => folder.clone(),
         None => default_data_dir(),

@@ -200,3 +200,43 @@ fn the_documentation_has_every_command_and_every_exit_code() {
         assert!(page.contains(&row), "{row}");
     }
 }
+
+#[test]
+fn the_example_file_has_every_option_of_serve_and_can_be_read() {
+    use clap::FromArgMatches as _;
+    use espalier_runtime::config;
+
+    let text = include_str!("../../../../deploy/config/coordinator.toml");
+    let read = |text: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let line = ["espalier", "serve", "--config"].map(std::ffi::OsString::from);
+        let line = line.into_iter().chain([file.path().into()]);
+        let matches = config::matches(Cli::command(), line);
+        let matches = matches.unwrap_or_else(|error| panic!("{error}"));
+        match Cli::from_arg_matches(&matches).unwrap().command {
+            Command::Serve(args) => args,
+            other => panic!("{other:?}"),
+        }
+    };
+    let args = read(text);
+    assert_eq!(args.data_dir, Some(PathBuf::from("/var/lib/espalier")));
+    assert_eq!(args.lease_ttl_ms, None);
+    // And with all that is shown as an example.
+    let whole = text.lines().map(|line| {
+        let example = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+        example.unwrap_or(line)
+    });
+    let whole: String = whole.map(|line| format!("{line}\n")).collect();
+    let args = read(&whole);
+    let defaults = espalier_coordinator::ServerConfig::new("");
+    assert_eq!(args.lease_ttl_ms, Some(defaults.lease_ttl_ms));
+    assert_eq!(args.max_artifact_bytes, Some(defaults.max_artifact_bytes));
+    let command = Cli::command();
+    let serve = command.find_subcommand("serve").unwrap();
+    for option in serve.get_arguments() {
+        let name = option.get_long().unwrap_or_default().replace('-', "_");
+        let told = whole.contains(&format!("\n{name} = "));
+        assert!(told || name == "config", "{name} is not in the file");
+    }
+}

@@ -184,6 +184,7 @@ fn command(plan: &WorkerPlan, place: &Place) -> std::io::Result<Command> {
     command
         // A run's workers live as long as the run, whatever other workers of this user are told.
         .env_remove("ESPALIER_UNTIL_IDLE")
+        .env_remove("ESPALIER_CONFIG")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
