@@ -11,6 +11,7 @@ pub mod job;
 pub mod metrics;
 pub mod network;
 pub mod observation;
+pub mod presets;
 pub mod recipe;
 pub mod space;
 pub mod spec;

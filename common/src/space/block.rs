@@ -1,5 +1,7 @@
 //! Blocks of a network as the spec writes them: layers, and the blocks that hold other blocks.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::layer::Layer;
@@ -60,8 +62,75 @@ pub enum BlockKind {
     Repeat(Repeat),
     /// The blocks' output added to their input.
     Residual(Vec<Block>),
+    /// The blocks' output added to that of other blocks on the same input.
+    Shortcut(Shortcut),
     /// Lists of blocks side by side.
     Branches(Branches),
+    /// Blocks one after another.
+    Sequence(Vec<Block>),
+    /// A graph of nodes with blocks on its edges.
+    Cell(Box<Cell>),
+    /// The blocks of a definition.
+    Use(Use),
+    /// The output of an earlier block instead of that of the block before: its name, or
+    /// [`PREVIOUS`].
+    From(Setting<Value>),
+    /// The outputs of some earlier blocks, joined.
+    Inputs(Inputs),
+}
+
+/// The name that stands for the output of the block before.
+pub const PREVIOUS: &str = "previous";
+/// The name by which the blocks on the edges of a cell know their stride.
+pub const CELL_STRIDE: &str = "stride";
+
+/// A list of blocks, or one block that stands in the list's place and needs no index in paths.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Body {
+    /// One block.
+    One(Box<Block>),
+    /// Blocks one after another; none: the identity.
+    List(Vec<Block>),
+}
+
+impl Body {
+    /// Its blocks.
+    #[must_use]
+    pub fn blocks(&self) -> &[Block] {
+        match self {
+            Self::One(block) => std::slice::from_ref(block),
+            Self::List(blocks) => blocks,
+        }
+    }
+}
+
+/// Blocks that have a name under `blocks:` and are used by it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Definition {
+    /// The names of its parameters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<String>,
+    /// How often it may be used inside itself; given exactly when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<u32>,
+    /// Its blocks.
+    pub body: Body,
+}
+
+/// A use of a definition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Use {
+    /// The definition's name.
+    pub block: String,
+    /// The values of its parameters, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub with: BTreeMap<String, Setting<Value>>,
+    /// Whether the decisions inside are those of every other shared use of the definition.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// An alternative of a choice.
@@ -70,8 +139,66 @@ pub enum BlockKind {
 pub struct Alternative {
     /// Its name, the value of the decision.
     pub name: String,
+    /// How likely it is to be sampled, compared with the others; absent: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     /// Its blocks; none: the identity.
     pub blocks: Vec<Block>,
+}
+
+/// Blocks with a shortcut past them: both outputs are added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shortcut {
+    /// The blocks.
+    pub body: Vec<Block>,
+    /// What the input goes through on its way past them.
+    pub shortcut: Vec<Block>,
+}
+
+/// A cell: a graph whose nodes are sums of what comes over their edges, and whose edges are blocks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// Its nodes, inputs included. Edges go from each to every later one that is no input.
+    pub nodes: u64,
+    /// The first so many nodes are inputs: one is the output of the block before; two are first what the
+    /// cell before this one took, and then that.
+    pub inputs: u64,
+    /// Each node takes so many of the nodes before it; absent: all of them.
+    pub choose: Option<u64>,
+    /// The blocks on every edge.
+    pub edge: Body,
+    /// What the cell gives.
+    pub output: CellOutput,
+    /// Every input is brought to so many channels first; absent: only what does not fit is projected.
+    pub channels: Option<Setting<u64>>,
+    /// Whether the edges from inputs halve height and width.
+    pub reduction: Setting<bool>,
+}
+
+/// What a cell gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CellOutput {
+    /// Its last node.
+    Last,
+    /// All nodes but the inputs, one after another along channels.
+    Concat,
+    /// The nodes that no other node takes, one after another along channels.
+    Loose,
+}
+
+/// Outputs of earlier blocks, joined.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inputs {
+    /// The names to choose from.
+    pub of: Vec<String>,
+    /// How many are taken; absent: any number of them, but at least one.
+    pub choose: Option<u64>,
+    /// How they come together.
+    pub join: Setting<Join>,
 }
 
 /// A repeat.

@@ -134,7 +134,7 @@ impl Space {
     #[must_use]
     pub fn visit(&self, limit: usize, mut see: impl FnMut(Candidate)) -> bool {
         let size = self.size();
-        // The tolerance is for rounding in sums of logarithms; the loop below is exact.
+        // The tolerance is for rounding in logarithms; the loop below is exact.
         if size.continuous > 0 || size.log10 > (limit as f64).log10() + 1e-6 {
             return false;
         }

@@ -23,6 +23,13 @@ pub enum Scale {
 pub enum Domain {
     /// One of these, all different, at least one.
     Choice(Vec<Value>),
+    /// One of these, all different, at least one, some more likely to be sampled than others.
+    Weighted {
+        /// The values.
+        values: Vec<Value>,
+        /// The weight of each, more than 0.
+        weights: Vec<f64>,
+    },
     /// Whole numbers `low`, `low + step`, … up to `high`, ends included.
     Integer {
         /// The smallest.
@@ -56,11 +63,20 @@ const NEAR_DEVIATION: f64 = 0.1;
 const LONG_RANGE: u64 = 16;
 
 impl Domain {
+    /// The values of a choice.
+    #[must_use]
+    pub fn values(&self) -> Option<&[Value]> {
+        match self {
+            Self::Choice(values) | Self::Weighted { values, .. } => Some(values),
+            Self::Integer { .. } | Self::Real { .. } => None,
+        }
+    }
+
     /// The number of values, or `None` when there is one for every real number of an interval.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         match self {
-            Self::Choice(values) => Some(values.len() as u64),
+            Self::Choice(values) | Self::Weighted { values, .. } => Some(values.len() as u64),
             &Self::Integer {
                 low, high, step, ..
             } => {
@@ -106,7 +122,9 @@ impl Domain {
             return None;
         }
         Some(match self {
-            Self::Choice(values) => values.get(usize::try_from(index).ok()?)?.clone(),
+            Self::Choice(values) | Self::Weighted { values, .. } => {
+                values.get(usize::try_from(index).ok()?)?.clone()
+            }
             &Self::Integer { low, step, .. } => {
                 let offset = i64::try_from(index).ok()?.checked_mul(step.max(1))?;
                 Value::Integer(low.checked_add(offset)?)
@@ -121,7 +139,7 @@ impl Domain {
     #[must_use]
     pub fn largest(&self) -> f64 {
         match self {
-            Self::Choice(values) => values
+            Self::Choice(values) | Self::Weighted { values, .. } => values
                 .iter()
                 .filter_map(real)
                 .fold(f64::NEG_INFINITY, f64::max),
@@ -134,7 +152,9 @@ impl Domain {
     #[must_use]
     pub fn first(&self) -> Value {
         match self {
-            Self::Choice(values) => values.first().cloned().unwrap_or(Value::Boolean(false)),
+            Self::Choice(values) | Self::Weighted { values, .. } => {
+                values.first().cloned().unwrap_or(Value::Boolean(false))
+            }
             &Self::Integer { low, .. } => Value::Integer(low),
             &Self::Real { low, .. } => Value::Real(low),
         }
@@ -145,7 +165,7 @@ impl Domain {
     #[must_use]
     pub fn canonical(&self, value: &Value) -> Option<Value> {
         match (self, value) {
-            (Self::Choice(values), _) => values
+            (Self::Choice(values) | Self::Weighted { values, .. }, _) => values
                 .iter()
                 .find(|&member| {
                     member == value || (real(member).is_some() && real(member) == real(value))
@@ -183,9 +203,13 @@ impl Domain {
         self.canonical(value).is_some()
     }
 
-    /// A member at random, spread as the scale says.
+    /// A member at random, spread as the scale or the weights say.
     pub fn sample<R: Rng + ?Sized>(&self, rng: &mut R) -> Value {
         match *self {
+            Self::Weighted {
+                ref values,
+                ref weights,
+            } => weighted(values, weights, rng).unwrap_or_else(|| self.first()),
             Self::Integer {
                 low,
                 high,
@@ -239,7 +263,7 @@ impl Domain {
         let Some(index) = self.index_of(value) else {
             return self.sample(rng);
         };
-        let near = !matches!(self, Self::Choice(_)) && rng.random::<f64>() < NEAR;
+        let near = self.values().is_none() && rng.random::<f64>() < NEAR;
         let other = if near {
             self.near_index(index, count, rng)
         } else {
@@ -266,7 +290,7 @@ impl Domain {
                 step,
                 scale,
             } => (low, high, step.unwrap_or(0.0), scale),
-            Self::Choice(_) => return index,
+            Self::Choice(_) | Self::Weighted { .. } => return index,
         };
         if count > LONG_RANGE {
             let present = low + step * index as f64;
@@ -290,7 +314,7 @@ impl Domain {
     fn index_of(&self, value: &Value) -> Option<u64> {
         let member = self.canonical(value)?;
         match self {
-            Self::Choice(values) => values
+            Self::Choice(values) | Self::Weighted { values, .. } => values
                 .iter()
                 .position(|other| *other == member)
                 .map(|index| index as u64),
@@ -331,6 +355,20 @@ impl Domain {
         }
         Value::Real(if present == low { high } else { low })
     }
+}
+
+/// One of `values`, each as likely as its weight says. A weight that is missing counts as 0.
+fn weighted<R: Rng + ?Sized>(values: &[Value], weights: &[f64], rng: &mut R) -> Option<Value> {
+    let pairs = || values.iter().zip(weights);
+    let mut left = rng.random::<f64>() * pairs().map(|(_, weight)| weight).sum::<f64>();
+    for (value, weight) in pairs() {
+        left -= weight;
+        if left < 0.0 {
+            return Some(value.clone());
+        }
+    }
+    // Rounding of the sum, or weights that are no numbers.
+    pairs().next_back().map(|(value, _)| value.clone())
 }
 
 /// The number a value stands for.
@@ -459,6 +497,32 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_is_how_often_a_value_is_sampled_but_not_how_often_it_is_a_neighbour() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let values: Vec<_> = (0..3).map(Value::Integer).collect();
+        let domain = Domain::Weighted {
+            values: values.clone(),
+            weights: vec![3.0, 1.0, 0.5],
+        };
+        let mut counts = [0; 3];
+        let mut neighbours = [0; 3];
+        for _ in 0..4500 {
+            let index = domain.index_of(&domain.sample(&mut rng)).unwrap();
+            counts[index as usize] += 1;
+            let other = domain
+                .index_of(&domain.neighbour(&values[0], &mut rng))
+                .unwrap();
+            neighbours[other as usize] += 1;
+        }
+        assert!((2850..3150).contains(&counts[0]), "{counts:?}");
+        assert!((900..1100).contains(&counts[1]), "{counts:?}");
+        assert!(
+            neighbours[0] == 0 && (2100..2400).contains(&neighbours[2]),
+            "{neighbours:?}"
+        );
+    }
+
+    #[test]
     fn damaged_domains_never_panic() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let nan = f64::NAN;
@@ -476,6 +540,10 @@ mod tests {
         };
         for domain in [
             Domain::Choice(vec![]),
+            Domain::Weighted {
+                values: vec![Value::Integer(1), Value::Integer(2)],
+                weights: vec![nan],
+            },
             real(nan, 1.0, None),
             real(1.0, 0.0, Some(0.0)),
             real(0.0, 1.0, Some(0.0)),

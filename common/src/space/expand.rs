@@ -1,17 +1,19 @@
 //! The one traversal of a space: it asks a chooser for every active decision in order, and builds at once
-//! the candidate and what the candidate means. What it does with a layer is in `expand_layer`.
+//! the candidate and what the candidate means. What it does with blocks, cells, layers and the recipe is in
+//! files of their own; here is what they share: paths, names, and how a decision is made.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::block::{Alternative, Block, BlockKind, Branches, Join, Repeat};
+use super::Space;
+use super::block::{CELL_STRIDE, Join};
 use super::domain::Domain;
+use super::expand_cell::ResolvedCell;
 use super::expand_layer::ResolvedLayer;
+use super::recursion::{Depths, Possible};
 use super::setting::{Scalar, Setting};
-use super::training::{OptimizerSpace, ScheduleSpace, Training};
-use super::{MAX_BLOCKS, Space};
 use crate::candidate::{Candidate, DecisionPath, Value};
-use crate::recipe::{Optimizer, Recipe, Schedule};
+use crate::recipe::Recipe;
 
 /// Answers the questions of an expansion.
 pub trait Chooser {
@@ -31,15 +33,18 @@ pub struct Resolved {
     pub recipe: Recipe,
     /// The hyperparameters, fixed ones as well.
     pub hyperparameters: BTreeMap<String, Value>,
-    /// Whether the network was cut because it has more than [`MAX_BLOCKS`] blocks.
+    /// Whether the network was cut because it has more than [`super::MAX_BLOCKS`] blocks, or nests too
+    /// deep.
     pub cut: bool,
 }
 
 /// A block without decisions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResolvedBlock {
-    /// Where it stands, unique in the network, e.g. `network[1]#2[0].choice.plain[0]`.
+    /// Where it stands, e.g. `network[1]#2[0].choice.plain[0]`; unique among the layers of the network.
     pub name: String,
+    /// By what number [`Source::Mark`] finds its output, if it has a name.
+    pub mark: Option<u32>,
     /// What it is.
     pub kind: ResolvedKind,
 }
@@ -51,22 +56,39 @@ pub enum ResolvedKind {
     Layer(ResolvedLayer),
     /// Blocks one after another.
     Sequence(Vec<ResolvedBlock>),
-    /// The blocks' output added to their input.
-    Residual(Vec<ResolvedBlock>),
+    /// The output of blocks added to what their input becomes on its way past them.
+    Residual {
+        /// The blocks.
+        body: Vec<ResolvedBlock>,
+        /// The way past them; absent: the input, projected when the shapes differ.
+        shortcut: Option<Vec<ResolvedBlock>>,
+    },
     /// Blocks side by side.
     Branches(Join, Vec<Vec<ResolvedBlock>>),
+    /// A graph of nodes.
+    Cell(Box<ResolvedCell>),
+    /// An earlier output.
+    From(Source),
+    /// Earlier outputs, joined.
+    Inputs(Join, Vec<Source>),
+}
+
+/// Which output is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// That of the block before.
+    Previous,
+    /// That of the block with this mark.
+    Mark(u32),
+    /// None: only a damaged space has a name that no earlier block has.
+    Unknown(String),
 }
 
 impl Space {
     /// Resolves one candidate: asks `chooser` for every active decision. A decision inside a branch that
     /// is not taken is never asked. Total: it ends and does not fail, whatever the chooser answers.
     pub fn expand(&self, chooser: &mut dyn Chooser) -> Resolved {
-        let mut expansion = Expansion {
-            chooser,
-            candidate: Candidate::default(),
-            here: Paths::default(),
-            blocks: 0,
-        };
+        let mut expansion = Expansion::new(self, chooser);
         let network = self
             .network
             .as_ref()
@@ -83,7 +105,7 @@ impl Space {
             })
             .collect();
         Resolved {
-            cut: expansion.blocks > MAX_BLOCKS,
+            cut: expansion.cut,
             candidate: expansion.candidate,
             network,
             recipe,
@@ -92,22 +114,66 @@ impl Space {
     }
 }
 
-/// Where the traversal stands. The two differ below a shared repeat only, whose decisions have one path
-/// while each of its instances has its own.
+/// Where the traversal stands. The two differ below what is shared, whose decisions have one path while
+/// each of its instances has its own.
 #[derive(Default)]
-struct Paths {
-    decision: String,
-    instance: String,
+pub(super) struct Paths {
+    pub(super) decision: String,
+    pub(super) instance: String,
+}
+
+/// What names mean in the blocks that are being expanded.
+pub(super) enum Frame<'a> {
+    /// In those of a definition: its parameters. Nothing around it can be seen from inside, but the ties.
+    Use {
+        with: &'a BTreeMap<String, Setting<Value>>,
+        /// Where the use stands; empty when no argument is a decision.
+        site: String,
+    },
+    /// In those of an edge of a cell: the stride, besides what is around it.
+    Edge { stride: u64 },
 }
 
 pub(super) struct Expansion<'a> {
+    pub(super) space: &'a Space,
     chooser: &'a mut dyn Chooser,
     candidate: Candidate,
-    here: Paths,
-    blocks: u64,
+    pub(super) here: Paths,
+    /// Blocks so far.
+    pub(super) blocks: u64,
+    /// Lists around this place.
+    pub(super) nesting: u64,
+    pub(super) cut: bool,
+    pub(super) frames: Vec<Frame<'a>>,
+    /// What is left of the depth of definitions that are being expanded.
+    pub(super) depths: Depths<'a>,
+    pub(super) possible: Possible<'a>,
+    /// The named blocks of the lists around this place, so far, with their marks.
+    pub(super) scope: Vec<(&'a str, u32)>,
+    /// From where on they can be seen from here.
+    pub(super) visible: usize,
+    pub(super) marks: u32,
 }
 
-impl Expansion<'_> {
+impl<'a> Expansion<'a> {
+    fn new(space: &'a Space, chooser: &'a mut dyn Chooser) -> Self {
+        Self {
+            space,
+            chooser,
+            candidate: Candidate::default(),
+            here: Paths::default(),
+            blocks: 0,
+            nesting: 0,
+            cut: false,
+            frames: Vec::new(),
+            depths: Vec::new(),
+            possible: Possible::new(space),
+            scope: Vec::new(),
+            visible: 0,
+            marks: 0,
+        }
+    }
+
     /// Runs `body` one step deeper.
     pub(super) fn within<T>(
         &mut self,
@@ -117,7 +183,7 @@ impl Expansion<'_> {
         self.within_both(step, step, body)
     }
 
-    fn within_both<T>(
+    pub(super) fn within_both<T>(
         &mut self,
         decision: fmt::Arguments<'_>,
         instance: fmt::Arguments<'_>,
@@ -132,13 +198,37 @@ impl Expansion<'_> {
         result
     }
 
-    /// The value of the decision at `here.word`. One that was made already (in an earlier instance of a
-    /// shared repeat) keeps its value.
-    fn decide(&mut self, word: &str, domain: &Domain) -> Value {
-        let path = DecisionPath(format!("{}.{word}", self.here.decision));
-        if let Some(made) = self.candidate.get(&path) {
-            return made.clone();
+    /// The value of the decision at `here.word`. One that was made already (in an earlier place that
+    /// shares it) keeps its value, and its domain is not asked for again.
+    pub(super) fn decide_with(
+        &mut self,
+        word: &str,
+        domain: impl FnOnce(&mut Self) -> Domain,
+    ) -> Value {
+        let mark = self.here.decision.len();
+        push(&mut self.here.decision, format_args!(".{word}"));
+        let made = self.candidate.0.get(self.here.decision.as_str()).cloned();
+        let path = made.is_none().then(|| self.here.decision.clone());
+        self.here.decision.truncate(mark);
+        match (made, path) {
+            (Some(made), _) => made,
+            (None, path) => {
+                let domain = domain(self);
+                self.ask(path.unwrap_or_default(), &domain)
+            }
         }
+    }
+
+    /// The value of the decision at `path`, which may have been made already.
+    fn decide_at(&mut self, path: String, domain: &Domain) -> Value {
+        match self.candidate.0.get(path.as_str()) {
+            Some(made) => made.clone(),
+            None => self.ask(path, domain),
+        }
+    }
+
+    fn ask(&mut self, path: String, domain: &Domain) -> Value {
+        let path = DecisionPath(path);
         let answer = self.chooser.choose(&path, domain);
         let value = domain.canonical(&answer).unwrap_or_else(|| domain.first());
         self.candidate.0.insert(path, value.clone());
@@ -146,12 +236,26 @@ impl Expansion<'_> {
     }
 
     pub(super) fn setting<T: Scalar>(&mut self, word: &str, setting: &Setting<T>) -> T {
-        match setting {
-            Setting::Fixed(value) => value.clone(),
-            Setting::Decide(domain) => {
-                T::from_value(&self.decide(word, domain)).unwrap_or_else(T::fallback)
-            }
-        }
+        let value = match setting {
+            Setting::Fixed(value) => return value.clone(),
+            Setting::Decide(domain) => Some(self.decide(word, domain)),
+            Setting::Named(name) => self.named(name),
+        };
+        value
+            .and_then(|value| T::from_value(&value))
+            .unwrap_or_else(T::fallback)
+    }
+
+    fn decide(&mut self, word: &str, domain: &Domain) -> Value {
+        let mark = self.here.decision.len();
+        push(&mut self.here.decision, format_args!(".{word}"));
+        let made = self.candidate.0.get(self.here.decision.as_str()).cloned();
+        let value = match made {
+            Some(made) => made,
+            None => self.ask(self.here.decision.clone(), domain),
+        };
+        self.here.decision.truncate(mark);
+        value
     }
 
     pub(super) fn optional<T: Scalar>(
@@ -162,174 +266,32 @@ impl Expansion<'_> {
         setting.map(|setting| self.setting(word, setting))
     }
 
-    fn list(&mut self, blocks: &[Block]) -> Vec<ResolvedBlock> {
-        let mut resolved = Vec::with_capacity(blocks.len());
-        for (index, block) in blocks.iter().enumerate() {
-            self.blocks += 1;
-            if self.blocks > MAX_BLOCKS {
-                break;
-            }
-            resolved.push(match &block.name {
-                Some(name) => self.within(format_args!(".{name}"), |e| e.block(block)),
-                None => self.within(format_args!("[{index}]"), |e| e.block(block)),
-            });
-        }
-        resolved
-    }
-
-    fn block(&mut self, block: &Block) -> ResolvedBlock {
-        let kind = match &block.kind {
-            BlockKind::Layer(layer) => ResolvedKind::Layer(self.layer(layer)),
-            BlockKind::Choice(alternatives) => self.choice(alternatives),
-            BlockKind::Optional(blocks) => self.optional_blocks(blocks),
-            BlockKind::Repeat(repeat) => self.repeat(repeat),
-            BlockKind::Residual(blocks) => {
-                ResolvedKind::Residual(self.within(format_args!(".residual"), |e| e.list(blocks)))
-            }
-            BlockKind::Branches(branches) => self.branches(branches),
-        };
-        ResolvedBlock {
-            name: self.here.instance.clone(),
-            kind,
-        }
-    }
-
-    fn choice(&mut self, alternatives: &[Alternative]) -> ResolvedKind {
-        let taken = self.decide(
-            "choice",
-            &words(alternatives.iter().map(|a| a.name.as_str())),
-        );
-        let blocks = alternatives
-            .iter()
-            .find(|alternative| Value::Text(alternative.name.clone()) == taken)
-            .map(|alternative| {
-                self.within(format_args!(".choice.{}", alternative.name), |e| {
-                    e.list(&alternative.blocks)
-                })
-            });
-        ResolvedKind::Sequence(blocks.unwrap_or_default())
-    }
-
-    fn optional_blocks(&mut self, blocks: &[Block]) -> ResolvedKind {
-        let taken = self.decide("optional", &flag()) == Value::Boolean(true);
-        ResolvedKind::Sequence(if taken {
-            self.within(format_args!(".optional"), |e| e.list(blocks))
-        } else {
-            Vec::new()
-        })
-    }
-
-    fn repeat(&mut self, repeat: &Repeat) -> ResolvedKind {
-        let times = self.setting("times", &repeat.times);
-        let mut instances = Vec::new();
-        for instance in 1..=times {
-            // Counted, or an endless repeat of nothing would never end.
-            self.blocks += 1;
-            if self.blocks > MAX_BLOCKS {
-                break;
-            }
-            let own = format!("#{instance}");
-            let decisions = if repeat.shared { "#all" } else { &own };
-            let blocks =
-                self.within_both(format_args!("{decisions}"), format_args!("{own}"), |e| {
-                    e.list(&repeat.block)
-                });
-            instances.push(ResolvedBlock {
-                name: format!("{}{own}", self.here.instance),
-                kind: ResolvedKind::Sequence(blocks),
-            });
-        }
-        ResolvedKind::Sequence(instances)
-    }
-
-    fn branches(&mut self, branches: &Branches) -> ResolvedKind {
-        let join = self.setting("join", &branches.join);
-        let lists = branches
-            .of
-            .iter()
-            .enumerate()
-            .map(|(index, blocks)| {
-                self.within(format_args!(".branches[{index}]"), |e| e.list(blocks))
-            })
-            .collect();
-        ResolvedKind::Branches(join, lists)
-    }
-
-    fn training(&mut self, training: &Training) -> Recipe {
-        let batch_size: u64 = self.setting("batch_size", &training.batch_size);
-        Recipe {
-            epochs: training.epochs,
-            batch_size: u32::try_from(batch_size).unwrap_or(u32::MAX),
-            optimizer: self.optimizer(&training.optimizer),
-            schedule: self.schedule(&training.schedule),
-            label_smoothing: self.setting("label_smoothing", &training.label_smoothing),
-        }
-    }
-
-    /// The one to use among several with words of their own: a decision when there are two or more.
-    fn one_of<'t, T>(
-        &mut self,
-        word: &str,
-        all: &'t [T],
-        name: impl Fn(&T) -> &'static str,
-    ) -> Option<&'t T> {
-        if all.len() < 2 {
-            return all.first();
-        }
-        let taken = self.decide(word, &words(all.iter().map(&name)));
-        all.iter()
-            .find(|one| Value::Text(name(one).to_owned()) == taken)
-    }
-
-    fn optimizer(&mut self, optimizers: &[OptimizerSpace]) -> Optimizer {
-        let Some(taken) = self.one_of("optimizer", optimizers, OptimizerSpace::word) else {
-            // Only a damaged space has none; PyTorch's defaults then.
-            return Optimizer::Adamw {
-                learning_rate: 1e-3,
-                weight_decay: 1e-2,
-            };
-        };
-        self.within(
-            format_args!(".optimizer.{}", taken.word()),
-            |e| match taken {
-                OptimizerSpace::Sgd {
-                    learning_rate,
-                    momentum,
-                    nesterov,
-                    weight_decay,
-                } => {
-                    let learning_rate = e.setting("learning_rate", learning_rate);
-                    let momentum = e.setting("momentum", momentum);
-                    // Nesterov's form of no momentum is no momentum, and libtorch refuses the pair.
-                    let nesterov = e.setting("nesterov", nesterov) && momentum > 0.0;
-                    Optimizer::Sgd {
-                        learning_rate,
-                        momentum,
-                        nesterov,
-                        weight_decay: e.setting("weight_decay", weight_decay),
-                    }
+    /// What a name stands for here: the argument of a parameter, the stride on an edge of a cell, or a
+    /// tie. Its decision is made when the name is first met, so one that is met nowhere is never made.
+    fn named(&mut self, name: &str) -> Option<Value> {
+        let mut name = name;
+        for frame in self.frames.iter().rev() {
+            match frame {
+                Frame::Edge { stride } if name == CELL_STRIDE => {
+                    return i64::try_from(*stride).ok().map(Value::Integer);
                 }
-                OptimizerSpace::Adamw {
-                    learning_rate,
-                    weight_decay,
-                } => Optimizer::Adamw {
-                    learning_rate: e.setting("learning_rate", learning_rate),
-                    weight_decay: e.setting("weight_decay", weight_decay),
+                Frame::Edge { .. } => {}
+                Frame::Use { with, site } => match with.get(name) {
+                    None => break,
+                    Some(Setting::Fixed(value)) => return Some(value.clone()),
+                    Some(Setting::Named(outer)) => name = outer,
+                    Some(Setting::Decide(domain)) => {
+                        let path = format!("{site}.with.{name}");
+                        return Some(self.decide_at(path, domain));
+                    }
                 },
-            },
-        )
-    }
-
-    fn schedule(&mut self, schedules: &[ScheduleSpace]) -> Schedule {
-        let Some(taken) = self.one_of("schedule", schedules, ScheduleSpace::word) else {
-            return Schedule::Cosine { warmup_epochs: 0.0 };
-        };
-        let warmup_epochs = self.within(format_args!(".schedule.{}", taken.word()), |e| {
-            e.setting("warmup_epochs", taken.warmup_epochs())
-        });
-        match taken {
-            ScheduleSpace::Constant { .. } => Schedule::Constant { warmup_epochs },
-            ScheduleSpace::Cosine { .. } => Schedule::Cosine { warmup_epochs },
+            }
+        }
+        let space = self.space;
+        match space.tie.get(name)? {
+            Setting::Fixed(value) => Some(value.clone()),
+            Setting::Decide(domain) => Some(self.decide_at(format!("tie.{name}"), domain)),
+            Setting::Named(_) => None,
         }
     }
 }
@@ -343,9 +305,4 @@ fn push(path: &mut String, step: fmt::Arguments<'_>) {
 /// The domain of a choice among words.
 pub(super) fn words<'w>(words: impl Iterator<Item = &'w str>) -> Domain {
     Domain::Choice(words.map(|word| Value::Text(word.to_owned())).collect())
-}
-
-/// The domain of `optional`.
-pub(super) fn flag() -> Domain {
-    Domain::Choice(vec![Value::Boolean(false), Value::Boolean(true)])
 }

@@ -1,13 +1,13 @@
 //! Lowers the blocks of a resolved candidate to a network: wires them, projects where shapes differ, and names
-//! every node by its block. What a layer becomes is in `lower_layer`.
+//! every node by its block. What a layer becomes is in `lower_layer`, a cell in `lower_cell`.
 
 use super::block::Join;
 use super::build::Infeasible;
-use super::expand::{ResolvedBlock, ResolvedKind};
+use super::expand::{ResolvedBlock, ResolvedKind, Source};
 use super::expand_layer::ResolvedLayer;
 use super::lower_layer::channels_or_features;
 use crate::dataset::DatasetInfo;
-use crate::network::{Builder, Network, Op, Shape};
+use crate::network::{Axis, Builder, Network, Op, Shape};
 
 /// The network that `blocks` make on examples of `dataset`, with one output for each class.
 pub(super) fn lower(
@@ -17,6 +17,8 @@ pub(super) fn lower(
     let mut lowering = Lowering {
         builder: Builder::new(dataset.input.clone()),
         classes: u64::from(dataset.classes),
+        marked: Vec::new(),
+        before_cell: None,
     };
     let output = lowering.list(blocks, 0)?;
     let shape = lowering.shape(output);
@@ -36,6 +38,10 @@ pub(super) fn lower(
 pub(super) struct Lowering {
     pub(super) builder: Builder,
     pub(super) classes: u64,
+    /// The outputs of blocks with a mark.
+    marked: Vec<Option<Id>>,
+    /// What the cell before this place took.
+    pub(super) before_cell: Option<Id>,
 }
 
 /// A node's id.
@@ -51,7 +57,7 @@ impl Lowering {
         Ok(self.builder.push(name, op, inputs)?)
     }
 
-    fn list(&mut self, blocks: &[ResolvedBlock], input: Id) -> Result<Id, Infeasible> {
+    pub(super) fn list(&mut self, blocks: &[ResolvedBlock], input: Id) -> Result<Id, Infeasible> {
         let mut last = input;
         for (index, block) in blocks.iter().enumerate() {
             let before_norm = blocks.get(index + 1).is_some_and(|next| {
@@ -68,51 +74,90 @@ impl Lowering {
         input: Id,
         before_norm: bool,
     ) -> Result<Id, Infeasible> {
-        match &block.kind {
-            ResolvedKind::Layer(layer) => self.layer(&block.name, layer, input, before_norm),
-            ResolvedKind::Sequence(blocks) => self.list(blocks, input),
-            ResolvedKind::Residual(blocks) => self.residual(&block.name, blocks, input),
-            ResolvedKind::Branches(join, of) => self.branches(&block.name, *join, of, input),
+        let output = match &block.kind {
+            ResolvedKind::Layer(layer) => self.layer(&block.name, layer, input, before_norm)?,
+            ResolvedKind::Sequence(blocks) => self.list(blocks, input)?,
+            ResolvedKind::Residual { body, shortcut } => {
+                self.residual(&block.name, body, shortcut.as_deref(), input)?
+            }
+            ResolvedKind::Branches(join, of) => self.branches(&block.name, *join, of, input)?,
+            ResolvedKind::Cell(cell) => self.cell(&block.name, cell, input)?,
+            ResolvedKind::From(source) => self.source(&block.name, source, input)?,
+            ResolvedKind::Inputs(join, sources) => {
+                self.inputs(&block.name, *join, sources, input)?
+            }
+        };
+        if let Some(mark) = block.mark {
+            let mark = mark as usize;
+            if self.marked.len() <= mark {
+                self.marked.resize(mark + 1, None);
+            }
+            self.marked[mark] = Some(output);
         }
+        Ok(output)
     }
 
-    /// Output plus input; the input is projected when the shapes differ. Around nothing, a residual is
-    /// nothing, rather than twice its input.
+    /// Runs `side`, whose cells do not count as those before what comes after it.
+    pub(super) fn aside<T>(
+        &mut self,
+        side: impl FnOnce(&mut Self) -> Result<T, Infeasible>,
+    ) -> Result<T, Infeasible> {
+        let before = self.before_cell;
+        let result = side(self);
+        self.before_cell = before;
+        result
+    }
+
+    /// Output plus input; the input is projected when the shapes differ, unless blocks on its way are given.
+    /// Around nothing, a residual is nothing, rather than twice its input.
     fn residual(
         &mut self,
         name: &str,
-        blocks: &[ResolvedBlock],
+        body: &[ResolvedBlock],
+        shortcut: Option<&[ResolvedBlock]>,
         input: Id,
     ) -> Result<Id, Infeasible> {
-        let main = self.list(blocks, input)?;
-        if main == input {
+        let main = self.aside(|l| l.list(body, input))?;
+        let side = match shortcut {
+            Some(blocks) => self.aside(|l| l.list(blocks, input))?,
+            None => input,
+        };
+        if main == input && side == input {
             return Ok(input);
         }
-        let shortcut = self.shortcut(name, input, main)?;
-        self.push(format!("{name}.add"), Op::Add, vec![main, shortcut])
+        let side = match shortcut {
+            Some(_) => side,
+            None => {
+                let target = self.shape(main);
+                self.fitted("residual", &format!("{name}.shortcut"), side, &target)?
+            }
+        };
+        self.push(format!("{name}.add"), Op::Add, vec![main, side])
     }
 
-    fn shortcut(&mut self, name: &str, input: Id, main: Id) -> Result<Id, Infeasible> {
-        let (from, to) = (self.shape(input), self.shape(main));
-        if from == to {
-            return Ok(input);
+    /// `id` in the shape `target`: as it is, or projected by a strided 1x1 convolution (of vectors, a linear
+    /// map) and a batch_norm. `operation` is who needs that.
+    pub(super) fn fitted(
+        &mut self,
+        operation: &str,
+        name: &str,
+        id: Id,
+        target: &Shape,
+    ) -> Result<Id, Infeasible> {
+        let from = self.shape(id);
+        if from == *target {
+            return Ok(id);
         }
-        let Some(op) = projection(&from, &to) else {
-            return Err(Infeasible {
-                block: name.to_owned(),
-                operation: "residual".to_owned(),
-                problem: format!(
-                    "its input is {from} and its blocks give {to}: no 1x1 convolution makes the one into the other"
-                ),
-            });
-        };
-        let projected = self.push(format!("{name}.shortcut"), op, vec![input])?;
-        let channels = channels_or_features(&self.shape(projected));
-        self.push(
-            format!("{name}.shortcut.batch_norm"),
-            Op::BatchNorm { channels },
-            vec![projected],
-        )
+        let op = projection(&from, target).ok_or_else(|| unfit(operation, name, &from, target))?;
+        let projected = self.push(name.to_owned(), op, vec![id])?;
+        self.norm(name, projected)
+    }
+
+    /// A batch_norm after `id`.
+    pub(super) fn norm(&mut self, name: &str, id: Id) -> Result<Id, Infeasible> {
+        let channels = channels_or_features(&self.shape(id));
+        let op = Op::BatchNorm { channels };
+        self.push(format!("{name}.batch_norm"), op, vec![id])
     }
 
     fn branches(
@@ -124,20 +169,96 @@ impl Lowering {
     ) -> Result<Id, Infeasible> {
         let mut outputs = Vec::with_capacity(of.len());
         for blocks in of {
-            outputs.push(self.list(blocks, input)?);
+            outputs.push(self.aside(|l| l.list(blocks, input))?);
         }
-        let (word, op) = match join {
-            Join::Add => ("add", Op::Add),
-            Join::Concat => ("concat", Op::Concat),
-            Join::Multiply => ("multiply", Op::Multiply),
-        };
+        let (word, op) = joined(join);
         self.push(format!("{name}.{word}"), op, outputs)
     }
+
+    fn source(&self, name: &str, source: &Source, input: Id) -> Result<Id, Infeasible> {
+        let unknown = match source {
+            Source::Previous => return Ok(input),
+            Source::Mark(mark) => match self.marked.get(*mark as usize) {
+                Some(Some(id)) => return Ok(*id),
+                _ => "its block",
+            },
+            Source::Unknown(unknown) => unknown,
+        };
+        Err(Infeasible {
+            block: name.to_owned(),
+            operation: "from".to_owned(),
+            problem: format!("no earlier block has the name {unknown:?}"),
+        })
+    }
+
+    /// Earlier outputs in the shape of the one that was computed last, joined.
+    fn inputs(
+        &mut self,
+        name: &str,
+        join: Join,
+        sources: &[Source],
+        input: Id,
+    ) -> Result<Id, Infeasible> {
+        let ids: Vec<Id> = sources
+            .iter()
+            .map(|source| self.source(name, source, input))
+            .collect::<Result<_, _>>()?;
+        let [first, rest @ ..] = ids.as_slice() else {
+            return Ok(input);
+        };
+        if rest.is_empty() {
+            return Ok(*first);
+        }
+        // Ids rise in the order of computing.
+        let latest = self.shape(ids.iter().copied().max().unwrap_or(input));
+        let mut fitted = Vec::with_capacity(ids.len());
+        for (index, &id) in ids.iter().enumerate() {
+            let target = match join {
+                Join::Concat => with_width(&latest, channels_or_features(&self.shape(id))),
+                Join::Add | Join::Multiply => latest.clone(),
+            };
+            let name = format!("{name}.inputs[{index}]");
+            fitted.push(self.fitted("inputs", &name, id, &target)?);
+        }
+        let (word, op) = joined(join);
+        self.push(format!("{name}.{word}"), op, fitted)
+    }
+}
+
+/// A shape that nothing here makes into another one.
+pub(super) fn unfit(operation: &str, name: &str, from: &Shape, to: &Shape) -> Infeasible {
+    Infeasible {
+        block: name.to_owned(),
+        operation: operation.to_owned(),
+        problem: format!(
+            "{from} is to meet {to}: no strided 1x1 convolution makes the one into the other"
+        ),
+    }
+}
+
+/// The word and the operation of a join.
+fn joined(join: Join) -> (&'static str, Op) {
+    match join {
+        Join::Add => ("add", Op::Add),
+        Join::Concat => ("concat", Op::Concat),
+        Join::Multiply => ("multiply", Op::Multiply),
+    }
+}
+
+/// A shape with so many channels or features.
+pub(super) fn with_width(shape: &Shape, width: u64) -> Shape {
+    let mut shape = shape.clone();
+    for (axis, length) in &mut shape.0 {
+        if matches!(axis, Axis::Channels | Axis::Features) {
+            *length = width;
+        }
+    }
+    shape
 }
 
 /// What makes `from` into `to`: a strided 1x1 convolution of images, an affine map of vectors. Without a
 /// bias, since a batch_norm follows.
-fn projection(from: &Shape, to: &Shape) -> Option<Op> {
+pub(super) fn projection(from: &Shape, to: &Shape) -> Option<Op> {
     if let (Some(from), Some(to)) = (from.as_features(), to.as_features()) {
         return Some(Op::Linear {
             in_features: from,

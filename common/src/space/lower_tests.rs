@@ -151,7 +151,7 @@ fn what_cannot_be_built_is_told_with_block_operation_and_shapes() {
         network (output): the network ends with 1 channels × 28 height × 28 width, but a data set of 10 classes needs 10 features; end it with `linear: {features: classes}`
         network[1] (conv2d): its 4 groups must divide both its 8 input channels and its 6 output channels
         network[0] (conv2d): its window spans 31 cells, but its input is 1 channels × 28 height × 28 width and has only 28 cells on a side with padding 0
-        network[0] (residual): its input is 1 channels × 28 height × 28 width and its blocks give 1 channels × 12 height × 12 width: no 1x1 convolution makes the one into the other
+        network[0].shortcut (residual): 1 channels × 28 height × 28 width is to meet 1 channels × 12 height × 12 width: no strided 1x1 convolution makes the one into the other
         network[0].add (add): its inputs must have one shape, but 1 channels × 28 height × 28 width meets 4 channels × 28 height × 28 width
         network[0]#53[0]#6[0] (activation): a network has at most 10000 nodes
         "#);
@@ -254,4 +254,146 @@ fn a_dropout_that_drops_nothing_is_no_node() {
             .iter()
             .any(|node| matches!(node.op, Op::Dropout { .. }))
     );
+}
+
+/// As [`network`], of a whole spec's parts.
+fn network_of(parts: &str) -> Network {
+    let text = format!(
+        "name: x\ndataset: {{format: idx, path: x, validation: 1}}\ntraining: {{epochs: 1}}\nobjectives: [{{maximize: accuracy}}]\nbudget: {{trials: 1}}\n{parts}"
+    );
+    let space = read(&text, "x.yaml")
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .space;
+    let built = space.build(&space.first(), Some(&fashion_mnist()));
+    built
+        .unwrap_or_else(|error| panic!("{error}"))
+        .network
+        .unwrap()
+}
+
+/// Name, inputs and shape of every node.
+fn wiring(network: &Network) -> String {
+    let line = |node: &crate::network::Node| {
+        format!(
+            "{} {} {:?} -> {}",
+            node.name,
+            node.op.name(),
+            node.inputs,
+            node.shape
+        )
+    };
+    network
+        .nodes
+        .iter()
+        .map(line)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn a_cell_sums_over_its_edges_and_one_edge_is_no_sum() {
+    insta::assert_snapshot!(wiring(&network(&format!(
+        "[{{cell: {{nodes: 4, edge: {{choice: {{relu: [relu], skip: []}}}}}}}}, {END}]"
+    ))), @r#"
+        input input [] -> 1 channels × 28 height × 28 width
+        network[0].edge[0-1].choice.relu[0] activation [0] -> 1 channels × 28 height × 28 width
+        network[0].edge[0-2].choice.relu[0] activation [0] -> 1 channels × 28 height × 28 width
+        network[0].edge[1-2].choice.relu[0] activation [1] -> 1 channels × 28 height × 28 width
+        network[0].node[2].add add [2, 3] -> 1 channels × 28 height × 28 width
+        network[0].edge[0-3].choice.relu[0] activation [0] -> 1 channels × 28 height × 28 width
+        network[0].edge[1-3].choice.relu[0] activation [1] -> 1 channels × 28 height × 28 width
+        network[0].edge[2-3].choice.relu[0] activation [4] -> 1 channels × 28 height × 28 width
+        network[0].node[3].add add [5, 6, 7] -> 1 channels × 28 height × 28 width
+        network[1] global_avg_pool [8] -> 1 features
+        network[2] linear [9] -> 10 features
+        "#);
+}
+
+#[test]
+fn a_reduction_cell_fits_its_inputs_halves_on_edges_and_joins_what_is_loose() {
+    insta::assert_snapshot!(wiring(&network(&format!(
+        "[{{conv: {{channels: 6}}}}, {{cell: {{nodes: 3, inputs: 2, channels: 4, reduction: true, output: concat, edge: {{max_pool: {{kernel: 3, stride: $stride, padding: 1}}}}}}, name: one}}, {{cell: {{nodes: 4, inputs: 2, choose: 2, channels: 4, output: loose, edge: []}}, name: two}}, {END}]"
+    ))), @r#"
+        input input [] -> 1 channels × 28 height × 28 width
+        network[0] conv2d [0] -> 6 channels × 28 height × 28 width
+        network.one.input[0].relu activation [1] -> 6 channels × 28 height × 28 width
+        network.one.input[0] conv2d [2] -> 4 channels × 28 height × 28 width
+        network.one.input[0].batch_norm batch_norm [3] -> 4 channels × 28 height × 28 width
+        network.one.input[1].relu activation [1] -> 6 channels × 28 height × 28 width
+        network.one.input[1] conv2d [5] -> 4 channels × 28 height × 28 width
+        network.one.input[1].batch_norm batch_norm [6] -> 4 channels × 28 height × 28 width
+        network.one.edge[0-2] max_pool2d [4] -> 4 channels × 14 height × 14 width
+        network.one.edge[1-2] max_pool2d [7] -> 4 channels × 14 height × 14 width
+        network.one.node[2].add add [8, 9] -> 4 channels × 14 height × 14 width
+        network.two.input[0].relu activation [1] -> 6 channels × 28 height × 28 width
+        network.two.input[0] conv2d [11] -> 4 channels × 14 height × 14 width
+        network.two.input[0].batch_norm batch_norm [12] -> 4 channels × 14 height × 14 width
+        network.two.input[1].relu activation [10] -> 4 channels × 14 height × 14 width
+        network.two.input[1] conv2d [14] -> 4 channels × 14 height × 14 width
+        network.two.input[1].batch_norm batch_norm [15] -> 4 channels × 14 height × 14 width
+        network.two.node[2].add add [13, 16] -> 4 channels × 14 height × 14 width
+        network.two.node[3].add add [13, 16] -> 4 channels × 14 height × 14 width
+        network.two.concat concat [17, 18] -> 8 channels × 14 height × 14 width
+        network[3] global_avg_pool [19] -> 8 features
+        network[4] linear [20] -> 10 features
+        "#);
+}
+
+#[test]
+fn a_skip_halves_by_a_projection_on_an_edge_of_a_reduction_cell() {
+    insta::assert_snapshot!(wiring(&network(&format!(
+        "[{{cell: {{nodes: 2, reduction: true, edge: []}}}}, {{cell: {{nodes: 3, inputs: 2, edge: [relu]}}}}, {END}]"
+    ))), @r#"
+        input input [] -> 1 channels × 28 height × 28 width
+        network[0].edge[0-1].halved conv2d [0] -> 1 channels × 14 height × 14 width
+        network[0].edge[0-1].halved.batch_norm batch_norm [1] -> 1 channels × 14 height × 14 width
+        network[1].input[0] conv2d [0] -> 1 channels × 14 height × 14 width
+        network[1].input[0].batch_norm batch_norm [3] -> 1 channels × 14 height × 14 width
+        network[1].edge[0-2][0] activation [4] -> 1 channels × 14 height × 14 width
+        network[1].edge[1-2][0] activation [2] -> 1 channels × 14 height × 14 width
+        network[1].node[2].add add [5, 6] -> 1 channels × 14 height × 14 width
+        network[2] global_avg_pool [7] -> 1 features
+        network[3] linear [8] -> 10 features
+        "#);
+}
+
+#[test]
+fn earlier_outputs_are_taken_and_fitted_to_the_latest() {
+    insta::assert_snapshot!(wiring(&network(&format!(
+        "[{{conv: {{channels: 2}}, name: stem}}, {{conv: {{channels: 4, stride: 2}}, name: early}}, relu, {{inputs: {{of: [stem, early, previous], choose: 3}}}}, {{inputs: {{of: [stem, previous], choose: 2, join: concat}}}}, {{from: stem}}, {{residual: [[{{from: early}}], [max_pool, {{conv: {{channels: 4}}}}]]}}, {END}]"
+    ))), @r#"
+        input input [] -> 1 channels × 28 height × 28 width
+        network.stem conv2d [0] -> 2 channels × 28 height × 28 width
+        network.early conv2d [1] -> 4 channels × 14 height × 14 width
+        network[2] activation [2] -> 4 channels × 14 height × 14 width
+        network[3].inputs[0] conv2d [1] -> 4 channels × 14 height × 14 width
+        network[3].inputs[0].batch_norm batch_norm [4] -> 4 channels × 14 height × 14 width
+        network[3].add add [5, 2, 3] -> 4 channels × 14 height × 14 width
+        network[4].inputs[0] conv2d [1] -> 2 channels × 14 height × 14 width
+        network[4].inputs[0].batch_norm batch_norm [7] -> 2 channels × 14 height × 14 width
+        network[4].concat concat [8, 6] -> 6 channels × 14 height × 14 width
+        network[6].shortcut[0] max_pool2d [1] -> 2 channels × 14 height × 14 width
+        network[6].shortcut[1] conv2d [10] -> 4 channels × 14 height × 14 width
+        network[6].add add [2, 11] -> 4 channels × 14 height × 14 width
+        network[7] global_avg_pool [12] -> 4 features
+        network[8] linear [13] -> 10 features
+        "#);
+}
+
+#[test]
+fn a_use_has_the_path_of_its_place_and_a_shared_one_the_decisions_of_its_block() {
+    let parts = format!(
+        "tie: {{width: {{choice: [4, 8]}}}}\nblocks:\n  unit: {{parameters: [k], block: [{{conv: {{kernel: $k, channels: $width}}}}, {{choice: {{a: [relu], b: []}}}}]}}\nnetwork: [{{use: unit, name: own, with: {{k: {{choice: [3, 5]}}}}}}, {{use: unit, shared: true, with: {{k: 1}}}}, {{use: unit, shared: true, with: {{k: 3}}}}, {END}]\n"
+    );
+    insta::assert_snapshot!(wiring(&network_of(&parts)), @r#"
+        input input [] -> 1 channels × 28 height × 28 width
+        network.own[0] conv2d [0] -> 4 channels × 28 height × 28 width
+        network.own[1].choice.a[0] activation [1] -> 4 channels × 28 height × 28 width
+        network[1][0] conv2d [2] -> 4 channels × 28 height × 28 width
+        network[1][1].choice.a[0] activation [3] -> 4 channels × 28 height × 28 width
+        network[2][0] conv2d [4] -> 4 channels × 28 height × 28 width
+        network[2][1].choice.a[0] activation [5] -> 4 channels × 28 height × 28 width
+        network[3] global_avg_pool [6] -> 4 features
+        network[4] linear [7] -> 10 features
+        "#);
 }

@@ -5,16 +5,25 @@
 mod block;
 mod build;
 mod choosers;
+mod combinations;
 mod domain;
 mod expand;
+mod expand_blocks;
+mod expand_cell;
 mod expand_layer;
+mod expand_training;
 mod layer;
 mod lower;
+mod lower_cell;
 mod lower_layer;
+mod recursion;
 mod setting;
 mod size;
 mod size_layer;
+mod size_names;
+mod size_training;
 mod training;
+mod ways;
 
 #[cfg(test)]
 mod lower_tests;
@@ -23,13 +32,19 @@ mod properties;
 #[cfg(test)]
 mod testing;
 
-pub use block::{Alternative, Block, BlockKind, Branches, Join, Repeat};
+pub use block::{
+    Alternative, Block, BlockKind, Body, Branches, CELL_STRIDE, Cell, CellOutput, Definition,
+    Inputs, Join, PREVIOUS, Repeat, Shortcut, Use,
+};
 pub use build::{Built, Infeasible};
 pub use choosers::BadCandidate;
+pub use combinations::{MAX_SETS, combinations_count};
 pub use domain::{Domain, Scale};
-pub use expand::{Chooser, Resolved, ResolvedBlock, ResolvedKind};
+pub use expand::{Chooser, Resolved, ResolvedBlock, ResolvedKind, Source};
+pub use expand_cell::{MAX_CELL_NODES, ResolvedCell, ResolvedEdge};
 pub use expand_layer::ResolvedLayer;
 pub use layer::{ACTIVATIONS, Features, Groups, Layer, Pool};
+pub use recursion::{MAX_NESTING, uses_of};
 pub use setting::{Scalar, Setting};
 pub use size::{Count, Size};
 pub use training::{OptimizerSpace, ScheduleSpace, Training};
@@ -46,11 +61,17 @@ pub const MAX_DECISIONS: u64 = 10_000;
 pub const MAX_BLOCKS: u64 = 100_000;
 
 /// The set of networks, recipes and hyperparameters that a spec allows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Space {
     /// The network, block after block; absent in a plain hyperparameter search.
     pub network: Option<Vec<Block>>,
+    /// Blocks with a name, to be used in the network and in each other.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub blocks: BTreeMap<String, Definition>,
+    /// Scalars with a name, each the same wherever it is used.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tie: BTreeMap<String, Setting<crate::candidate::Value>>,
     /// How a network is trained.
     pub training: Training,
     /// Decisions that only the evaluator reads, by name.

@@ -108,7 +108,12 @@ proptest! {
         let distinct: BTreeSet<String> =
             all.iter().map(|candidate| serde_json::to_string(candidate).unwrap()).collect();
         prop_assert_eq!(distinct.len(), all.len());
+        if size.at_most {
+            prop_assert!(size.log10 > (all.len() as f64).log10() - 1e-6, "{} for {}", size.log10, all.len());
+            return Ok(());
+        }
         prop_assert!((size.log10 - (all.len() as f64).log10()).abs() < 1e-6, "{} for {}", size.log10, all.len());
+        prop_assert_eq!(size.candidates, Some(all.len() as u128));
         for candidate in &all {
             assert_inside(&space, candidate);
             prop_assert!(space.open_decisions(candidate).len() as u64 <= space.count().decisions);

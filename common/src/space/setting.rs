@@ -1,11 +1,11 @@
-//! Scalars of a space: fixed, or left to a decision. May import the other words of this crate.
+//! Scalars of a space: fixed, left to a decision, or named. May import the other words of this crate.
 
 use serde::{Deserialize, Serialize};
 
 use super::domain::Domain;
 use crate::candidate::Value;
 
-/// A scalar that is fixed or left to a decision.
+/// A scalar that is fixed, left to a decision, or what a name stands for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Setting<T> {
@@ -13,6 +13,8 @@ pub enum Setting<T> {
     Fixed(T),
     /// One of these.
     Decide(Domain),
+    /// What the parameter or tie of this name is: `$name` in the spec.
+    Named(String),
 }
 
 impl<T> Setting<T> {
@@ -20,8 +22,8 @@ impl<T> Setting<T> {
     #[must_use]
     pub fn domain(&self) -> Option<&Domain> {
         match self {
-            Self::Fixed(_) => None,
             Self::Decide(domain) => Some(domain),
+            Self::Fixed(_) | Self::Named(_) => None,
         }
     }
 
@@ -30,7 +32,7 @@ impl<T> Setting<T> {
     pub fn fixed(&self) -> Option<&T> {
         match self {
             Self::Fixed(value) => Some(value),
-            Self::Decide(_) => None,
+            Self::Decide(_) | Self::Named(_) => None,
         }
     }
 }

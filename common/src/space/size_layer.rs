@@ -1,7 +1,8 @@
 //! The size of a layer: the decisions among its settings.
 
 use super::layer::{Layer, Pool};
-use super::size::{Tally, of_optional, of_setting};
+use super::size::{of_optional, of_setting};
+use super::ways::Tally;
 
 pub(super) fn of_layer(layer: &Layer) -> Tally {
     match layer {

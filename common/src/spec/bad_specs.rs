@@ -40,10 +40,52 @@ const STRUCTURE: &[(&str, &str)] = &[
     ("- global_avg_pool", "- global_avg_pol"),
     ("- global_avg_pool", "- dropout"),
     ("- global_avg_pool", "- {conv: {}, relu: {}}"),
-    ("- global_avg_pool", "- [relu]"),
+    ("- global_avg_pool", "- [rleu]"),
     ("- global_avg_pool", "- {}"),
     ("- global_avg_pool", "- {batch_norm: {momentum: 0.1}}"),
     ("- global_avg_pool", "- {name: a b, conv: {}}"),
+    ("- global_avg_pool", "- {use: [stage]}"),
+    ("- global_avg_pool", "- use"),
+    ("- global_avg_pool", "- {relu: {}, weights: {a: 1}}"),
+    ("- global_avg_pool", "- {relu: {}, with: {a: 1}}"),
+    ("- global_avg_pool", "- {from: {range: [1, 2]}}"),
+    ("- global_avg_pool", "- {inputs: {of: []}}"),
+    (
+        "- global_avg_pool",
+        "- {inputs: {of: [previous], choose: some}}",
+    ),
+    ("- global_avg_pool", "- {cell: {edge: [relu]}}"),
+    ("- global_avg_pool", "- {cell: {nodes: 1, edge: [relu]}}"),
+    ("- global_avg_pool", "- {cell: {nodes: 17, edge: [relu]}}"),
+    ("- global_avg_pool", "- {cell: {nodes: 3}}"),
+    (
+        "- global_avg_pool",
+        "- {cell: {nodes: 3, edge: [relu], output: all}}",
+    ),
+    (
+        "- global_avg_pool",
+        "- {choice: {a: [], b: []}, weights: {a: 0}}",
+    ),
+    (
+        "- global_avg_pool",
+        "- {choice: {a: [], b: []}, weights: 3}",
+    ),
+    (
+        "channels: {choice: [16, 32]}",
+        "channels: {choice: [16, 32], weights: [1, 0]}",
+    ),
+    (
+        "channels: {choice: [16, 32]}",
+        "channels: {choice: [16, 32], weights: {a: 1}}",
+    ),
+    ("seed: 1", "tie: {a: [1, 2]}"),
+    ("seed: 1", "tie: {}"),
+    ("seed: 1", "blocks: {a b: []}"),
+    ("seed: 1", "blocks: {a: 3}"),
+    ("seed: 1", "blocks: {a: {depth: 3}}"),
+    ("seed: 1", "blocks: {a: {depth: 0, choice: {b: [], c: []}}}"),
+    ("seed: 1", "blocks: {a: {parameters: b, relu: {}}}"),
+    ("seed: 1", "preset: resnett"),
     ("features: classes", "bias: true"),
     ("skip: []", "skip: nothing"),
     ("skip: []", "'a.b': []"),
@@ -95,6 +137,73 @@ pub(super) fn structure() -> Vec<String> {
         .collect()
 }
 
+/// Mistakes in how names are given and used.
+const NAMES: &[(&str, &str)] = &[
+    ("kernel: 3, stride: 2", "kernel: $size, stride: 2"),
+    ("kernel: 3, stride: 2", "kernel: $siz}\n  - relu: {} #"),
+    ("seed: 1", "tie: {size: 3, size: 5}"),
+    (
+        "kernel: 3, stride: 2}\n",
+        "kernel: $size, stride: 2}\ntie: {size: {choice: [3, 64]}}\n#",
+    ),
+    ("kernel: 3, stride: 2", "kernel: $stride, stride: 2"),
+    ("- global_avg_pool", "- use: stage"),
+    (
+        "- global_avg_pool",
+        "- {use: stag}\nblocks: {stage: [relu]}\nx: #",
+    ),
+    ("- global_avg_pool", "- from: stem"),
+    (
+        "- global_avg_pool",
+        "- {relu: {}, name: stem}\n  - from: {choice: [stam, previous]}",
+    ),
+    ("- global_avg_pool", "- {relu: {}, name: previous}"),
+    (
+        "- global_avg_pool",
+        "- {inputs: {of: [previous], choose: 2}}",
+    ),
+    (
+        "- global_avg_pool",
+        "- {inputs: {of: [previous, previous]}}",
+    ),
+    (
+        "- global_avg_pool",
+        "- {cell: {nodes: 2, inputs: 2, edge: [relu]}}",
+    ),
+    (
+        "- global_avg_pool",
+        "- {cell: {nodes: 4, choose: 3, edge: [relu]}}",
+    ),
+    (
+        "- global_avg_pool",
+        "- {cell: {nodes: 16, choose: 7, edge: [relu]}}",
+    ),
+    (
+        "- global_avg_pool",
+        "- {choice: {a: [], b: []}, weights: {a: 1, c: 1}}",
+    ),
+    ("- global_avg_pool", "- residual: [[relu], [relu], [relu]]"),
+];
+
+/// Definitions that are wrong, each with the network `[{use: a}, ...]`.
+const DEFINITIONS: &[&str] = &[
+    "{a: [{use: a}]}",
+    "{a: [{use: b}], b: [relu, {use: c}], c: [{optional: [{use: b}]}]}",
+    "{a: {depth: 2, block: [relu, {use: a}]}}",
+    "{a: {depth: 2, choice: {x: [relu], y: [conv]}}}",
+    "{a: {depth: 2, choice: {x: [relu], y: [{use: a, shared: true}]}}}",
+    "{a: {depth: 16, choice: {x: [{use: b}], y: []}}, b: {depth: 16, choice: {x: [{use: a}], y: []}}, c: {depth: 16, choice: {x: [{use: c}], y: []}}, d: {depth: 16, choice: {x: [{use: d}], y: []}}}",
+    "{a: {depth: 13, choice: {x: [relu], y: [{use: a}, {use: a}]}}}",
+    "{a: {parameters: [k, k], conv: {kernel: $k}}}",
+    "{a: {parameters: [k], conv: {kernel: $k}}}",
+    "{a: [{use: b, with: {k: 3}}], b: [relu]}",
+    "{a: [{use: b, with: {k: 64}}], b: {parameters: [k], block: [{use: c, with: {n: $k}}]}, c: {parameters: [n], conv: {kernel: $n}}}",
+    "{a: [{use: b, with: {k: {choice: [3, five]}}}], b: {parameters: [k], conv: {kernel: $k}}}",
+    "{a: [{use: b, with: {k: 0.5}}], b: {parameters: [k], cell: {nodes: 3, edge: {conv: {kernel: $k, stride: $stridd}}}}}",
+    "{a: [{use: b, with: {stride: 1}}], b: {parameters: [stride], cell: {nodes: 3, edge: {conv: {stride: $stride}}}}}",
+    "{a: {relu: {}, conv: {}}}",
+];
+
 /// Bad specs whose mistake shows only to who reads the whole.
 fn meaning() -> Vec<String> {
     let nested = (0..4).fold("[relu]".to_owned(), |inner, _| {
@@ -139,6 +248,7 @@ fn meaning() -> Vec<String> {
     ]
     .map(|(old, new)| changed(old, new))
     .into();
+    all.extend(NAMES.iter().map(|(old, new)| changed(old, new)));
     for blocks in [nested, decisions] {
         all.push(changed(
             "- global_avg_pool",
@@ -172,11 +282,35 @@ fn a_mistake_in_the_structure_is_told_with_its_place() {
         x.yaml:11:52: network[1].repeat.block[0].choice.separable[0].conv.groups: "depthwize" is not a whole number of at least 1 (sizes may be written 300k, 2M, 1.5G) (or the word "depthwise"); did you mean "depthwise"?
         x.yaml:13:5: network[2]: unknown block; did you mean "global_avg_pool"?
         x.yaml:13:5: network[2]: `dropout` needs settings; write `dropout: {rate: 0.1}`
-        x.yaml:13:16: network[2].relu: a block has one word, and this one `conv` and `relu`; settings of `conv` belong inside its own map
-        x.yaml:13:5: network[2]: a block is expected here, not a list; `optional`, `repeat`, `residual` and `branches` hold lists of blocks
+        x.yaml:13:16: network[2].relu: a block has one word, and this one "conv" and "relu"; settings of the first belong inside its own map
+        x.yaml:13:6: network[2][0]: unknown block; did you mean "relu"?
         x.yaml:13:5: network[2]: a block has one word, as `conv`; this map has none
         x.yaml:13:18: network[2].batch_norm: `batch_norm` has no settings
         x.yaml:13:12: network[2].name: "a b" is not a name: 1 to 64 letters, digits, `_` or `-`
+        x.yaml:13:11: network[2].use: one value is expected here, not a list or a map
+        x.yaml:13:5: network[2]: `use` needs settings; write `use: stage`, the name of a block under `blocks:`
+        x.yaml:13:16: network[2].weights: `weights` stands beside `choice` only; settings of `relu` belong inside its own map
+        x.yaml:13:16: network[2].with: `with` stands beside `use` only; settings of `relu` belong inside its own map
+        x.yaml:13:20: network[2].from.range: a range is for numbers; use {choice: [...]} here
+        x.yaml:13:19: network[2].inputs.of: a list of 1 to 64 names of earlier blocks is expected here, as [stem, previous]
+        x.yaml:13:39: network[2].inputs.choose: "some" is not a whole number of at least 1 (sizes may be written 300k, 2M, 1.5G) (or the word "any")
+        x.yaml:13:12: network[2].cell: `nodes` is missing
+        x.yaml:13:20: network[2].cell.nodes: 1 is too small; it must be at least 2
+        x.yaml:13:20: network[2].cell.nodes: 17 is too large; it must be at most 16
+        x.yaml:13:12: network[2].cell: `edge` is missing
+        x.yaml:13:45: network[2].cell.output: "all" is not one of last, concat, loose
+        x.yaml:13:43: network[2].weights.a: 0 is too small; it must be more than 0
+        x.yaml:13:39: network[2].weights: a weight for each alternative is expected here, as {wide: 3, none: 1}
+        x.yaml:4:54: network[0].conv.channels.weights[1]: 0 is too small; it must be more than 0
+        x.yaml:4:50: network[0].conv.channels.weights: one weight for each of the 2 values is expected here, as [3, 1]
+        x.yaml:25:10: tie.a: one value is expected here, not a list or a map
+        x.yaml:25:6: tie: 1 to 1000 named entries are expected here, as {width: {choice: [16, 32]}}
+        x.yaml:25:10: blocks.a b: "a b" is not a name: 1 to 64 letters, digits, `_` or `-`
+        x.yaml:25:13: blocks.a: a list of blocks is expected here, or a map of one block with `parameters` and `depth` beside it
+        x.yaml:25:13: blocks.a: a block has one word, as `conv`; this map has none
+        x.yaml:25:21: blocks.a.depth: 0 is too small; it must be at least 1
+        x.yaml:25:26: blocks.a.parameters: a list of names is expected here, as [channels, stride]
+        x.yaml:25:9: preset: "resnett" is not one of darts, mlp, resnet; did you mean "resnet"?
         x.yaml:14:13: network[3].linear: `features` is missing
         x.yaml:12:19: network[1].repeat.block[0].choice.skip: a list of blocks is expected here ([] for none)
         x.yaml:12:13: network[1].repeat.block[0].choice.a.b: "a.b" is not a name: 1 to 64 letters, digits, `_` or `-`
@@ -234,20 +368,104 @@ fn a_mistake_in_the_meaning_is_told_with_its_place() {
         x.yaml:16:3: training: `epochs` is missing: the trainer must know how long to train
         x.yaml:26:22: hyperparameters.a: a value is missing here
         x.yaml:25:18: hyperparameters: the trainer reads no hyperparameters; they are for an `evaluator` of your own
-        x.yaml:4:3: network: two blocks of this list have the name "a"
+        x.yaml:14:5: network[3]: two blocks of this list have the name "a"
         x.yaml:13:29: network[2].name: the name is given twice, here and inside `conv`
         x.yaml:12:13: the key "plain" is given a second time; the first is in line 10
         x.yaml:13:19: anchors (&name) are not read; write the part out where it is needed
-        x.yaml:4:3: network: the space has 34087075 blocks, every alternative counted and every repeat at its maximum; at most 100000 are allowed
+        x.yaml:4:50: network[0].conv.kernel: no tie has the name "size"
+        x.yaml:4:50: network[0].conv.kernel: no tie has the name "siz"
+        x.yaml:25:16: the key "size" is given a second time; the first is in line 25
+        x.yaml:7:7: not YAML: while parsing a block mapping, did not find expected key
+        x.yaml:4:50: network[0].conv.kernel: `$stride` is known on the edges of a `cell` only
+        x.yaml:13:10: network[2].use: there is no block "stage" under `blocks:`
+        x.yaml:13:11: network[2].use: there is no block "stag" under `blocks:`; did you mean "stage"?
+        x.yaml:15:1: x: unknown key; `name`, `preset`, `dataset`, `network`, `blocks`, `tie`, `training`, `hyperparameters`, `evaluator`, `searcher`, `objectives`, `constraints`, `budget`, `parallel`, `seed` or `attempts` can stand here
+        x.yaml:13:11: network[2].from: no earlier block that can be seen from here has the name "stem" (those of this list and of the lists around it, within one definition)
+        x.yaml:14:21: network[3].from.choice[0]: no earlier block that can be seen from here has the name "stam" (those of this list and of the lists around it, within one definition); did you mean "stem"?
+        x.yaml:13:22: network[2].name: no block can have the name `previous`, which stands for the output of the block before
+        x.yaml:13:39: network[2].inputs.choose: 2 of 1 cannot be chosen
+        x.yaml:13:30: network[2].inputs.of[1]: "previous" is given twice
+        x.yaml:13:20: network[2].cell.nodes: a cell of 2 nodes, 2 of them inputs, has nothing to compute; nodes are counted with the inputs
+        x.yaml:13:31: network[2].cell.choose: no node has more than 3 nodes before it, so this chooses nothing; leave it out
+        x.yaml:13:32: network[2].cell.choose: the last node would have more than 1000 sets of 7 nodes to choose among
+        x.yaml:13:46: network[2].weights.c: this choice has no such alternative; did you mean "a"?
+        x.yaml:13:15: network[2].residual: a residual is one list of blocks, or two lists: the blocks, and what the input goes through on its way past them
+        x.yaml:4:3: network: a network of this space may have 34087063 blocks, every repeat at its maximum; at most 100000 are allowed
         x.yaml:4:3: network: the space has 262153 decisions, every alternative counted and every repeat at its maximum; at most 10000 are allowed
         x.yaml:1:1: there is nothing to search; give a `network` or `hyperparameters`
         x.yaml:1:1: `network` is missing: the trainer trains networks (for a program of your own, say `evaluator:` and `hyperparameters:`)
         x.yaml:1:1: training: `epochs` is missing: the trainer must know how long to train
         x.yaml:2:18: hyperparameters: the trainer reads no hyperparameters; they are for an `evaluator` of your own
-        x.yaml:1:1: a map is expected here, with `name`, `dataset`, `network`, `training`, `hyperparameters`, `evaluator`, `searcher`, `objectives`, `constraints`, `budget`, `parallel`, `seed` or `attempts`
+        x.yaml:1:1: a map is expected here, with `name`, `preset`, `dataset`, `network`, `blocks`, `tie`, `training`, `hyperparameters`, `evaluator`, `searcher`, `objectives`, `constraints`, `budget`, `parallel`, `seed` or `attempts`
         x.yaml:1:1: `network` is missing: the trainer trains networks (for a program of your own, say `evaluator:` and `hyperparameters:`)
         x.yaml:1:1: training: `epochs` is missing: the trainer must know how long to train
         "#);
+}
+
+#[test]
+fn a_mistake_in_how_definitions_use_each_other_is_told_with_its_place() {
+    let spec = |blocks: &&str| {
+        CELLS.replace("- global_avg_pool", "- {use: a}\n  - global_avg_pool") + "blocks: " + blocks
+    };
+    let all: Vec<_> = DEFINITIONS
+        .iter()
+        .map(|blocks| mistakes(&spec(blocks)))
+        .collect();
+    insta::assert_snapshot!(all.join("\n"), @r#"
+        x.yaml:27:10: blocks.a: this block uses itself without end (a -> a); give it a `depth`, and a choice with an alternative that does not use it
+        x.yaml:27:25: blocks.b: this block uses itself without end (b -> c -> b); give it a `depth`, and a choice with an alternative that does not use it
+        x.yaml:27:10: blocks.a: at depth 0 nothing is left of `a`: it needs a choice with an alternative that does not use it
+        x.yaml:27:10: blocks.a: `a` does not use itself, so its `depth` would mean nothing; leave it out
+        x.yaml:27:54: blocks.a.choice.y[0].use: `a` is used inside itself here, where a use cannot be `shared`: other alternatives are left in each
+        x.yaml:1:1: blocks: the depths of the blocks multiply to 83521 states of recursion; at most 10000 are allowed
+        x.yaml:4:3: network: the space has 16392 decisions, every alternative counted and every repeat at its maximum; at most 10000 are allowed
+        x.yaml:13:11: network[2].use: `a` needs a value for its parameter `k`; write `with: {k: ...}` beside it
+        x.yaml:27:30: blocks.a.parameters[1]: the parameter `k` is given twice
+        x.yaml:13:11: network[2].use: `a` needs a value for its parameter `k`; write `with: {k: ...}` beside it
+        x.yaml:27:30: blocks.a[0].with.k: `b` has no such parameter
+        x.yaml:27:33: blocks.a[0].with.k: this does not fit where `c` uses `$n`, in line 27: 64 is too large; it must be at most 31
+        x.yaml:27:33: blocks.a[0].with.k: this does not fit where `b` uses `$k`, in line 27: "five" is not a whole number of at least 1 (sizes may be written 300k, 2M, 1.5G)
+        x.yaml:27:33: blocks.a[0].with.k: this does not fit where `b` uses `$k`, in line 27: 0.5 is not a whole number
+        x.yaml:27:113: blocks.b.cell.edge.conv.stride: no parameter of `b` and no tie has the name "stridd"; did you mean "$stride"?
+        x.yaml:27:109: blocks.b.cell.edge.conv.stride: on an edge of a cell, `$stride` is the cell's own; give the parameter or tie of this name another one
+        x.yaml:27:24: blocks.a.conv: a block has one word, and this one "relu" and "conv"; settings of the first belong inside its own map
+        "#);
+}
+
+#[test]
+fn what_looks_like_a_mistake_is_a_warning() {
+    let text = CELLS
+        .replace("skip: []", "skip: [{choice: [relu]}]")
+        .replace("[16, 32]", "[16]")
+        + "tie: {a: 1}\nblocks: {b: {parameters: [c], relu: {}}}\n";
+    let (_, warnings) =
+        super::read_warned(&text, "x.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+    let lines: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+        x.yaml:4:31: network[0].conv.channels.choice: this choice has one alternative only: there is nothing to decide
+        x.yaml:12:29: network[1].repeat.block[0].choice.skip[0].choice: this choice has one alternative only: there is nothing to decide
+        x.yaml:26:7: tie.a: nothing uses `$a`
+        x.yaml:27:10: blocks.b: the parameter `c` of `b` is not used
+        x.yaml:27:10: blocks.b: nothing uses the block `b`
+        "#);
+}
+
+#[test]
+fn an_error_is_short_whatever_the_text_holds() {
+    let long = "x".repeat(100_000);
+    for text in [
+        CELLS.replace("kernel: 3,", &format!("kernel: {long},")),
+        CELLS.replace("kernel: 3,", &format!("{long}: 3,")),
+        CELLS.replace("- global_avg_pool", &format!("- {{{long}: 3, relu: 3}}")),
+        CELLS.replace("- global_avg_pool", &format!("- use: {long}")),
+        CELLS.replace("skip: []", &format!("{long}: [], {long}: []")),
+        CELLS.replace("name: fashion-cells", &format!("name: {long}")),
+        CELLS.replace("kernel: 3,", &format!("kernel: ${long},")),
+    ] {
+        for error in read(&text, "x.yaml").unwrap_err().0 {
+            assert!(error.to_string().len() < 1_500, "{error}");
+        }
+    }
 }
 
 #[test]

@@ -1,17 +1,20 @@
 //! Reads the blocks of a network.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use super::domains::MAX_ALTERNATIVES;
+use super::domains::{MAX_ALTERNATIVES, ONLY_ONE};
 use super::error::nearest;
 use super::layers::{layer_example, layer_of_word};
 use super::reader::{At, Fields, Reader};
-use super::scalar::is_name;
+use super::scalar::{Kind, is_name, shown};
 use super::words::{self, Argument};
 use super::yaml;
 use crate::candidate::Value;
 use crate::network::Activation;
-use crate::space::{Alternative, Block, BlockKind, Branches, Join, Layer, Repeat, Setting};
+use crate::space::{
+    Alternative, Block, BlockKind, Body, Branches, Join, Layer, PREVIOUS, Repeat, Setting, Shortcut,
+};
 
 /// The most branches side by side.
 pub(super) const MAX_BRANCHES: usize = 64;
@@ -23,32 +26,58 @@ impl Reader<'_> {
             self.wrong(at, "a list of blocks is expected here ([] for none)");
             return Vec::new();
         };
-        let blocks: Vec<_> = items.iter().filter_map(|item| self.block(item)).collect();
+        let opened = self.names.open_list();
+        let mut blocks: Vec<Block> = Vec::with_capacity(items.len());
         let mut names = BTreeSet::new();
-        for name in blocks.iter().filter_map(|block| block.name.as_ref()) {
-            if !names.insert(name) {
-                self.wrong(
-                    at,
-                    format!("two blocks of this list have the name {name:?}"),
-                );
+        for item in &items {
+            let Some(block) = self.block(item) else {
+                continue;
+            };
+            if let Some(name) = &block.name {
+                self.names.output(name);
+                if !names.insert(name.clone()) {
+                    self.wrong(
+                        item,
+                        format!("two blocks of this list have the name {name:?}"),
+                    );
+                }
             }
+            blocks.push(block);
         }
+        self.names.close_list(opened);
         blocks
+    }
+
+    /// A list of blocks, or one block in its place.
+    pub(super) fn body(&mut self, at: &At<'_>) -> Option<Body> {
+        if at.items().is_some() {
+            return Some(Body::List(self.blocks(at)));
+        }
+        self.block(at).map(|block| Body::One(Box::new(block)))
     }
 
     fn block(&mut self, at: &At<'_>) -> Option<Block> {
         if let Some((word, _)) = at.scalar() {
             return self.bare_block(at, word);
         }
-        let Some(entries) = at.entries() else {
-            self.wrong(at, "a block is expected here, not a list; `optional`, `repeat`, `residual` and `branches` hold lists of blocks");
-            return None;
-        };
-        let beside = entries.iter().find(|(key, _)| key.text == "name");
-        let others: Vec<_> = entries
+        match at.entries() {
+            Some(entries) => self.block_of_entries(at, &entries),
+            None => Some(Block {
+                name: None,
+                kind: BlockKind::Sequence(self.blocks(at)),
+            }),
+        }
+    }
+
+    /// A block that is a map of one word, and of what may stand beside it.
+    pub(super) fn block_of_entries<'n>(
+        &mut self,
+        at: &At<'n>,
+        entries: &[(&'n yaml::Key<'n>, At<'n>)],
+    ) -> Option<Block> {
+        let (beside, others): (Vec<_>, Vec<_>) = entries
             .iter()
-            .filter(|(key, _)| key.text != "name")
-            .collect();
+            .partition(|(key, _)| words::BESIDE.contains(&key.text.as_ref()));
         let (word, body) = match others.as_slice() {
             [] => {
                 self.wrong(at, "a block has one word, as `conv`; this map has none");
@@ -57,16 +86,22 @@ impl Reader<'_> {
             [only] => (&only.0, &only.1),
             [first, second, ..] => {
                 let message = format!(
-                    "a block has one word, and this one `{}` and `{}`; settings of `{0}` belong inside its own map",
-                    first.0.text, second.0.text
+                    "a block has one word, and this one {} and {}; settings of the first belong inside its own map",
+                    shown(&first.0.text),
+                    shown(&second.0.text)
                 );
                 self.error(second.0.place, &second.1.path, message);
                 return None;
             }
         };
-        let name = beside.and_then(|(_, entry)| self.name_at(entry));
-        let (inner, kind) = self.worded_block(word, body)?;
-        if let (Some((_, entry)), Some(_)) = (beside, &inner) {
+        let Some(argument) = words::argument(&word.text) else {
+            self.unknown_block(word.place, &body.path, &word.text);
+            return None;
+        };
+        let beside = self.beside(&word.text, &beside);
+        let name = beside.name.as_ref().and_then(|entry| self.name_at(entry));
+        let (inner, kind) = self.worded_block(&word.text, argument, body, &beside)?;
+        if let (Some(entry), Some(_)) = (&beside.name, &inner) {
             self.wrong(
                 entry,
                 format!("the name is given twice, here and inside `{}`", word.text),
@@ -78,11 +113,47 @@ impl Reader<'_> {
         })
     }
 
+    /// What stands beside a word, if it may.
+    fn beside<'n>(&mut self, word: &str, entries: &[&(&'n yaml::Key<'n>, At<'n>)]) -> Beside<'n> {
+        let mut beside = Beside::default();
+        for (key, entry) in entries {
+            let allowed = words::beside(word).iter().any(|one| one.name == key.text);
+            match key.text.as_ref() {
+                "name" => beside.name = Some(entry.clone()),
+                "weights" if allowed => beside.weights = Some(entry.clone()),
+                "with" if allowed => beside.with = Some(entry.clone()),
+                "shared" if allowed => beside.shared = Some(entry.clone()),
+                other => {
+                    let owner = if other == "weights" { "choice" } else { "use" };
+                    let message = format!(
+                        "`{other}` stands beside `{owner}` only; settings of `{word}` belong inside its own map"
+                    );
+                    self.error(key.place, &entry.path, message);
+                }
+            }
+        }
+        beside
+    }
+
     fn name_at(&mut self, at: &At<'_>) -> Option<String> {
-        match self.value(at, super::scalar::Kind::Name)? {
-            Value::Text(name) => Some(name),
+        match self.value(at, Kind::Name)? {
+            Value::Text(name) => self.block_name(at, name),
             _ => None,
         }
+    }
+
+    /// A name that can be a block's.
+    fn block_name(&mut self, at: &At<'_>, name: String) -> Option<String> {
+        let meaning = match name.as_str() {
+            PREVIOUS => "the output of the block before",
+            "with" => "the arguments of a use",
+            _ => return Some(name),
+        };
+        self.wrong(
+            at,
+            format!("no block can have the name `{name}`, which stands for {meaning}"),
+        );
+        None
     }
 
     /// A block that is one word.
@@ -98,24 +169,11 @@ impl Reader<'_> {
             );
             return None;
         }
-        self.worded_block_of(word, argument, &at.nothing())
+        self.worded_block(word, argument, &at.nothing(), &Beside::default())
             .map(|(name, kind)| Block { name, kind })
     }
 
-    /// A block that is a word with what follows it, and the name that is given there.
-    fn worded_block(
-        &mut self,
-        word: &yaml::Key,
-        body: &At<'_>,
-    ) -> Option<(Option<String>, BlockKind)> {
-        let Some(argument) = words::argument(&word.text) else {
-            self.unknown_block(word.place, &body.path, &word.text);
-            return None;
-        };
-        self.worded_block_of(&word.text, argument, body)
-    }
-
-    fn unknown_block(&mut self, place: yaml::Place, path: &str, word: &str) {
+    fn unknown_block(&mut self, place: yaml::Place, path: impl fmt::Display, word: &str) {
         let suggestion = nearest(word, words::block_words());
         let known: Vec<_> = words::block_words().collect();
         let message = match suggestion {
@@ -125,11 +183,13 @@ impl Reader<'_> {
         self.error_near(place, path, message, suggestion);
     }
 
-    fn worded_block_of(
+    /// A block that is a word with what follows it, and the name that is given there.
+    fn worded_block(
         &mut self,
         word: &str,
         argument: Argument,
         body: &At<'_>,
+        beside: &Beside<'_>,
     ) -> Option<(Option<String>, BlockKind)> {
         match argument {
             Argument::Nothing => {
@@ -144,18 +204,28 @@ impl Reader<'_> {
                 let setting: Setting<Activation> = self.setting_at(body, kind)?;
                 Some((None, BlockKind::Layer(Box::new(Layer::Activation(setting)))))
             }
-            Argument::Alternatives => Some((None, BlockKind::Choice(self.alternatives(body)))),
-            Argument::Blocks => {
-                let blocks = self.blocks(body);
-                let kind = match word {
-                    "optional" => BlockKind::Optional(blocks),
-                    _ => BlockKind::Residual(blocks),
-                };
-                Some((None, kind))
+            Argument::Alternatives => {
+                let mut alternatives = self.alternatives(body);
+                if let Some(weights) = &beside.weights {
+                    self.weights(weights, &mut alternatives);
+                }
+                Some((None, BlockKind::Choice(alternatives)))
             }
+            Argument::Blocks if word == "optional" => {
+                Some((None, BlockKind::Optional(self.blocks(body))))
+            }
+            Argument::Blocks => self.residual(body).map(|kind| (None, kind)),
+            Argument::Definition => {
+                let (with, shared) = (beside.with.as_ref(), beside.shared.as_ref());
+                self.use_of(body, with, shared).map(|kind| (None, kind))
+            }
+            Argument::Output => self.from(body).map(|kind| (None, kind)),
             Argument::Settings { table, .. } => {
                 let fields = self.fields(body, table);
-                let name = self.text(&fields, "name");
+                let name = match (self.text(&fields, "name"), fields.get("name")) {
+                    (Some(name), Some(at)) => self.block_name(at, name),
+                    _ => None,
+                };
                 self.settings_block(word, &fields).map(|kind| (name, kind))
             }
         }
@@ -165,6 +235,8 @@ impl Reader<'_> {
         match word {
             "repeat" => self.repeat(fields),
             "branches" => self.branches(fields),
+            "cell" => self.cell(fields),
+            "inputs" => self.inputs(fields),
             _ => (self.settings_layer(word, fields)).map(|layer| BlockKind::Layer(Box::new(layer))),
         }
     }
@@ -195,8 +267,29 @@ impl Reader<'_> {
         Some(BlockKind::Branches(Branches { join, of }))
     }
 
+    /// One list: what the input is added to. Two lists: what it is added to, and what it goes through first.
+    fn residual(&mut self, at: &At<'_>) -> Option<BlockKind> {
+        let items = at.items().unwrap_or_default();
+        let lists = items.iter().filter(|item| item.items().is_some()).count();
+        match items.as_slice() {
+            [body, shortcut] if lists == 2 => Some(BlockKind::Shortcut(Shortcut {
+                body: self.blocks(body),
+                shortcut: self.blocks(shortcut),
+            })),
+            [_, _, _, ..] if lists == items.len() => {
+                self.wrong(at, "a residual is one list of blocks, or two lists: the blocks, and what the input goes through on its way past them");
+                None
+            }
+            _ => Some(BlockKind::Residual(self.blocks(at))),
+        }
+    }
+
     /// `choice:` of a block: named lists of blocks, or a list of words.
     fn alternatives(&mut self, at: &At<'_>) -> Vec<Alternative> {
+        if at.len() > MAX_ALTERNATIVES {
+            self.too_many(at, "alternatives");
+            return Vec::new();
+        }
         let alternatives = if let Some(items) = at.items() {
             self.word_alternatives(&items)
         } else if let Some(entries) = at.entries() {
@@ -205,15 +298,35 @@ impl Reader<'_> {
             self.wrong(at, "named lists of blocks are expected here, as {wide: [...], none: []}, or a list of words, as [relu, silu]");
             return Vec::new();
         };
-        let given = at.items().map_or(0, |items| items.len())
-            + at.entries().map_or(0, |entries| entries.len());
-        if given == 0 || given > MAX_ALTERNATIVES {
-            self.wrong(
-                at,
-                format!("a choice has 1 to {MAX_ALTERNATIVES} alternatives, this one {given}"),
-            );
+        match at.len() {
+            0 => self.too_many(at, "alternatives"),
+            1 => self.warn(at.place, &at.path, ONLY_ONE),
+            _ => {}
         }
         alternatives
+    }
+
+    /// `weights:` beside a choice of blocks.
+    fn weights(&mut self, at: &At<'_>, alternatives: &mut [Alternative]) {
+        let Some(entries) = at.entries() else {
+            self.wrong(
+                at,
+                "a weight for each alternative is expected here, as {wide: 3, none: 1}",
+            );
+            return;
+        };
+        for (key, entry) in entries {
+            let weight = self.weight(&entry);
+            match alternatives.iter_mut().find(|one| one.name == key.text) {
+                Some(alternative) => alternative.weight = weight,
+                None => {
+                    let names = alternatives.iter().map(|one| one.name.as_str());
+                    let suggestion = nearest(&key.text, names);
+                    let message = "this choice has no such alternative";
+                    self.error_near(key.place, &entry.path, message, suggestion);
+                }
+            }
+        }
     }
 
     fn word_alternatives(&mut self, items: &[At<'_>]) -> Vec<Alternative> {
@@ -224,12 +337,16 @@ impl Reader<'_> {
                 continue;
             };
             if alternatives.iter().any(|other| other.name == word) {
-                self.wrong(item, format!("the alternative {word:?} is given twice"));
+                self.wrong(
+                    item,
+                    format!("the alternative {} is given twice", shown(word)),
+                );
                 continue;
             }
             if let Some(block) = self.bare_block(item, word) {
                 alternatives.push(Alternative {
                     name: word.to_owned(),
+                    weight: None,
                     blocks: vec![block],
                 });
             }
@@ -237,7 +354,7 @@ impl Reader<'_> {
         alternatives
     }
 
-    fn named_alternatives(&mut self, entries: &[(&yaml::Key, At<'_>)]) -> Vec<Alternative> {
+    fn named_alternatives(&mut self, entries: &[(&yaml::Key<'_>, At<'_>)]) -> Vec<Alternative> {
         entries
             .iter()
             .map(|(key, entry)| {
@@ -245,12 +362,22 @@ impl Reader<'_> {
                     self.error(key.place, &entry.path, message);
                 }
                 Alternative {
-                    name: key.text.clone(),
+                    name: key.text.clone().into_owned(),
+                    weight: None,
                     blocks: self.blocks(entry),
                 }
             })
             .collect()
     }
+}
+
+/// What stands beside the word of a block.
+#[derive(Default)]
+struct Beside<'n> {
+    name: Option<At<'n>>,
+    weights: Option<At<'n>>,
+    with: Option<At<'n>>,
+    shared: Option<At<'n>>,
 }
 
 fn example(word: &str) -> &'static str {
@@ -260,6 +387,10 @@ fn example(word: &str) -> &'static str {
         "branches" => "`branches: {of: [[...], [...]]}`",
         "optional" => "`optional: [...]`",
         "residual" => "`residual: [...]`",
+        "cell" => "`cell: {nodes: 4, edge: [...]}`",
+        "use" => "`use: stage`, the name of a block under `blocks:`",
+        "from" => "`from: stem`, the name of an earlier block",
+        "inputs" => "`inputs: {of: [stem, previous], choose: 2}`",
         other => layer_example(other),
     }
 }

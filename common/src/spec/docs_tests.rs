@@ -72,10 +72,11 @@ fn every_example_of_the_reference_is_read() {
 #[test]
 fn the_reference_names_every_word_and_key() {
     let keys = tables()
-        .chain([&words::SPEC])
+        .chain([&words::SPEC, &words::DEFINITION])
         .flat_map(|table| table.keys)
         .map(|key| key.name);
-    for word in words::block_words().chain(keys) {
+    let beside = words::BESIDE.into_iter();
+    for word in words::block_words().chain(keys).chain(beside) {
         let named = [
             format!("`{word}`"),
             format!("{word}: "),

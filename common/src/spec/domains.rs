@@ -2,14 +2,18 @@
 
 use super::reader::{At, Reader};
 use super::scalar::Kind;
-use super::words::{CHOICE_KEYS, RANGE_KEYS, SCALES};
+use super::words::{CHOICE_KEYS, RANGE_KEYS, SCALES, WEIGHT};
 use crate::candidate::Value;
-use crate::space::{Domain, Scale};
+use crate::space::{Domain, Scalar, Scale};
 
 /// The most alternatives of one choice.
 pub(super) const MAX_ALTERNATIVES: usize = 1_000;
 /// The most points of a range with a step: beyond that it is a continuous one in all but name.
 const MAX_POINTS: f64 = 1e9;
+
+/// What is said of a choice of one.
+pub(super) const ONLY_ONE: &str =
+    "this choice has one alternative only: there is nothing to decide";
 
 impl Reader<'_> {
     /// The decision at `at`, a map, among scalars of `kind`.
@@ -33,32 +37,48 @@ impl Reader<'_> {
         }
         let mut clean = true;
         for (key, entry) in &entries {
-            if !known.contains(&key.text.as_str()) {
+            if !known.contains(&key.text.as_ref()) {
                 self.unknown(key.place, &entry.path, &key.text, known.iter().copied());
                 clean = false;
             }
         }
         let domain = match (find("choice"), find("range")) {
-            (Some(choice), _) => self.choice(choice, kind),
+            (Some(choice), _) => {
+                let domain = self.choice(choice, kind);
+                match find("weights") {
+                    None => domain,
+                    Some(weights) => self.weighted(weights, domain?),
+                }
+            }
             (None, Some(range)) => self.range(range, find("scale"), find("step"), kind),
             (None, None) => None,
         };
         domain.filter(|_| clean)
     }
 
+    /// Says how many alternatives a choice may have.
+    pub(super) fn too_many(&mut self, at: &At<'_>, what: &str) {
+        let given = at.len();
+        self.wrong(
+            at,
+            format!("a choice has 1 to {MAX_ALTERNATIVES} {what}, this one {given}"),
+        );
+    }
+
     fn choice(&mut self, at: &At<'_>, kind: Kind) -> Option<Domain> {
+        if at.len() > MAX_ALTERNATIVES {
+            self.too_many(at, "values");
+            return None;
+        }
         let Some(items) = at.items() else {
             self.wrong(at, "a list of values is expected here, as [16, 32]");
             return None;
         };
-        if items.is_empty() || items.len() > MAX_ALTERNATIVES {
-            self.wrong(
-                at,
-                format!(
-                    "a choice has 1 to {MAX_ALTERNATIVES} values, this one {}",
-                    items.len()
-                ),
-            );
+        if let [_] = items.as_slice() {
+            self.warn(at.place, &at.path, ONLY_ONE);
+        }
+        if items.is_empty() {
+            self.too_many(at, "values");
             return None;
         }
         let mut values: Vec<Value> = Vec::with_capacity(items.len());
@@ -75,6 +95,30 @@ impl Reader<'_> {
             values.push(value);
         }
         Some(Domain::Choice(as_one_kind(values)))
+    }
+
+    /// The domain with `weights:`, a list of as many numbers.
+    fn weighted(&mut self, at: &At<'_>, domain: Domain) -> Option<Domain> {
+        let Domain::Choice(values) = domain else {
+            return Some(domain);
+        };
+        let items = at.items().filter(|items| items.len() == values.len());
+        let Some(items) = items else {
+            self.wrong(
+                at,
+                format!(
+                    "one weight for each of the {} values is expected here, as [3, 1]",
+                    values.len()
+                ),
+            );
+            return None;
+        };
+        let weights: Option<Vec<f64>> = items.iter().map(|item| self.weight(item)).collect();
+        weights.map(|weights| Domain::Weighted { values, weights })
+    }
+
+    pub(super) fn weight(&mut self, at: &At<'_>) -> Option<f64> {
+        f64::from_value(&self.value(at, WEIGHT)?)
     }
 
     fn range(

@@ -2,10 +2,14 @@
 //! crate, never I/O: who reads the file hands in its text.
 
 mod blocks;
+mod cells;
 mod constraint;
+mod definitions;
 mod domains;
 mod error;
 mod layers;
+mod names;
+mod preset;
 mod read;
 mod reader;
 mod scalar;
@@ -22,13 +26,15 @@ mod bad_specs;
 #[cfg(test)]
 mod docs_tests;
 #[cfg(test)]
+mod preset_tests;
+#[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
 mod tests;
 
 pub use constraint::{Constraint, Measure, Violation};
 pub use error::{SpecError, SpecErrors};
-pub use read::read;
+pub use read::{read, read_warned};
 pub use schema::schema;
 
 use serde::{Deserialize, Serialize};

@@ -1,13 +1,13 @@
 //! Reads a whole spec, and checks what only shows when its parts are put together.
 
-use super::error::SpecErrors;
+use super::error::{SpecError, SpecErrors};
 use super::reader::{At, Fields, Reader};
 use super::words;
 use super::yaml;
 use super::{Budget, EvaluatorSpec, SearcherSpec, Spec};
 use crate::job::TRAINER;
 use crate::metrics::{Direction, Objective};
-use crate::space::{MAX_BLOCKS, MAX_DECISIONS, Setting, Space, Training};
+use crate::space::{Scalar, Setting, Space, Training};
 
 /// What the trainer measures on the validation split after every epoch.
 const TRAINER_METRICS: [&str; 3] = ["accuracy", "loss", "train_loss"];
@@ -19,17 +19,30 @@ const DEFAULT_ATTEMPTS: u32 = 3;
 /// # Errors
 /// [`SpecErrors`] lists every mistake with line, column and path.
 pub fn read(text: &str, file: &str) -> Result<Spec, SpecErrors> {
+    read_warned(text, file).map(|(spec, _)| spec)
+}
+
+/// Reads the text of a spec, and gives with it what is right and yet looks like a mistake, as a choice of one.
+///
+/// # Errors
+/// [`SpecErrors`] lists every mistake with line, column and path.
+pub fn read_warned(text: &str, file: &str) -> Result<(Spec, Vec<SpecError>), SpecErrors> {
     let mut reader = Reader::new(file);
-    let root = match yaml::parse(text) {
+    let root = match yaml::parse(text, yaml::Text::Spec) {
         Ok(root) => root,
         Err(trouble) => {
             reader.error(trouble.place, "", trouble.message);
             return Err(reader.errors());
         }
     };
+    let root = reader.with_preset(root);
+    if reader.mistakes() > 0 {
+        // What a spec lacks shows only with the parts of its preset.
+        return Err(reader.errors());
+    }
     let spec = reader.spec(&At::root(&root));
     match spec {
-        Some(spec) if reader.mistakes() == 0 => Ok(spec),
+        Some(spec) if reader.mistakes() == 0 => Ok((spec, reader.warnings())),
         _ => Err(reader.errors()),
     }
 }
@@ -61,7 +74,10 @@ impl Reader<'_> {
         let seed = self.scalar(&fields, "seed").unwrap_or(0);
         let attempts = self.small(&fields, "attempts").unwrap_or(DEFAULT_ATTEMPTS);
         self.check_together(&fields, evaluator.as_ref(), objective.as_ref());
-        self.check_size(&fields, &space);
+        if self.mistakes() == 0 {
+            let at = fields.get("network").map_or(fields.place(), |at| at.place);
+            self.check_size(at, &space);
+        }
         Some(Spec {
             name: name?,
             dataset: match dataset {
@@ -81,28 +97,50 @@ impl Reader<'_> {
     }
 
     fn space(&mut self, fields: &Fields<'_>) -> Space {
-        Space {
+        // The ties first, then what is used: names are known before they are met.
+        let tie = fields
+            .get("tie")
+            .map(|at| self.ties(at))
+            .unwrap_or_default();
+        let blocks = fields
+            .get("blocks")
+            .map(|at| self.definitions(at))
+            .unwrap_or_default();
+        let before = self.mistakes();
+        let mut space = Space {
             network: fields.get("network").map(|at| self.blocks(at)),
-            training: match fields.get("training") {
-                Some(at) => {
-                    let training = self.training(at);
-                    self.check_warmup(at, &training);
-                    training
-                }
-                None => Training::default(),
-            },
+            blocks,
+            tie,
+            training: Training::default(),
             hyperparameters: match fields.get("hyperparameters") {
                 Some(at) => self.hyperparameters(at),
                 None => std::collections::BTreeMap::new(),
             },
+        };
+        if let Some(at) = fields.get("training") {
+            space.training = self.training(at);
+            self.check_warmup(at, &space);
         }
+        self.check_arguments();
+        // How definitions use each other shows only when all of them are read.
+        if before == self.mistakes() {
+            self.check_recursion(&space);
+        }
+        space
     }
 
-    fn check_warmup(&mut self, at: &At<'_>, training: &Training) {
+    fn check_warmup(&mut self, at: &At<'_>, space: &Space) {
+        let training = &space.training;
         for schedule in &training.schedule {
-            let most = match schedule.warmup_epochs() {
+            let warmup = schedule.warmup_epochs();
+            let most = match warmup {
                 Setting::Fixed(epochs) => *epochs,
                 Setting::Decide(domain) => domain.largest(),
+                Setting::Named(name) => match space.tie.get(name) {
+                    Some(Setting::Decide(domain)) => domain.largest(),
+                    Some(Setting::Fixed(value)) => f64::from_value(value).unwrap_or(0.0),
+                    Some(Setting::Named(_)) | None => 0.0,
+                },
             };
             if most > f64::from(training.epochs) {
                 self.wrong(
@@ -129,6 +167,12 @@ impl Reader<'_> {
             self.wrong(
                 at,
                 "a network needs a `dataset`: its shapes depend on the data",
+            );
+        }
+        if let (Some(at), None) = (fields.get("blocks"), network) {
+            self.wrong(
+                at,
+                "`blocks` are used in a `network`, and this spec has none",
             );
         }
         if let (Some(at), None) = (fields.get("constraints"), network) {
@@ -193,24 +237,6 @@ impl Reader<'_> {
         };
         if metric.ends_with(wrong_way) {
             self.wrong(at, format!("this would look for the worst {metric}"));
-        }
-    }
-
-    fn check_size(&mut self, fields: &Fields<'_>, space: &Space) {
-        let count = space.count();
-        let at = fields.get("network").map_or(fields.place(), |at| at.place);
-        if count.decisions > MAX_DECISIONS {
-            let message = format!(
-                "the space has {} decisions, every alternative counted and every repeat at its maximum; at most {MAX_DECISIONS} are allowed",
-                count.decisions
-            );
-            self.error(at, "network", message);
-        } else if count.blocks > MAX_BLOCKS {
-            let message = format!(
-                "the space has {} blocks, every alternative counted and every repeat at its maximum; at most {MAX_BLOCKS} are allowed",
-                count.blocks
-            );
-            self.error(at, "network", message);
         }
     }
 }

@@ -2,53 +2,107 @@
 //! against their table, and scalars that may be decisions. A reader that meets a mistake records it and
 //! goes on with a stand-in, so that one run finds all of them; nothing read is used once one is recorded.
 
+use std::fmt;
+use std::rc::Rc;
+
 use super::error::{SpecError, SpecErrors, nearest};
+use super::names::Names;
 use super::scalar::Kind;
 use super::words::{Key, Shape, Table};
-use super::yaml::{self, Node, Place};
+use super::yaml::{self, Node, Place, Text};
 use crate::candidate::Value;
 use crate::space::{Scalar, Setting};
 
 /// The most mistakes that are collected: enough to work on, few enough to read.
 const MAX_ERRORS: usize = 50;
 
+/// The longest message and the longest path of an error, in bytes: what a text quotes may be of any length.
+const MAX_MESSAGE: usize = 600;
+const MAX_PATH: usize = 300;
+
 /// Collects the mistakes of one document.
 pub(super) struct Reader<'f> {
     file: &'f str,
     errors: Vec<SpecError>,
+    warnings: Vec<SpecError>,
+    /// What names mean, and where they are used.
+    pub(super) names: Names,
 }
 
 /// A part of the document with its path.
 #[derive(Clone, Debug)]
 pub(super) struct At<'n> {
-    pub(super) node: &'n Node,
+    pub(super) node: &'n Node<'n>,
     pub(super) place: Place,
-    pub(super) path: String,
+    pub(super) path: Path<'n>,
+}
+
+/// The path of a part: its steps, shared with the parts around it, so that a part costs one step only. Written
+/// out for errors alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Path<'n>(Option<Rc<Step<'n>>>);
+
+#[derive(Debug)]
+struct Step<'n> {
+    before: Path<'n>,
+    to: To<'n>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum To<'n> {
+    Key(&'n str),
+    Index(usize),
+}
+
+impl<'n> Path<'n> {
+    /// The path of an entry of a map.
+    pub(super) fn key(&self, key: &'n str) -> Self {
+        self.step(To::Key(key))
+    }
+
+    fn step(&self, to: To<'n>) -> Self {
+        let before = self.clone();
+        Self(Some(Rc::new(Step { before, to })))
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(step) = &self.0 else {
+            return Ok(());
+        };
+        step.before.fmt(f)?;
+        match step.to {
+            To::Index(index) => write!(f, "[{index}]"),
+            To::Key(key) => {
+                if step.before.0.is_some() {
+                    f.write_str(".")?;
+                }
+                // Keys are of any length and content; a path stays a line.
+                key.chars()
+                    .take(64)
+                    .flat_map(char::escape_debug)
+                    .try_for_each(|letter| fmt::Write::write_char(f, letter))
+            }
+        }
+    }
 }
 
 impl<'n> At<'n> {
-    pub(super) fn root(node: &'n Node) -> Self {
+    pub(super) fn root(node: &'n Node<'n>) -> Self {
         Self {
             node,
             place: node.place,
-            path: String::new(),
-        }
-    }
-
-    pub(super) fn child(&self, node: &'n Node, step: &str) -> Self {
-        Self {
-            node,
-            place: node.place,
-            path: join(&self.path, step),
+            path: Path::default(),
         }
     }
 
     /// Nothing, in this place: what follows a word that stands alone.
-    pub(super) fn nothing(&self) -> At<'static> {
-        static NOTHING: Node = Node {
-            place: Place { line: 1, column: 1 },
+    pub(super) fn nothing(&self) -> Self {
+        static NOTHING: Node<'static> = Node {
+            place: Place::START,
             kind: yaml::Kind::Scalar {
-                text: String::new(),
+                text: std::borrow::Cow::Borrowed(""),
                 plain: true,
             },
         };
@@ -59,30 +113,42 @@ impl<'n> At<'n> {
         }
     }
 
+    /// How many items or entries a list or map has.
+    pub(super) fn len(&self) -> usize {
+        match &self.node.kind {
+            yaml::Kind::List(items) => items.len(),
+            yaml::Kind::Map(entries) => entries.len(),
+            yaml::Kind::Scalar { .. } => 0,
+        }
+    }
+
     /// The items of a list; `None` when this is none.
     pub(super) fn items(&self) -> Option<Vec<Self>> {
         let yaml::Kind::List(items) = &self.node.kind else {
             return None;
         };
-        let item = |(index, node): (usize, &'n Node)| Self {
+        let item = |(index, node): (usize, &'n Node<'n>)| Self {
             node,
             place: node.place,
-            path: format!("{}[{index}]", self.path),
+            path: self.path.step(To::Index(index)),
         };
         Some(items.iter().enumerate().map(item).collect())
     }
 
     /// The entries of a map; `None` when this is none.
-    pub(super) fn entries(&self) -> Option<Vec<(&'n yaml::Key, Self)>> {
+    pub(super) fn entries(&self) -> Option<Vec<(&'n yaml::Key<'n>, Self)>> {
         let yaml::Kind::Map(entries) = &self.node.kind else {
             return None;
         };
-        Some(
-            entries
-                .iter()
-                .map(|(key, node)| (key, self.child(node, &key.text)))
-                .collect(),
-        )
+        let entry = |(key, node): &'n (yaml::Key<'n>, Node<'n>)| {
+            let at = Self {
+                node,
+                place: node.place,
+                path: self.path.key(&key.text),
+            };
+            (key, at)
+        };
+        Some(entries.iter().map(entry).collect())
     }
 
     /// The text of a scalar, and whether it is plain; `None` when this is none.
@@ -94,21 +160,11 @@ impl<'n> At<'n> {
     }
 }
 
-pub(super) fn join(path: &str, step: &str) -> String {
-    // Keys are of any length and content; a path stays a line.
-    let step: String = step.chars().take(64).flat_map(char::escape_debug).collect();
-    if path.is_empty() {
-        step
-    } else {
-        format!("{path}.{step}")
-    }
-}
-
 /// The entries of a map that follows a table.
 pub(super) struct Fields<'n> {
     table: &'static Table,
     place: Place,
-    entries: Vec<(&'n yaml::Key, At<'n>)>,
+    entries: Vec<(&'n yaml::Key<'n>, At<'n>)>,
 }
 
 impl<'n> Fields<'n> {
@@ -134,6 +190,8 @@ impl<'f> Reader<'f> {
         Self {
             file,
             errors: Vec::new(),
+            warnings: Vec::new(),
+            names: Names::default(),
         }
     }
 
@@ -141,11 +199,14 @@ impl<'f> Reader<'f> {
     pub(super) fn errors(mut self) -> SpecErrors {
         if self.errors.is_empty() {
             // A reader that gives nothing has said why; this keeps the promise of at least one error.
-            let place = Place { line: 1, column: 1 };
-            self.error(place, "", "this is not a spec");
+            self.error(Place::START, "", "this is not a spec");
         }
-        self.errors.sort_by_key(|error| (error.line, error.column));
-        SpecErrors(self.errors)
+        SpecErrors(in_order(self.errors))
+    }
+
+    /// What is right and yet looks like a mistake, in the order of the text.
+    pub(super) fn warnings(self) -> Vec<SpecError> {
+        in_order(self.warnings)
     }
 
     /// How many mistakes are recorded so far.
@@ -153,7 +214,12 @@ impl<'f> Reader<'f> {
         self.errors.len()
     }
 
-    pub(super) fn error(&mut self, place: Place, path: &str, message: impl Into<String>) {
+    pub(super) fn error(
+        &mut self,
+        place: Place,
+        path: impl fmt::Display,
+        message: impl Into<String>,
+    ) {
         self.error_near(place, path, message, None);
     }
 
@@ -162,22 +228,63 @@ impl<'f> Reader<'f> {
         self.error_near(at.place, &at.path, message, None);
     }
 
+    /// Records what looks like a mistake.
+    pub(super) fn warn(
+        &mut self,
+        place: Place,
+        path: impl fmt::Display,
+        message: impl Into<String>,
+    ) {
+        if self.warnings.len() < MAX_ERRORS {
+            let warning = self.entry(place, &path, message.into(), None);
+            self.warnings.push(warning);
+        }
+    }
+
     pub(super) fn error_near(
         &mut self,
         place: Place,
-        path: &str,
+        path: impl fmt::Display,
         message: impl Into<String>,
         suggestion: Option<String>,
     ) {
         if self.errors.len() < MAX_ERRORS {
-            self.errors.push(SpecError {
-                file: self.file.to_owned(),
-                line: place.line,
-                column: place.column,
-                path: path.to_owned(),
-                message: message.into(),
-                suggestion,
-            });
+            let error = self.entry(place, &path, message.into(), suggestion);
+            self.errors.push(error);
+        }
+    }
+
+    fn file_of(&self, place: Place) -> String {
+        match place.text {
+            Text::Spec => self.file.to_owned(),
+            Text::Preset(index) => crate::presets::file_name(index),
+        }
+    }
+
+    /// A place as an error about another one shows it.
+    pub(super) fn shown_place(&self, place: Place, from: Place) -> String {
+        let line = place.line;
+        if place.text == from.text {
+            format!("line {line}")
+        } else {
+            format!("line {line} of {}", self.file_of(place))
+        }
+    }
+
+    fn entry(
+        &self,
+        place: Place,
+        path: &dyn fmt::Display,
+        message: String,
+        suggestion: Option<String>,
+    ) -> SpecError {
+        SpecError {
+            file: self.file_of(place),
+            line: place.line as usize,
+            column: place.column as usize,
+            path: cut(path.to_string(), MAX_PATH),
+            message: cut(message, MAX_MESSAGE),
+            suggestion,
         }
     }
 
@@ -227,7 +334,7 @@ impl<'f> Reader<'f> {
     pub(super) fn unknown<'w>(
         &mut self,
         place: Place,
-        path: &str,
+        path: impl fmt::Display,
         key: &str,
         known: impl Iterator<Item = &'w str> + Clone,
     ) -> Option<String> {
@@ -310,9 +417,34 @@ impl<'f> Reader<'f> {
         if at.entries().is_some() {
             return self.domain(at, kind).map(Setting::Decide);
         }
+        if let Some(name) = named(at) {
+            return self.named_setting(at, name, kind).map(Setting::Named);
+        }
         let value = self.value(at, kind)?;
         T::from_value(&value).map(Setting::Fixed)
     }
+}
+
+/// The name in a `$name`.
+pub(super) fn named<'n>(at: &At<'n>) -> Option<&'n str> {
+    match at.scalar() {
+        Some((text, true)) => text.strip_prefix('$'),
+        _ => None,
+    }
+}
+
+fn in_order(mut all: Vec<SpecError>) -> Vec<SpecError> {
+    all.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    all
+}
+
+/// A text of at most `most` bytes.
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+    text
 }
 
 /// Whether `at` is written as a decision.

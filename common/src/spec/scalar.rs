@@ -69,11 +69,10 @@ impl Kind {
                 .ok_or_else(|| format!("{} is not a number", shown(text)))
                 .and_then(|number| within(number, min, max))
                 .map(Value::Real),
-            Self::Flag => match text {
-                "true" if plain => Ok(Value::Boolean(true)),
-                "false" if plain => Ok(Value::Boolean(false)),
-                _ => Err(format!("{} is not true or false", shown(text))),
-            },
+            Self::Flag => flag(text)
+                .filter(|_| plain)
+                .map(Value::Boolean)
+                .ok_or_else(|| format!("{} is not true or false", shown(text))),
             Self::Word(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::Word(words) => Err(format!(
                 "{} is not one of {}",
@@ -85,6 +84,22 @@ impl Kind {
             Self::Time => time(text, plain).map(|ms| Value::Integer(ms.cast_signed())),
             Self::Any => any(text, plain),
         }
+    }
+
+    /// Whether a value that is given by name can stand here.
+    ///
+    /// # Errors
+    /// A sentence that says what is expected.
+    pub(super) fn admits(self, value: &Value) -> Result<(), String> {
+        match (self, value) {
+            (Self::Count { .. } | Self::CountOr { .. }, Value::Real(number)) => {
+                Err(format!("{number} is not a whole number"))
+            }
+            (_, Value::Text(text)) => self.read(text, false),
+            // As it would be written. A number is shown in a form that is read back as the same.
+            (_, other) => self.read(&other.to_string(), true),
+        }
+        .map(|_| ())
     }
 
     /// The words among which a misspelt one may be found.
@@ -127,6 +142,9 @@ pub(super) fn count(text: &str, plain: bool) -> Option<u64> {
     if !plain || !text.starts_with(|first: char| first.is_ascii_digit()) {
         return None;
     }
+    if let Some(number) = based(text) {
+        return Some(number);
+    }
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         // Twenty digits or more do not fit, and are too large whatever they are.
         return Some(text.parse().unwrap_or(u64::MAX));
@@ -165,6 +183,9 @@ pub(super) fn number(text: &str, plain: bool) -> Option<f64> {
     let digits = text.bytes().any(|byte| byte.is_ascii_digit());
     if !plain || !starts || !digits {
         return None;
+    }
+    if let Some(number) = based(text) {
+        return Some(number as f64);
     }
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
@@ -217,7 +238,8 @@ fn plain_text(text: &str, plain: bool) -> Result<Value, String> {
     match any(text, plain) {
         Ok(Value::Text(text)) => Ok(Value::Text(text)),
         _ => Err(format!(
-            "a text is expected here; write \"{text}\" in quotes"
+            "a text is expected here; write {} in quotes",
+            shown(text)
         )),
     }
 }
@@ -241,20 +263,35 @@ fn time(text: &str, plain: bool) -> Result<u64, String> {
     }
 }
 
-/// What a scalar is by itself, as YAML's core schema has it.
+/// What a scalar is by itself, as YAML's core schema has it. What that leaves a text but reads as a number or
+/// as nothing elsewhere in a spec is refused, so that a slip does not become a text.
 fn any(text: &str, plain: bool) -> Result<Value, String> {
     if plain {
-        match text {
-            "true" => return Ok(Value::Boolean(true)),
-            "false" => return Ok(Value::Boolean(false)),
-            "" | "~" | "null" => return Err("a value is missing here".to_owned()),
-            _ => {}
+        if is_null(text) {
+            return Err("a value is missing here".to_owned());
+        }
+        if let Some(flag) = flag(text) {
+            return Ok(Value::Boolean(flag));
         }
         if let Ok(number) = text.parse::<i64>() {
             return Ok(Value::Integer(number));
         }
+        if let Some(number) = based(text) {
+            return i64::try_from(number)
+                .map(Value::Integer)
+                .map_err(|_| format!("{} is too large", shown(text)));
+        }
         if let Some(number) = number(text, plain) {
             return Ok(Value::Real(number));
+        }
+        if let Some(size) = count(text, plain) {
+            return Err(format!(
+                "write {size} for the number, or \"{text}\" in quotes for the text"
+            ));
+        }
+        let unsigned = text.trim_start_matches(['+', '-']);
+        if [".inf", ".nan"].contains(&unsigned.to_ascii_lowercase().as_str()) {
+            return Err(format!("{} is no finite number", shown(text)));
         }
     }
     if text.len() > MAX_TEXT_VALUE {
@@ -263,6 +300,31 @@ fn any(text: &str, plain: bool) -> Result<Value, String> {
         ));
     }
     Ok(Value::Text(text.to_owned()))
+}
+
+/// Whether a plain scalar is nothing, as YAML's core schema has it.
+pub(super) fn is_null(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
+/// A plain truth value, as YAML's core schema has it.
+fn flag(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" | "TRUE" => Some(true),
+        "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
+/// A whole number in base 16 or 8, as YAML's core schema has it. One that does not fit is too large whatever
+/// it is.
+fn based(text: &str) -> Option<u64> {
+    let (digits, radix) = match text.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (text.strip_prefix("0o")?, 8),
+    };
+    let fits = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
+    fits.then(|| u64::from_str_radix(digits, radix).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -284,10 +346,58 @@ mod tests {
             ("k", None),
             ("1_000", None),
             ("99999999999999999999999", Some(u64::MAX)),
+            ("0x10", Some(16)),
+            ("0o17", Some(15)),
+            ("0x", None),
+            ("0xg", None),
         ] {
             assert_eq!(count(text, true), expected, "{text}");
         }
         assert_eq!(count("12", false), None, "a quoted number is a text");
+    }
+
+    #[test]
+    fn a_scalar_by_itself_is_what_yaml_says_and_no_slip_becomes_a_text() {
+        for (text, expected) in [
+            ("True", Some(Value::Boolean(true))),
+            ("FALSE", Some(Value::Boolean(false))),
+            ("0x10", Some(Value::Integer(16))),
+            ("-3", Some(Value::Integer(-3))),
+            ("1e3", Some(Value::Real(1000.0))),
+            ("yes", Some(Value::Text("yes".to_owned()))),
+            ("resnet50", Some(Value::Text("resnet50".to_owned()))),
+            ("Null", None),
+            ("~", None),
+            ("300k", None),
+            ("-.inf", None),
+            (".NaN", None),
+        ] {
+            assert_eq!(any(text, true).ok(), expected, "{text}");
+        }
+        assert_eq!(any("300k", false), Ok(Value::Text("300k".to_owned())));
+        assert_eq!(any("null", false), Ok(Value::Text("null".to_owned())));
+    }
+
+    #[test]
+    fn a_value_by_name_is_held_to_the_same_bounds() {
+        let kernel = Kind::Count { min: 1, max: 31 };
+        assert!(kernel.admits(&Value::Integer(5)).is_ok());
+        for wrong in [
+            Value::Integer(32),
+            Value::Integer(-1),
+            Value::Real(2.5),
+            Value::Text("5".to_owned()),
+            Value::Boolean(true),
+        ] {
+            assert!(kernel.admits(&wrong).is_err(), "{wrong:?}");
+        }
+        assert!(
+            Kind::Word(&["add"])
+                .admits(&Value::Text("add".to_owned()))
+                .is_ok()
+        );
+        assert!(Kind::Flag.admits(&Value::Boolean(true)).is_ok());
+        assert!(Kind::Any.admits(&Value::Real(1e300)).is_ok());
     }
 
     #[test]

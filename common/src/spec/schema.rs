@@ -64,15 +64,7 @@ fn reference(name: &str) -> Json {
 fn of_table(table: &Table) -> Json {
     let mut properties = Map::new();
     for key in table.keys {
-        let mut property = match key.value {
-            Shape::Scalar(kind) => of_kind(kind),
-            Shape::Decision(kind) => or_decision(kind),
-            Shape::Structure(name) => reference(name),
-        };
-        if let Some(property) = property.as_object_mut() {
-            property.insert("description".to_owned(), json!(key.about));
-        }
-        properties.insert(key.name.to_owned(), property);
+        properties.insert(key.name.to_owned(), of_key(key));
     }
     let required: Vec<_> = table
         .keys
@@ -87,6 +79,18 @@ fn of_table(table: &Table) -> Json {
         "required": required,
         "additionalProperties": false,
     })
+}
+
+fn of_key(key: &words::Key) -> Json {
+    let mut property = match key.value {
+        Shape::Scalar(kind) => of_kind(kind),
+        Shape::Decision(kind) => or_decision(kind),
+        Shape::Structure(name) => reference(name),
+    };
+    if let Some(property) = property.as_object_mut() {
+        property.insert("description".to_owned(), json!(key.about));
+    }
+    property
 }
 
 fn of_kind(kind: Kind) -> Json {
@@ -141,6 +145,11 @@ fn time_pattern() -> String {
 
 /// A scalar of `kind`, or a decision among such.
 fn or_decision(kind: Kind) -> Json {
+    decision(kind, true)
+}
+
+/// The same; `named` when a `$name` may stand for it.
+fn decision(kind: Kind, named: bool) -> Json {
     let scalar = of_kind(kind);
     let mut forms = vec![
         scalar.clone(),
@@ -153,11 +162,23 @@ fn or_decision(kind: Kind) -> Json {
                 "minItems": 1,
                 "maxItems": MAX_ALTERNATIVES,
                 "uniqueItems": true,
+            },
+            "weights": {
+                "description": "How likely each is to be sampled, compared with the others.",
+                "type": "array",
+                "items": of_kind(words::WEIGHT),
+                "minItems": 1,
+                "maxItems": MAX_ALTERNATIVES,
             } },
             "required": ["choice"],
             "additionalProperties": false,
         }),
     ];
+    if named {
+        forms.push(
+            json!({ "type": "string", "pattern": format!("^\\$[A-Za-z0-9_-]{{1,{MAX_NAME}}}$") }),
+        );
+    }
     if let Some((ends, step)) = super::domains::range_kinds(kind) {
         forms.push(json!({
             "type": "object",
@@ -207,7 +228,32 @@ fn structures() -> Vec<(&'static str, Json)> {
             "branch_lists",
             json!({ "type": "array", "items": reference("blocks"), "minItems": 2, "maxItems": MAX_BRANCHES }),
         ),
-        ("block", block()),
+        ("block", json!({ "anyOf": block_forms(&[]) })),
+        (
+            "body",
+            json!({ "anyOf": [reference("blocks"), reference("block")] }),
+        ),
+        ("definitions", named(definition())),
+        (
+            "parameters",
+            json!({ "type": "array", "items": of_kind(Kind::Name), "maxItems": MAX_ITEMS, "uniqueItems": true }),
+        ),
+        (
+            "arguments",
+            json!({
+                "type": "object",
+                "propertyNames": { "pattern": name_pattern() },
+                "additionalProperties": or_decision(Kind::Any),
+            }),
+        ),
+        (
+            "weights",
+            json!({ "type": "object", "additionalProperties": of_kind(words::WEIGHT) }),
+        ),
+        (
+            "output_names",
+            json!({ "type": "array", "items": of_kind(Kind::Name), "minItems": 1, "maxItems": MAX_BRANCHES, "uniqueItems": true }),
+        ),
         ("alternatives", alternatives(named(reference("blocks")))),
         ("hyperparameters", named(or_decision(Kind::Any))),
         ("optimizer", one_or_several(&OPTIMIZERS)),
@@ -245,26 +291,45 @@ fn structures() -> Vec<(&'static str, Json)> {
     ]
 }
 
-/// A block: a bare word, or a map of one word and perhaps a name.
-fn block() -> Json {
+/// The forms of a block: a bare word, a list, or a map of one word with what may stand beside it, and
+/// with `more`.
+fn block_forms(more: &[words::Key]) -> Vec<Json> {
     let activations = ACTIVATION_WORDS.map(|word| (word, Argument::Nothing));
-    let all: Vec<_> = words::worded_blocks().chain(activations).collect();
-    let mut forms = vec![json!({ "enum": bare_words() })];
-    for (word, argument) in all {
+    let mut forms = vec![json!({ "enum": bare_words() }), reference("blocks")];
+    for (word, argument) in words::worded_blocks().chain(activations) {
         let body = match argument {
             Argument::Nothing => json!({ "type": ["null", "object"], "maxProperties": 0 }),
             Argument::Settings { table, .. } => reference(table.name),
             Argument::Scalar(kind) => or_decision(kind),
             Argument::Alternatives => reference("alternatives"),
             Argument::Blocks => reference("blocks"),
+            Argument::Definition => of_kind(Kind::Name),
+            Argument::Output => decision(Kind::Name, false),
         };
+        let mut properties = Map::from_iter([
+            (word.to_owned(), body),
+            ("name".to_owned(), of_kind(Kind::Name)),
+        ]);
+        for key in words::beside(word).iter().chain(more) {
+            properties.insert(key.name.to_owned(), of_key(key));
+        }
         forms.push(json!({
             "type": "object",
-            "properties": { word: body, "name": of_kind(Kind::Name) },
+            "properties": properties,
             "required": [word],
             "additionalProperties": false,
         }));
     }
+    forms
+}
+
+/// A definition: a list of blocks, or one block or `block: [...]` with parameters and depth beside it.
+fn definition() -> Json {
+    let mut forms = block_forms(words::DEFINITION.keys);
+    // A bare word is no definition.
+    forms.remove(0);
+    let own = of_table(&words::DEFINITION);
+    forms.push(json!({ "allOf": [own, { "type": "object", "required": ["block"] }] }));
     json!({ "anyOf": forms })
 }
 

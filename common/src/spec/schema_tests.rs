@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
 use super::bad_specs::structure;
-use super::scalar::Kind;
+use super::scalar::{Kind, is_null};
 use super::tests::{CELLS, EVERYTHING, FASHION, OWN_PROGRAM, change, changes};
 use super::yaml::{self, Node};
 use super::{read, schema};
@@ -14,13 +14,13 @@ use crate::candidate::Value;
 
 /// What an editor sees of a YAML text.
 fn json_of(text: &str) -> Json {
-    fn convert(node: &Node) -> Json {
+    fn convert(node: &Node<'_>) -> Json {
         match &node.kind {
             yaml::Kind::List(items) => items.iter().map(convert).collect(),
             yaml::Kind::Map(entries) => {
                 let entries = entries
                     .iter()
-                    .map(|(key, node)| (key.text.clone(), convert(node)));
+                    .map(|(key, node)| (key.text.to_string(), convert(node)));
                 Json::Object(entries.collect::<Map<_, _>>())
             }
             yaml::Kind::Scalar { text, plain } => match Kind::Any.read(text, *plain) {
@@ -28,11 +28,13 @@ fn json_of(text: &str) -> Json {
                 Ok(Value::Integer(number)) => json!(number),
                 Ok(Value::Real(number)) => json!(number),
                 Ok(Value::Text(text)) => json!(text),
-                Err(_) => Json::Null,
+                Err(_) if *plain && is_null(text) => Json::Null,
+                // A size, say: no number to an editor.
+                Err(_) => json!(text),
             },
         }
     }
-    convert(&yaml::parse(text).unwrap())
+    convert(&yaml::parse(text, yaml::Text::Spec).unwrap())
 }
 
 /// Whether `value` fits `schema`, by the rules of JSON Schema 2020-12.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::reader::{At, Fields, Reader, either};
-use super::scalar::{Kind, is_name};
+use super::scalar::Kind;
 use super::words::{self, Table};
 use super::{Budget, Constraint, EvaluatorSpec, Measure, SearcherSpec};
 use crate::candidate::Value;
@@ -195,17 +195,10 @@ impl Reader<'_> {
     }
 
     pub(super) fn hyperparameters(&mut self, at: &At<'_>) -> BTreeMap<String, Setting<Value>> {
-        let entries = at.entries().unwrap_or_default();
-        if entries.is_empty() || entries.len() > MAX_ITEMS {
-            self.wrong(at, format!("1 to {MAX_ITEMS} named decisions are expected here, as {{width: {{choice: [64, 128]}}}}"));
-        }
         let mut all = BTreeMap::new();
-        for (key, entry) in entries {
-            if let Err(message) = is_name(&key.text) {
-                self.error(key.place, &entry.path, message);
-            }
+        for (key, entry) in self.named_entries(at, "{width: {choice: [64, 128]}}") {
             if let Some(setting) = self.setting_at(&entry, Kind::Any) {
-                all.insert(key.text.clone(), setting);
+                all.insert(key.text.clone().into_owned(), setting);
             }
         }
         all

@@ -3,7 +3,8 @@
 
 use super::scalar::{End, Kind};
 pub(super) use super::words_blocks::{
-    Argument, BLOCK_TABLES, NAME, argument, block_words, is_bare, worded_blocks,
+    Argument, BESIDE, BLOCK_TABLES, DEFINITION, DEPTH, NAME, WEIGHT, argument, beside, block_words,
+    is_bare, worded_blocks,
 };
 pub(super) use super::words_network::{ACTIVATION_WORDS, LAYER_TABLES};
 pub(super) use super::words_search::{
@@ -81,7 +82,7 @@ pub(super) const SHARE: Kind = Kind::Number {
 };
 
 /// The keys of a decision.
-pub(super) static CHOICE_KEYS: [&str; 1] = ["choice"];
+pub(super) static CHOICE_KEYS: [&str; 2] = ["choice", "weights"];
 /// The keys of a range.
 pub(super) static RANGE_KEYS: [&str; 3] = ["range", "scale", "step"];
 /// The scales of a range.

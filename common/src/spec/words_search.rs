@@ -17,6 +17,11 @@ pub(super) static SPEC: Table = Table {
     keys: &[
         required("name", Scalar(Kind::Name), "The search's name, for people."),
         optional(
+            "preset",
+            Scalar(Kind::Word(&crate::presets::NAMES)),
+            "A space that ships with Espalier; what else is given here takes the place of its parts.",
+        ),
+        optional(
             "dataset",
             Structure("dataset"),
             "The data; an evaluator of your own may bring its own.",
@@ -25,6 +30,16 @@ pub(super) static SPEC: Table = Table {
             "network",
             Structure("blocks"),
             "The network, block after block.",
+        ),
+        optional(
+            "blocks",
+            Structure("definitions"),
+            "Blocks with a name, to be used in the network and in each other.",
+        ),
+        optional(
+            "tie",
+            Structure("hyperparameters"),
+            "Values and decisions with a name, written `$name` in as many places as share them.",
         ),
         optional(
             "training",

@@ -1,42 +1,68 @@
 //! YAML as a small tree in which everything knows its line and column. Bounded in size and depth;
 //! aliases, tags and duplicate keys are refused, so that a document means what it shows.
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+use std::borrow::Cow;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
 
 /// The longest spec, in bytes: far more than a person writes.
 pub(super) const MAX_TEXT: usize = 1024 * 1024;
 /// The deepest nesting of lists and maps: the readers recurse, and the stack is finite.
 pub(super) const MAX_DEPTH: usize = 64;
 
-/// A place in the text, both from 1.
+/// The most values, lists, maps and keys of a document: ten times a space of as many decisions as are allowed,
+/// and few enough that their tree stays far below 100 MB.
+pub(super) const MAX_PARTS: usize = 250_000;
+
+/// A place in a text, line and column from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    pub(super) line: usize,
-    pub(super) column: usize,
+    /// The text: the spec itself, or a preset.
+    pub(super) text: Text,
+    pub(super) line: u32,
+    pub(super) column: u32,
+}
+
+impl Place {
+    /// The beginning of the spec.
+    pub(super) const START: Self = Self {
+        text: Text::Spec,
+        line: 1,
+        column: 1,
+    };
+}
+
+/// Which text a place is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Text {
+    /// The spec.
+    Spec,
+    /// The preset of this index.
+    Preset(u8),
 }
 
 /// A part of a document.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub(super) struct Node<'t> {
     pub(super) place: Place,
-    pub(super) kind: Kind,
+    pub(super) kind: Kind<'t>,
 }
 
 /// What a part is.
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub(super) enum Kind<'t> {
     /// A scalar; `plain` when it is written without quotes, and so may be a number.
-    Scalar { text: String, plain: bool },
+    Scalar { text: Cow<'t, str>, plain: bool },
     /// A list.
-    List(Vec<Node>),
+    List(Vec<Node<'t>>),
     /// A map, in the order of the text.
-    Map(Vec<(Key, Node)>),
+    Map(Vec<(Key<'t>, Node<'t>)>),
 }
 
 /// A key of a map.
 #[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub(super) text: String,
+pub(super) struct Key<'t> {
+    pub(super) text: Cow<'t, str>,
     pub(super) place: Place,
 }
 
@@ -47,16 +73,19 @@ pub(super) struct Trouble {
     pub(super) message: String,
 }
 
-impl Node {
+impl Node<'_> {
     /// Whether this is nothing: `key:` with no value, `~` or `null`.
     pub(super) fn is_null(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
+        matches!(&self.kind, Kind::Scalar { text, plain: true } if super::scalar::is_null(text))
     }
 }
 
-/// The tree of `text`.
-pub(super) fn parse(text: &str) -> Result<Node, Trouble> {
-    let start = Place { line: 1, column: 1 };
+/// The tree of `text`, whose places are in `from`.
+pub(super) fn parse(text: &str, from: Text) -> Result<Node<'_>, Trouble> {
+    let start = Place {
+        text: from,
+        ..Place::START
+    };
     if text.len() > MAX_TEXT {
         return trouble(
             start,
@@ -70,6 +99,8 @@ pub(super) fn parse(text: &str) -> Result<Node, Trouble> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut tree = Tree {
         parser: Parser::new_from_str(text),
+        from,
+        parts: 0,
     };
     loop {
         match tree.next()? {
@@ -93,14 +124,29 @@ fn trouble<T>(place: Place, message: impl Into<String>) -> Result<T, Trouble> {
 
 struct Tree<'t> {
     parser: Parser<'t, StrInput<'t>>,
+    from: Text,
+    parts: usize,
 }
 
 impl<'t> Tree<'t> {
     fn next(&mut self) -> Result<(Event<'t>, Place), Trouble> {
         match self.parser.next_event() {
-            Some(Ok((event, span))) => Ok((event, place_of(&span))),
-            Some(Err(error)) => Err(Trouble::from(&error)),
-            None => trouble(Place { line: 1, column: 1 }, "the spec ends too early"),
+            Some(Ok((event, span))) => Ok((event, self.place(span.start))),
+            Some(Err(error)) => trouble(
+                self.place(*error.marker()),
+                format!("not YAML: {}", error.info()),
+            ),
+            None => trouble(Place::START, "the spec ends too early"),
+        }
+    }
+
+    fn place(&self, marker: Marker) -> Place {
+        // A text of at most a million bytes has no more lines and columns than fit.
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Place {
+            text: self.from,
+            line: small(marker.line().max(1)),
+            column: small(marker.col() + 1),
         }
     }
 
@@ -120,7 +166,14 @@ impl<'t> Tree<'t> {
         }
     }
 
-    fn node(&mut self, event: Event<'t>, place: Place, depth: usize) -> Result<Node, Trouble> {
+    fn node(&mut self, event: Event<'t>, place: Place, depth: usize) -> Result<Node<'t>, Trouble> {
+        self.parts += 1;
+        if self.parts > MAX_PARTS {
+            return trouble(
+                place,
+                format!("the spec has more than {MAX_PARTS} values, lists, maps and keys"),
+            );
+        }
         if depth > MAX_DEPTH {
             return trouble(
                 place,
@@ -134,7 +187,7 @@ impl<'t> Tree<'t> {
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_extras(place, anchor, tag.is_some())?;
                 Kind::Scalar {
-                    text: text.into_owned(),
+                    text,
                     plain: style == ScalarStyle::Plain,
                 }
             }
@@ -151,7 +204,7 @@ impl<'t> Tree<'t> {
         Ok(Node { place, kind })
     }
 
-    fn list(&mut self, depth: usize) -> Result<Kind, Trouble> {
+    fn list(&mut self, depth: usize) -> Result<Kind<'t>, Trouble> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
@@ -161,8 +214,8 @@ impl<'t> Tree<'t> {
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Kind, Trouble> {
-        let mut entries: Vec<(Key, Node)> = Vec::new();
+    fn map(&mut self, depth: usize) -> Result<Kind<'t>, Trouble> {
+        let mut entries: Vec<(Key<'t>, Node<'t>)> = Vec::new();
         // Beside the list, so that a map of many keys is not searched for each of them.
         let mut seen = std::collections::BTreeMap::new();
         loop {
@@ -176,7 +229,10 @@ impl<'t> Tree<'t> {
             if let Some(line) = seen.insert(text.clone(), place.line) {
                 return trouble(
                     place,
-                    format!("the key {text:?} is given a second time; the first is in line {line}"),
+                    format!(
+                        "the key {} is given a second time; the first is in line {line}",
+                        super::scalar::shown(&text)
+                    ),
                 );
             }
             let (event, at) = self.next()?;
@@ -199,31 +255,20 @@ fn refuse_extras(place: Place, anchor: usize, tagged: bool) -> Result<(), Troubl
     Ok(())
 }
 
-fn place_of(span: &Span) -> Place {
-    Place {
-        line: span.start.line().max(1),
-        column: span.start.col() + 1,
-    }
-}
-
-impl From<&ScanError> for Trouble {
-    fn from(error: &ScanError) -> Self {
-        Self {
-            place: Place {
-                line: error.marker().line().max(1),
-                column: error.marker().col() + 1,
-            },
-            message: format!("not YAML: {}", error.info()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn at(line: u32, column: u32) -> Place {
+        Place {
+            text: Text::Spec,
+            line,
+            column,
+        }
+    }
+
     fn refusal(text: &str) -> String {
-        let trouble = parse(text).unwrap_err();
+        let trouble = parse(text, Text::Spec).unwrap_err();
         format!(
             "{}:{}: {}",
             trouble.place.line, trouble.place.column, trouble.message
@@ -232,19 +277,19 @@ mod tests {
 
     #[test]
     fn every_part_knows_its_place() {
-        let root = parse("a: 1\nb:\n  - x\n  - {c: 'y'}\n").unwrap();
+        let root = parse("a: 1\nb:\n  - x\n  - {c: 'y'}\n", Text::Spec).unwrap();
         let Kind::Map(entries) = &root.kind else {
             panic!("{root:?}")
         };
-        assert_eq!(entries[1].0.place, Place { line: 2, column: 1 });
+        assert_eq!(entries[1].0.place, at(2, 1));
         let Kind::List(items) = &entries[1].1.kind else {
             panic!("{entries:?}")
         };
-        assert_eq!(items[0].place, Place { line: 3, column: 5 });
+        assert_eq!(items[0].place, at(3, 5));
         let Kind::Map(inner) = &items[1].kind else {
             panic!("{items:?}")
         };
-        assert_eq!(inner[0].1.place, Place { line: 4, column: 9 });
+        assert_eq!(inner[0].1.place, at(4, 9));
     }
 
     #[test]
@@ -274,10 +319,15 @@ mod tests {
     #[test]
     fn a_bomb_of_brackets_is_refused_early() {
         let deep = "[".repeat(MAX_DEPTH + 1) + &"]".repeat(MAX_DEPTH + 1);
-        assert!(parse(&deep).is_ok(), "the last list is at the bound");
+        assert!(
+            parse(&deep, Text::Spec).is_ok(),
+            "the last list is at the bound"
+        );
         assert!(refusal(&format!("[{deep}]")).contains("nested deeper"));
         // The scanner has a bound of its own, met before the text is read to its end.
-        assert!(parse(&"[".repeat(MAX_TEXT)).is_err());
+        assert!(parse(&"[".repeat(MAX_TEXT), Text::Spec).is_err());
         assert!(refusal(&" ".repeat(MAX_TEXT + 1)).contains("bytes"));
+        let many = format!("[{}]", "1,".repeat(MAX_PARTS));
+        assert!(refusal(&many).contains("more than 250000 values"));
     }
 }

@@ -13,7 +13,7 @@ use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerI
 use espalier_common::job::Job;
 use espalier_common::metrics::{Direction, Measurement, Metrics, Objective};
 use espalier_common::observation::Origin;
-use espalier_common::space::{Space, Training};
+use espalier_common::space::Space;
 use espalier_common::spec::{Budget, EvaluatorSpec, SearcherSpec, Spec};
 use espalier_core::search::{
     Definition, Event, FinishReason, PauseReason, Prepared, Refusal, Refused, ReleaseReason,
@@ -37,11 +37,7 @@ fn created() -> Event {
     let spec = Spec {
         name: "a search".to_owned(),
         dataset: None,
-        space: Space {
-            network: None,
-            training: Training::default(),
-            hyperparameters: [].into(),
-        },
+        space: Space::default(),
         evaluator: EvaluatorSpec::Named("mine".to_owned()),
         searcher: SearcherSpec::Random {},
         objective: objective(),

@@ -1,0 +1,318 @@
+//! The part of the traversal that is about blocks which hold other blocks, or take an earlier output.
+
+use super::MAX_BLOCKS;
+use super::block::{
+    Alternative, Block, BlockKind, Body, Branches, Inputs, PREVIOUS, Repeat, Shortcut, Use,
+};
+use super::combinations::{combinations, numbers_of, subsets, text_of};
+use super::domain::Domain;
+use super::expand::{Expansion, Frame, ResolvedBlock, ResolvedKind, Source};
+use super::recursion::{MAX_NESTING, enter, leave, left, may_be_none, none};
+use super::setting::Setting;
+use crate::candidate::Value;
+
+impl<'a> Expansion<'a> {
+    pub(super) fn list(&mut self, blocks: &'a [Block]) -> Vec<ResolvedBlock> {
+        self.nested(|e| {
+            let scope = e.scope.len();
+            let mut resolved = Vec::with_capacity(blocks.len());
+            for (index, block) in blocks.iter().enumerate() {
+                if !e.count_block() {
+                    break;
+                }
+                resolved.push(match &block.name {
+                    Some(name) => e.named_block(name, block),
+                    None => e.within(format_args!("[{index}]"), |e| e.block(block)),
+                });
+            }
+            e.scope.truncate(scope);
+            resolved
+        })
+    }
+
+    /// The blocks of a list, or the one that stands in its place and has its path.
+    pub(super) fn body(&mut self, body: &'a Body) -> Vec<ResolvedBlock> {
+        match body {
+            Body::List(blocks) => self.list(blocks),
+            Body::One(block) => self.nested(|e| {
+                if !e.count_block() {
+                    return Vec::new();
+                }
+                let scope = e.scope.len();
+                let resolved = match &block.name {
+                    Some(name) => e.named_block(name, block),
+                    None => e.block(block),
+                };
+                e.scope.truncate(scope);
+                vec![resolved]
+            }),
+        }
+    }
+
+    /// Runs `inner` one level of nesting deeper, or gives nothing when that is too deep.
+    fn nested(
+        &mut self,
+        inner: impl FnOnce(&mut Self) -> Vec<ResolvedBlock>,
+    ) -> Vec<ResolvedBlock> {
+        if self.nesting >= MAX_NESTING {
+            self.cut = true;
+            return Vec::new();
+        }
+        self.nesting += 1;
+        let resolved = inner(self);
+        self.nesting -= 1;
+        resolved
+    }
+
+    /// Counts a block; false when there are too many.
+    pub(super) fn count_block(&mut self) -> bool {
+        self.blocks += 1;
+        self.cut |= self.blocks > MAX_BLOCKS;
+        !self.cut
+    }
+
+    fn named_block(&mut self, name: &'a str, block: &'a Block) -> ResolvedBlock {
+        let mut resolved = self.within(format_args!(".{name}"), |e| e.block(block));
+        resolved.mark = Some(self.marks);
+        self.scope.push((name, self.marks));
+        self.marks += 1;
+        resolved
+    }
+
+    fn block(&mut self, block: &'a Block) -> ResolvedBlock {
+        let kind = match &block.kind {
+            BlockKind::Layer(layer) => ResolvedKind::Layer(self.layer(layer)),
+            BlockKind::Choice(alternatives) => self.choice(alternatives),
+            BlockKind::Optional(blocks) => self.optional_blocks(blocks),
+            BlockKind::Repeat(repeat) => self.repeat(repeat),
+            BlockKind::Residual(blocks) => ResolvedKind::Residual {
+                body: self.within(format_args!(".residual"), |e| e.list(blocks)),
+                shortcut: None,
+            },
+            BlockKind::Shortcut(both) => self.shortcut(both),
+            BlockKind::Branches(branches) => self.branches(branches),
+            BlockKind::Sequence(blocks) => ResolvedKind::Sequence(self.list(blocks)),
+            BlockKind::Cell(cell) => self.cell(cell),
+            BlockKind::Use(used) => ResolvedKind::Sequence(self.used(used)),
+            BlockKind::From(source) => {
+                let name: Value = self.setting("from", source);
+                ResolvedKind::From(self.source(&name))
+            }
+            BlockKind::Inputs(inputs) => self.inputs(inputs),
+        };
+        ResolvedBlock {
+            name: self.here.instance.clone(),
+            mark: None,
+            kind,
+        }
+    }
+
+    fn choice(&mut self, alternatives: &'a [Alternative]) -> ResolvedKind {
+        let taken = self.decide_with("choice", |e| e.alternatives(alternatives));
+        let blocks = alternatives
+            .iter()
+            .find(|alternative| matches!(&taken, Value::Text(name) if *name == alternative.name))
+            .map(|alternative| {
+                self.within(format_args!(".choice.{}", alternative.name), |e| {
+                    e.list(&alternative.blocks)
+                })
+            });
+        ResolvedKind::Sequence(blocks.unwrap_or_default())
+    }
+
+    /// The alternatives that what is left of the depths allows.
+    fn alternatives(&mut self, alternatives: &'a [Alternative]) -> Domain {
+        if self.depths.is_empty() {
+            return domain_of(alternatives.iter());
+        }
+        let possible: Vec<_> = alternatives
+            .iter()
+            .filter(|alternative| self.is_possible(&alternative.blocks))
+            .collect();
+        domain_of(possible.into_iter())
+    }
+
+    fn is_possible(&mut self, blocks: &'a [Block]) -> bool {
+        self.depths.is_empty() || self.possible.all(blocks, &mut self.depths)
+    }
+
+    fn optional_blocks(&mut self, blocks: &'a [Block]) -> ResolvedKind {
+        let taken = self.decide_with("optional", |e| {
+            if e.is_possible(blocks) {
+                flag()
+            } else {
+                Domain::Choice(vec![Value::Boolean(false)])
+            }
+        });
+        ResolvedKind::Sequence(if taken == Value::Boolean(true) {
+            self.within(format_args!(".optional"), |e| e.list(blocks))
+        } else {
+            Vec::new()
+        })
+    }
+
+    fn repeat(&mut self, repeat: &'a Repeat) -> ResolvedKind {
+        let times = if !may_be_none(&repeat.times) || self.is_possible(&repeat.block) {
+            self.setting("times", &repeat.times)
+        } else {
+            self.setting("times", &Setting::Decide(Domain::Choice(vec![none()])))
+        };
+        let mut instances = Vec::new();
+        for instance in 1..=times {
+            // Counted, or an endless repeat of nothing would never end.
+            if !self.count_block() {
+                break;
+            }
+            let mut round = |decisions: std::fmt::Arguments<'_>| {
+                self.within_both(decisions, format_args!("#{instance}"), |e| ResolvedBlock {
+                    name: e.here.instance.clone(),
+                    mark: None,
+                    kind: ResolvedKind::Sequence(e.list(&repeat.block)),
+                })
+            };
+            instances.push(if repeat.shared {
+                round(format_args!("#all"))
+            } else {
+                round(format_args!("#{instance}"))
+            });
+        }
+        ResolvedKind::Sequence(instances)
+    }
+
+    fn shortcut(&mut self, both: &'a Shortcut) -> ResolvedKind {
+        ResolvedKind::Residual {
+            body: self.within(format_args!(".residual"), |e| e.list(&both.body)),
+            shortcut: Some(self.within(format_args!(".shortcut"), |e| e.list(&both.shortcut))),
+        }
+    }
+
+    fn branches(&mut self, branches: &'a Branches) -> ResolvedKind {
+        let join = self.setting("join", &branches.join);
+        let lists = branches
+            .of
+            .iter()
+            .enumerate()
+            .map(|(index, blocks)| {
+                self.within(format_args!(".branches[{index}]"), |e| e.list(blocks))
+            })
+            .collect();
+        ResolvedKind::Branches(join, lists)
+    }
+
+    fn used(&mut self, used: &'a Use) -> Vec<ResolvedBlock> {
+        let space = self.space;
+        let Some((name, definition)) = space.blocks.get_key_value(&used.block) else {
+            // Only a damaged space names what it does not define.
+            self.cut = true;
+            return Vec::new();
+        };
+        let before = match definition.depth {
+            None => None,
+            Some(depth) => match left(depth, name, &self.depths) {
+                None => {
+                    self.cut = true;
+                    return Vec::new();
+                }
+                Some(left) => Some(enter(&mut self.depths, name, left)),
+            },
+        };
+        let decides = used.with.values().any(|given| given.domain().is_some());
+        self.frames.push(Frame::Use {
+            with: &used.with,
+            site: if decides {
+                self.here.decision.clone()
+            } else {
+                String::new()
+            },
+        });
+        let visible = std::mem::replace(&mut self.visible, self.scope.len());
+        let resolved = if used.shared {
+            let own = std::mem::replace(&mut self.here.decision, format!("blocks.{name}"));
+            let resolved = self.body(&definition.body);
+            self.here.decision = own;
+            resolved
+        } else {
+            self.body(&definition.body)
+        };
+        self.visible = visible;
+        self.frames.pop();
+        if let Some(before) = before {
+            leave(&mut self.depths, name, before);
+        }
+        resolved
+    }
+
+    fn inputs(&mut self, inputs: &'a Inputs) -> ResolvedKind {
+        let all = inputs.of.len() as u64;
+        let taken = match inputs.choose {
+            Some(choose) if choose >= all => (0..all).collect(),
+            choose => {
+                let made = self.decide_with("inputs", |_| {
+                    let sets = match choose {
+                        Some(choose) => combinations(all, choose),
+                        None => subsets(all),
+                    };
+                    let name = |&index: &u64| inputs.of.get(index as usize).map(String::as_str);
+                    let text = |set: &Vec<u64>| text_of(set.iter().filter_map(name));
+                    Domain::Choice(sets.iter().map(text).collect())
+                });
+                numbers_of(&made, |name| {
+                    inputs
+                        .of
+                        .iter()
+                        .position(|one| one == name)
+                        .map(|at| at as u64)
+                })
+            }
+        };
+        let join = self.setting("join", &inputs.join);
+        let sources = taken
+            .iter()
+            .filter_map(|&index| inputs.of.get(index as usize))
+            .map(|name| self.source_of(name))
+            .collect();
+        ResolvedKind::Inputs(join, sources)
+    }
+
+    fn source(&self, name: &Value) -> Source {
+        match name {
+            Value::Text(name) => self.source_of(name),
+            other => Source::Unknown(other.to_string()),
+        }
+    }
+
+    /// The nearest earlier block of that name that can be seen from here.
+    fn source_of(&self, name: &str) -> Source {
+        if name == PREVIOUS {
+            return Source::Previous;
+        }
+        self.scope[self.visible..]
+            .iter()
+            .rev()
+            .find(|(other, _)| *other == name)
+            .map_or_else(
+                || Source::Unknown(name.to_owned()),
+                |(_, mark)| Source::Mark(*mark),
+            )
+    }
+}
+
+/// The domain of a choice of blocks.
+pub(super) fn domain_of<'b>(alternatives: impl Iterator<Item = &'b Alternative> + Clone) -> Domain {
+    let values = alternatives
+        .clone()
+        .map(|alternative| Value::Text(alternative.name.clone()))
+        .collect();
+    if alternatives.clone().all(|one| one.weight.is_none()) {
+        return Domain::Choice(values);
+    }
+    Domain::Weighted {
+        values,
+        weights: alternatives.map(|one| one.weight.unwrap_or(1.0)).collect(),
+    }
+}
+
+/// The domain of `optional`.
+pub(super) fn flag() -> Domain {
+    Domain::Choice(vec![Value::Boolean(false), Value::Boolean(true)])
+}
