@@ -79,8 +79,6 @@ fn a_mistake_that_shows_in_a_preset_is_told_with_the_presets_name() {
         preset resnet:33:93: blocks.stage.choice.plain[1].repeat.block[0].with.stride: `plain` has no such parameter
         "#);
     insta::assert_snapshot!(refusal("resnett", ""), @r#"
-        x.yaml:1:1: `network` is missing: the trainer trains networks (for a program of your own, say `evaluator:` and `hyperparameters:`)
-        x.yaml:1:1: training: `epochs` is missing: the trainer must know how long to train
         x.yaml:2:9: preset: "resnett" is not one of darts, mlp, resnet; did you mean "resnet"?
         "#);
 }
