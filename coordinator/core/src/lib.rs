@@ -3,5 +3,6 @@
 //! executor or a socket. May import `espalier-common` only.
 
 pub mod dispatch;
+pub mod features;
 pub mod search;
 pub mod searcher;

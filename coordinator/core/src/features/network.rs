@@ -1,0 +1,119 @@
+//! Features of what a network computes, from its simplified graph: so two ways to write one network have
+//! the same features, and what the output does not depend on has none.
+//!
+//! **Paths.** The graph is cut at every node that all ways from the input to the output pass. Between two
+//! cuts (one cell, one residual block) the ways are listed as sequences of operations, and counted over all
+//! such pieces; sequences alone, whatever their order, are what path encodings (White et al. 2021, BANANAS)
+//! compare cells by. Cutting keeps their number small: it adds up over cells instead of multiplying.
+//!
+//! **Operations.** How often each operation is there, how deep the network is, and the logarithms of its
+//! parameters and multiply-accumulates.
+
+use std::collections::BTreeMap;
+
+use espalier_common::network::{Network, Op};
+
+use super::sparse::{Sparse, coordinate, word};
+
+/// The most different sequences kept for one node; a piece with more of them is told by the first ones.
+const MOST_SEQUENCES: usize = 512;
+
+/// Sequences of operations between cuts, and how often each is there. `network` is a simplified one.
+#[must_use]
+pub fn paths(network: &Network) -> Sparse {
+    let nodes = &network.nodes;
+    let cuts = cuts(network);
+    let mut entries = Vec::new();
+    // What leads to each node from the last cut: the hash of the sequence, and how many ways it has.
+    let mut ways: Vec<BTreeMap<u64, f64>> = vec![BTreeMap::new(); nodes.len()];
+    for (id, node) in nodes.iter().enumerate() {
+        let mut here: BTreeMap<u64, f64> = BTreeMap::new();
+        let label = label(&node.op);
+        for &input in &node.inputs {
+            let start = BTreeMap::from([(0, 1.0)]);
+            let before = if cuts[input] { &start } else { &ways[input] };
+            for (&sequence, &count) in before {
+                let sequence = label.map_or(sequence, |label| coordinate(&[sequence, label]));
+                if here.len() < MOST_SEQUENCES || here.contains_key(&sequence) {
+                    *here.entry(sequence).or_insert(0.0) += count;
+                }
+            }
+        }
+        if cuts[id] {
+            entries.extend(here.iter().map(|(&sequence, &count)| (sequence, count)));
+        }
+        ways[id] = here;
+    }
+    Sparse::new(entries)
+}
+
+/// Which nodes all ways from the input to the output pass. Such a node is before or after every other one,
+/// so no edge leads over it in any topological order.
+fn cuts(network: &Network) -> Vec<bool> {
+    let mut reach = 0; // the furthest reader of any node so far
+    let mut furthest = vec![0; network.nodes.len()];
+    for (id, node) in network.nodes.iter().enumerate() {
+        for &input in &node.inputs {
+            furthest[input] = furthest[input].max(id);
+        }
+    }
+    (furthest.iter().enumerate())
+        .map(|(id, &own)| {
+            let cut = reach <= id;
+            reach = reach.max(own);
+            cut
+        })
+        .collect()
+}
+
+/// How often each operation is there.
+#[must_use]
+pub fn operations(network: &Network) -> Sparse {
+    let labels = network.nodes.iter().filter_map(|node| label(&node.op));
+    Sparse::new(labels.map(|label| (label, 1.0)).collect())
+}
+
+/// The logarithms of the depth (operations on the longest way), parameters and multiply-accumulates.
+#[must_use]
+pub fn size(network: &Network) -> Sparse {
+    let mut depth = vec![0_u32; network.nodes.len()];
+    for (id, node) in network.nodes.iter().enumerate() {
+        let before = node.inputs.iter().map(|&input| depth[input]).max();
+        depth[id] = before.unwrap_or(0) + u32::from(label(&node.op).is_some());
+    }
+    let depth = depth.get(network.output).copied().unwrap_or(0);
+    Sparse::new(vec![
+        (0, f64::from(depth).ln_1p()),
+        (1, (network.parameters() as f64).ln_1p()),
+        (2, (network.macs() as f64).ln_1p()),
+    ])
+}
+
+/// What an operation is called in sequences: its kind and what shapes its function, but not how many
+/// channels it has. `None` for those that only bring values together.
+fn label(op: &Op) -> Option<u64> {
+    let kind = word(op.name());
+    Some(match *op {
+        Op::Input | Op::Add | Op::Concat | Op::Identity => return None,
+        Op::Conv2d {
+            in_channels,
+            kernel,
+            stride,
+            dilation,
+            groups,
+            ..
+        } => {
+            let grouping = if groups == in_channels && groups > 1 {
+                0
+            } else {
+                groups
+            };
+            coordinate(&[kind, kernel, stride, dilation, grouping])
+        }
+        Op::MaxPool2d { kernel, stride, .. } | Op::AvgPool2d { kernel, stride, .. } => {
+            coordinate(&[kind, kernel, stride])
+        }
+        Op::Activation(activation) => coordinate(&[kind, activation as u64]),
+        _ => kind,
+    })
+}
