@@ -119,7 +119,7 @@ impl Chooser for Encoder<'_> {
 /// Where a value of a range lies between its ends, on its own scale, from 0 to 1.
 fn position(domain: &Domain, value: &Value) -> Option<f64> {
     let (low, high, scale) = match *domain {
-        Domain::Choice(_) => return None,
+        Domain::Choice(_) | Domain::Weighted { .. } => return None,
         Domain::Integer {
             low, high, scale, ..
         } => (low as f64, high as f64, scale),
