@@ -31,6 +31,28 @@ async fn a_lost_lease_reply_returns_to_the_queue_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_told_whether_it_was_forgotten_or_displaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    let mut first = server.worker("node", 1).await;
+    server.stop().await;
+
+    let server = TestServer::start(folder.path()).await;
+    first.reconnect(server.channel.clone());
+    let forgotten = first.lease(1, 0).await.unwrap_err();
+    assert_eq!(forgotten.code(), Code::FailedPrecondition, "{forgotten}");
+    first.register_again().await.unwrap();
+    assert!(first.lease(1, 0).await.unwrap().is_empty());
+
+    let mut second = server.worker("node", 1).await;
+    let displaced = first.lease(1, 0).await.unwrap_err();
+    assert_eq!(displaced.code(), Code::AlreadyExists, "{displaced}");
+    assert!(displaced.message().contains("\"node\""), "{displaced}");
+    assert!(second.lease(1, 0).await.unwrap().is_empty());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_poll_that_its_worker_gave_up_takes_no_job() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start(folder.path()).await;

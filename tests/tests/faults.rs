@@ -196,6 +196,32 @@ async fn a_killed_coordinator_goes_on_where_it_was() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_worker_outlives_many_restarts_of_the_coordinator_within_a_minute() -> Result<()> {
+    let mut cluster = Cluster::start(5_000).await?;
+    let worker = cluster.start_worker("only", &WorkerOptions::default())?;
+    let registrations = || worker.log().matches("\"registered\"").count();
+    for restarts in 0..6 {
+        wait_until("the worker registers", LIMIT, || async {
+            Ok((registrations() > restarts).then_some(()))
+        })
+        .await?;
+        cluster.kill_coordinator()?;
+        cluster.start_coordinator().await?;
+    }
+    let searches = cluster.searches()?;
+    let search = searches
+        .create(&spec("restarts", TRIALS), String::new())
+        .await?;
+    assert_exact(&searches, &search, TRIALS).await?;
+    assert!(
+        registrations() >= 7,
+        "it was not forgotten:\n{}",
+        worker.log()
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_worker_added_in_the_middle_takes_its_share() -> Result<()> {
     let cluster = Cluster::start(5_000).await?;
     let searches = cluster.searches()?;

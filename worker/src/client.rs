@@ -20,6 +20,9 @@ const POLL_MARGIN: Duration = Duration::from_secs(10);
 /// Finds a dead connection while a long poll is quiet: a router between may have dropped it silently.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
+/// So often a coordinator that answers may refuse one call for a reason that could pass, before that is
+/// taken for its last word: ten to twenty seconds. A coordinator that is away is waited for without limit.
+pub(crate) const MOST_REFUSALS: u32 = 8;
 /// Tries between two warnings about one call: about a minute once the waits have grown.
 const WARN_EVERY: u64 = 10;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -136,19 +139,37 @@ pub(crate) async fn within<T>(
 /// Whether the same call may go well later: the coordinator is away, starting, overloaded, or the
 /// connection broke. Everything else is its last word.
 pub(crate) fn is_transient(status: &Status) -> bool {
+    is_away(status)
+        || matches!(
+            status.code(),
+            Code::Internal | Code::Unknown | Code::Aborted | Code::ResourceExhausted
+        )
+}
+
+/// Whether nobody answered. The other transient codes come from a coordinator that is there, save for a
+/// connection that breaks in the middle of a call.
+fn is_away(status: &Status) -> bool {
     matches!(
         status.code(),
-        Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::Internal
-            | Code::Unknown
-            | Code::Cancelled
-            | Code::Aborted
-            | Code::ResourceExhausted
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
     )
 }
 
-/// Repeats a call while its answer is transient.
+/// Counts the refusals of one call.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(u32);
+
+impl Refusals {
+    /// Whether to try once more after this answer.
+    pub(crate) fn allow(&mut self, status: &Status) -> bool {
+        if is_transient(status) && !is_away(status) {
+            self.0 += 1;
+        }
+        is_transient(status) && self.0 < MOST_REFUSALS
+    }
+}
+
+/// Repeats a call while its answer is transient, but see [`MOST_REFUSALS`].
 pub(crate) async fn persistently<T, F>(
     what: &'static str,
     call: impl FnMut() -> F,
@@ -156,9 +177,29 @@ pub(crate) async fn persistently<T, F>(
 where
     F: Future<Output = Result<T, Status>>,
 {
+    let mut refusals = Refusals::default();
+    retry(what, call, |status| refusals.allow(status)).await
+}
+
+/// Repeats a call while its answer is transient, without limit.
+pub(crate) async fn for_ever<T, F>(what: &'static str, call: impl FnMut() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    retry(what, call, is_transient).await
+}
+
+async fn retry<T, F>(
+    what: &'static str,
+    call: impl FnMut() -> F,
+    again: impl FnMut(&Status) -> bool,
+) -> Result<T, Status>
+where
+    F: Future<Output = Result<T, Status>>,
+{
     let mut tries = 0_u64;
     call.retry(backoff::policy())
-        .when(is_transient)
+        .when(again)
         .notify(|status: &Status, wait: Duration| {
             let wait_ms = millis(wait);
             // Not every time: while the coordinator is away, every attempt held would say so.
@@ -192,6 +233,22 @@ mod tests {
         .await;
         assert_eq!(answer.unwrap_err().code(), Code::FailedPrecondition);
         assert_eq!(calls.get(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_coordinator_that_is_away_is_waited_for_and_one_that_refuses_is_not_asked_for_ever() {
+        let calls = Cell::new(0);
+        let answer: Result<(), _> = persistently("test", || {
+            calls.set(calls.get() + 1);
+            let status = match calls.get() {
+                1..=500 => Status::unavailable("away"),
+                _ => Status::internal("cannot decode"),
+            };
+            async { Err(status) }
+        })
+        .await;
+        assert_eq!(answer.unwrap_err().code(), Code::Internal);
+        assert_eq!(calls.get(), 500 + MOST_REFUSALS);
     }
 
     #[tokio::test(start_paused = true)]

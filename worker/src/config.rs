@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long, env = "ESPALIER_EVALUATOR_SILENCE_MS", default_value_t = 60_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(LEAST_SILENCE_MS..))]
     pub evaluator_silence_ms: u64,
-    /// End after this long without a job, e.g. 90s or 10m [default: never]
+    /// End after this long without a job or a coordinator to ask, e.g. 90s or 10m [default: never]
     #[arg(long, env = "ESPALIER_UNTIL_IDLE", value_name = "DURATION", value_parser = parse_duration)]
     pub until_idle: Option<Duration>,
     /// How long the end may take: handing jobs back, delivering results

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
 
-use crate::client::{Client, is_transient, persistently};
+use crate::client::{Client, MOST_REFUSALS, Refusals, is_transient, persistently};
 use crate::session::Event;
 use crate::spool::{Completion, Spool, Spooled};
 use crate::stop::{Stop, StopHandle, StopSignal};
@@ -118,6 +118,14 @@ impl Delivery {
                     Decision::Upload | Decision::Discard | Decision::Unspecified => {}
                 }
             }
+            Err(status) if is_transient(&status) => {
+                // It may be taken one day, and the next start of this worker tries once more.
+                log_given_up(key, "Complete", &status);
+                if held {
+                    self.close(key).await;
+                }
+                return;
+            }
             Err(status) => log_refused(key, "Complete", &status),
         }
         spooled.remove();
@@ -186,6 +194,12 @@ fn complete_request(spooled: &Spooled) -> v1::CompleteRequest {
     }
 }
 
+/// A coordinator that answers and refuses, but not for good.
+fn log_given_up(key: AttemptKey, call: &'static str, status: &Status) {
+    tracing::error!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, call, %status,
+        "refused {MOST_REFUSALS} times; given up. A completion stays on disk for the next start of this worker");
+}
+
 fn log_refused(key: AttemptKey, call: &'static str, status: &Status) {
     let (search, trial, attempt) = (key.search, key.trial.0, key.attempt.0);
     if status.code() == Code::FailedPrecondition {
@@ -233,6 +247,13 @@ async fn report_all(
                 left.push_back(measurement);
                 break;
             }
+            Reported::GivenUp(status) => {
+                // The rest travels with the completion, which may fare better.
+                log_given_up(key, "Report", &status);
+                left.push_back(measurement);
+                closing.cancelled().await;
+                break;
+            }
             Reported::Waiting => {
                 left.push_back(measurement);
                 break;
@@ -252,6 +273,8 @@ enum Reported {
         wanted: bool,
     },
     Refused(Status),
+    /// Refused too often by a coordinator that is there.
+    GivenUp(Status),
     /// Not acknowledged when the attempt ended. The coordinator may have it all the same; it knows a
     /// measurement by its step.
     Waiting,
@@ -262,7 +285,7 @@ async fn report(
     request: v1::ReportRequest,
     closing: &CancellationToken,
 ) -> Reported {
-    let mut waits = Waits::default();
+    let (mut waits, mut refusals) = (Waits::default(), Refusals::default());
     loop {
         match client.report(request.clone()).await {
             Ok(reply) => {
@@ -271,6 +294,7 @@ async fn report(
                 };
             }
             Err(status) if !is_transient(&status) => return Reported::Refused(status),
+            Err(status) if !refusals.allow(&status) => return Reported::GivenUp(status),
             Err(status) => tracing::debug!(%status, "report not delivered; trying again"),
         }
         tokio::select! {

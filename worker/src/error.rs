@@ -77,8 +77,8 @@ pub enum WorkerError {
     },
     /// Two workers of one name displace each other.
     #[error(
-        "the coordinator forgot this worker {times} times within a minute; most likely another worker \
-         uses the name {name:?} too: give each worker a --name of its own"
+        "another worker took the name {name:?} {times} times within a minute: give each worker a --name of \
+         its own"
     )]
     Displaced {
         /// The name.

@@ -52,12 +52,23 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         let (warm, offers) = try_evaluators(&config).await?;
         let mut registration =
             Registration::new(client.clone(), worker, &config, datasets.clone(), offers);
-        let welcome = registration.register().await?;
-        Ok::<_, WorkerError>((warm, registration, welcome))
+        let welcome = tokio::select! {
+            welcome = registration.register() => welcome?,
+            () = idle(config.until_idle) => return Ok(None),
+        };
+        Ok::<_, WorkerError>(Some((warm, registration, welcome)))
     };
-    let (warm, registration, welcome) = tokio::select! {
+    let started = tokio::select! {
         started = starting => started?,
         () = shutdown.requested() => return ended(&shutdown),
+    };
+    let Some((warm, registration, welcome)) = started else {
+        tracing::warn!(
+            worker = config.name,
+            coordinator = config.join,
+            "the coordinator was not reached within the time given with --until-idle; ending"
+        );
+        return ended(&shutdown);
     };
 
     let (event_sender, events) = mpsc::channel(WAITING_EVENTS);
@@ -109,6 +120,14 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         tracing::warn!("evaluators did not end in time; they are killed");
     }
     outcome.and_then(|()| ended(&shutdown))
+}
+
+/// Ends when a worker without a job has waited for as long as it may.
+async fn idle(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn ended(shutdown: &Shutdown) -> Result<(), WorkerError> {

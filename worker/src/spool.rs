@@ -104,11 +104,18 @@ impl Spool {
         Ok(Self { folder, worker })
     }
 
-    /// Puts a completion on disk.
+    /// Puts a completion on disk, whole or not at all.
     pub(crate) fn store(&self, completion: Completion) -> io::Result<Spooled> {
         let path = self
             .folder
             .join(format!("{}.json", file_stem(completion.attempt)));
+        self.write(completion, &path).inspect_err(|_| {
+            // Most likely the disk is full, and weights without a record are of use to nobody.
+            let _ = fs::remove_file(path.with_extension("weights"));
+        })
+    }
+
+    fn write(&self, completion: Completion, path: &Path) -> io::Result<Spooled> {
         let weights = match &completion.weights {
             Some(file) => {
                 let kept = path.with_extension("weights");
@@ -131,8 +138,11 @@ impl Spool {
         serde_json::to_writer(&mut file, &record)?;
         file.flush()?;
         file.as_file().sync_all()?;
-        file.persist(&path)?;
-        Ok(Spooled { record, path })
+        file.persist(path)?;
+        Ok(Spooled {
+            record,
+            path: path.to_owned(),
+        })
     }
 
     /// What an earlier instance left, oldest first. What cannot be read is removed with a warning.
@@ -277,6 +287,20 @@ mod tests {
         spool.store(completion(1, Some(weights))).unwrap().remove();
         assert!(spool.load().unwrap().is_empty());
         assert_eq!(fs::read_dir(&spool.folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn weights_whose_record_cannot_be_written_do_not_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let weights = root.path().join("w");
+        fs::write(&weights, "weights").unwrap();
+        let spool = spool(root.path(), 1);
+        let completion = completion(1, Some(weights));
+        // Nothing can be renamed to a folder with something in it.
+        let record = format!("{}.json", file_stem(completion.attempt));
+        fs::create_dir_all(spool.folder.join(record).join("in the way")).unwrap();
+        spool.store(completion).unwrap_err();
+        assert_eq!(fs::read_dir(&spool.folder).unwrap().count(), 1);
     }
 
     #[test]

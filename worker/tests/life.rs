@@ -201,10 +201,39 @@ async fn another_cluster_at_the_same_address_ends_the_worker() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_forgotten_again_and_again_says_that_its_name_is_taken() {
+async fn a_worker_that_is_forgotten_again_and_again_registers_again_every_time() {
     let bench = Bench::new();
     let worker = bench.start();
-    let forgetting = async {
+    for restarts in 1..=7 {
+        bench
+            .fake
+            .until("it asks for jobs", |state| {
+                let newest = state.registers.last();
+                newest.is_some_and(|newest| state.workers.contains(&newest.worker))
+            })
+            .await;
+        bench.fake.lock().workers.clear();
+        bench
+            .fake
+            .until("it registers again", |state| {
+                state.registers.len() == restarts + 1
+            })
+            .await;
+    }
+    bench.fake.grant(job(1, "no weights"));
+    bench
+        .fake
+        .until("it is complete", |state| state.completes.len() == 1)
+        .await;
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_that_is_displaced_again_and_again_says_that_its_name_is_taken() {
+    let bench = Bench::new();
+    bench.fake.lock().displaced = true;
+    let worker = bench.start();
+    let displacing = async {
         loop {
             bench.fake.lock().workers.clear();
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -212,9 +241,83 @@ async fn a_worker_that_is_forgotten_again_and_again_says_that_its_name_is_taken(
     };
     let error = tokio::select! {
         outcome = worker.wait() => outcome.unwrap_err(),
-        () = forgetting => unreachable!(),
+        () = displacing => unreachable!(),
     };
     assert!(matches!(error, WorkerError::Displaced { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_that_never_meets_its_coordinator_ends_after_its_idle_time() {
+    let mut bench = Bench::new();
+    bench.fake.go_away();
+    let mut config = bench.config();
+    config.until_idle = Some(Duration::from_millis(300));
+    let began = std::time::Instant::now();
+    Running::of(config).wait().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn a_completion_that_is_refused_without_end_is_kept_for_the_next_start() {
+    let bench = Bench::new();
+    bench.fake.lock().refuse_completes_with = Some(tonic::Code::Internal);
+    let worker = bench.start();
+    bench.fake.grant(job(1, "no weights"));
+    bench.fake.grant(job(2, "wait"));
+    // The slot gives up and takes the next job; the waits between the tries take longer than usual here.
+    let given_up = async {
+        while bench
+            .fake
+            .lock()
+            .reports
+            .last()
+            .map(|report| report.attempt.as_ref().map_or(0, |attempt| attempt.trial))
+            != Some(2)
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(90), given_up)
+        .await
+        .expect("the next job runs");
+    worker.end().await.unwrap();
+    assert!(bench.fake.lock().completes.is_empty());
+
+    bench.fake.lock().refuse_completes_with = None;
+    let worker = bench.start();
+    bench
+        .fake
+        .until("it is delivered", |state| state.completes.len() == 1)
+        .await;
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn reports_that_are_refused_without_end_travel_with_the_completion() {
+    let bench = Bench::new();
+    bench.fake.lock().refuse_reports_with = Some(tonic::Code::Unknown);
+    let worker = bench.start();
+    bench.fake.grant(job(1, "slow"));
+    let refused = |state: &State| {
+        let tries = state.order.iter().filter(|call| **call == "refused report");
+        tries.count()
+    };
+    let given_up = async {
+        while refused(&bench.fake.lock()) < 8 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(90), given_up)
+        .await
+        .expect("eight tries");
+    std::fs::write(bench.path("go"), "").unwrap();
+    bench
+        .fake
+        .until("it is complete", |state| state.completes.len() == 1)
+        .await;
+    assert_eq!(steps(&bench.fake.lock()), [1, 2, 3]);
+    assert_eq!(refused(&bench.fake.lock()), 8);
+    worker.end().await.unwrap();
 }
 
 #[tokio::test]
@@ -303,6 +406,10 @@ async fn an_evaluator_that_crashes_leaves_nothing_behind_and_a_guard_that_is_kil
     let worker = bench.start();
     bench.fake.grant(job(1, "hang"));
     both_sleepers_run(&bench).await;
+    bench
+        .fake
+        .until("it runs", |state| state.reports.len() == 1)
+        .await;
     let evaluator = nix::unistd::Pid::from_raw(bench.pids("pids")[0]);
     nix::sys::signal::kill(evaluator, nix::sys::signal::Signal::SIGSEGV).unwrap();
     bench

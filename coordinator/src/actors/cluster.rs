@@ -181,6 +181,12 @@ impl WorkerNames {
         names.get(&worker).is_some_and(|known| &**known == name)
     }
 
+    /// The name of an instance that has registered once.
+    pub(super) fn known(&self, worker: WorkerId) -> Option<Arc<str>> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(&worker).cloned()
+    }
+
     /// The name of an instance, or its id when that is all that is known.
     pub(crate) fn name(&self, worker: WorkerId) -> String {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);

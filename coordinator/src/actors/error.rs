@@ -43,6 +43,11 @@ pub enum CallError {
          heard of it for long): register again"
     )]
     NotRegistered,
+    /// Another instance has registered under this one's name since.
+    #[error(
+        "another instance of the worker {0:?} has registered since; if both run, give each a name of its own"
+    )]
+    NameTaken(String),
     /// The worker belongs to another coordinator's journal.
     #[error(
         "this coordinator's cluster is {here}, the worker comes from {theirs}: check the address"

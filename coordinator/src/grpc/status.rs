@@ -23,7 +23,7 @@ impl From<CallError> for Status {
             }
             CallError::UnknownSearch(_) => Code::NotFound,
             CallError::AmbiguousSearch { .. } => Code::InvalidArgument,
-            CallError::OtherSearchExists(_) => Code::AlreadyExists,
+            CallError::OtherSearchExists(_) | CallError::NameTaken(_) => Code::AlreadyExists,
             CallError::NotRegistered
             | CallError::OtherCluster { .. }
             | CallError::UploadGivenUp(_) => Code::FailedPrecondition,

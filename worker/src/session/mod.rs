@@ -9,6 +9,8 @@ mod registration;
 
 pub(crate) use registration::{Registration, Welcome, offer};
 
+use registration::Unknown;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -275,34 +277,44 @@ impl Session {
         match failed {
             None => self.coordinator_answers(),
             Some(status) if is_transient(&status) => self.coordinator_is_away(&status),
-            Some(status) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
+            Some(status) => {
+                let why = match status.code() {
+                    Code::NotFound | Code::FailedPrecondition => Unknown::Forgotten,
+                    Code::AlreadyExists => Unknown::Displaced,
+                    _ => {
+                        return Err(WorkerError::Refused {
+                            address: self.config.join.clone(),
+                            status: status.to_string(),
+                        });
+                    }
+                };
                 // An answer to a call from before the last registration says nothing new.
                 if registered == self.registered {
-                    self.register_again(shutdown).await?;
+                    self.register_again(why, shutdown).await?;
                 }
-            }
-            Some(status) => {
-                return Err(WorkerError::Refused {
-                    address: self.config.join.clone(),
-                    status: status.to_string(),
-                });
             }
         }
         Ok(())
     }
 
     /// Jobs go on meanwhile: the coordinator decides by their attempts, not by who registered when.
-    async fn register_again(&mut self, shutdown: &Shutdown) -> Result<(), WorkerError> {
+    async fn register_again(
+        &mut self,
+        why: Unknown,
+        shutdown: &Shutdown,
+    ) -> Result<(), WorkerError> {
         if self.deadline.is_some() {
             return Ok(());
         }
         tokio::select! {
-            welcome = self.registration.register_again() => {
+            welcome = self.registration.register_again(why) => {
                 self.renew.every = welcome?.renew_every;
                 self.registered += 1;
                 let now = Instant::now();
                 self.renew.next = now;
                 self.lease.not_before = now;
+                // A long poll that broke says nothing about the next one.
+                self.lease.waits.reset();
             }
             () = shutdown.requested() => {}
         }

@@ -7,17 +7,20 @@ use espalier_common::evaluator::Ready;
 use espalier_common::ids::{ClusterId, WorkerId};
 use espalier_common::job::JobKind;
 use espalier_proto::{uuid_from_wire, uuid_to_wire, v1};
+use espalier_runtime::backoff::Waits;
 use tokio::time::Instant;
 
-use crate::client::{Client, persistently};
+use crate::client::{Client, for_ever};
 use crate::config::WorkerConfig;
 use crate::dataset::Datasets;
 use crate::error::WorkerError;
 
-/// A coordinator that restarts without its journal forgets a worker once. A worker forgotten this often
-/// within [`DISPLACED_WITHIN`] takes turns with another one of its name.
+/// A worker that so often within [`DISPLACED_WITHIN`] finds another instance under its name takes turns
+/// with that one. Being forgotten does not count: a coordinator knows nobody when it has just started.
 const DISPLACED_TIMES: usize = 5;
 const DISPLACED_WITHIN: Duration = Duration::from_secs(60);
+/// Two registrations closer than this are a coordinator in trouble: the next one waits, longer each time.
+const QUIET_AFTER: Duration = Duration::from_secs(2);
 /// Bounds of what the coordinator may ask for: more often would only load both, more seldom would lose
 /// every lease.
 const RENEW_BOUNDS: (u64, u64) = (20, 60_000);
@@ -33,6 +36,15 @@ pub(crate) struct Welcome {
     pub(crate) max_artifact_bytes: u64,
 }
 
+/// Why the coordinator does not take this instance's calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// It was restarted, or had not heard of this worker for long.
+    Forgotten,
+    /// Another instance has this worker's name.
+    Displaced,
+}
+
 /// This worker as it announces itself.
 #[derive(Debug)]
 pub(crate) struct Registration {
@@ -41,7 +53,9 @@ pub(crate) struct Registration {
     datasets: Datasets,
     request: v1::RegisterRequest,
     cluster: Option<ClusterId>,
-    again: VecDeque<Instant>,
+    displaced: VecDeque<Instant>,
+    last: Instant,
+    waits: Waits,
 }
 
 impl Registration {
@@ -69,7 +83,9 @@ impl Registration {
             datasets,
             request,
             cluster: None,
-            again: VecDeque::new(),
+            displaced: VecDeque::new(),
+            last: Instant::now(),
+            waits: Waits::default(),
         }
     }
 
@@ -77,7 +93,7 @@ impl Registration {
     pub(crate) async fn register(&mut self) -> Result<Welcome, WorkerError> {
         let verified = self.datasets.known().verified;
         self.request.datasets = verified.iter().map(ToString::to_string).collect();
-        let answer = persistently("Register", || self.client.register(self.request.clone())).await;
+        let answer = for_ever("Register", || self.client.register(self.request.clone())).await;
         let reply = answer.map_err(|status| self.refused(&status.to_string()))?;
         let cluster = uuid_from_wire("cluster", &reply.cluster)
             .map(ClusterId)
@@ -90,6 +106,7 @@ impl Registration {
             });
         }
         self.cluster = Some(cluster);
+        self.last = Instant::now();
         self.request.cluster = uuid_to_wire(cluster.0);
         let (least, most) = RENEW_BOUNDS;
         let renew_every = Duration::from_millis(reply.renew_every_ms.clamp(least, most));
@@ -102,22 +119,33 @@ impl Registration {
         })
     }
 
-    /// Registers again, after the coordinator said that it does not know this instance.
-    pub(crate) async fn register_again(&mut self) -> Result<Welcome, WorkerError> {
+    /// Registers again: the coordinator does not know this instance, or another one displaced it.
+    pub(crate) async fn register_again(&mut self, why: Unknown) -> Result<Welcome, WorkerError> {
         let now = Instant::now();
-        self.again.push_back(now);
-        self.again
-            .retain(|&then| now.duration_since(then) < DISPLACED_WITHIN);
-        if self.again.len() >= DISPLACED_TIMES {
-            return Err(WorkerError::Displaced {
-                name: self.request.name.clone(),
-                times: self.again.len(),
-            });
+        if why == Unknown::Displaced {
+            self.displaced.push_back(now);
+            self.displaced
+                .retain(|&then| now.duration_since(then) < DISPLACED_WITHIN);
+            if self.displaced.len() >= DISPLACED_TIMES {
+                return Err(WorkerError::Displaced {
+                    name: self.request.name.clone(),
+                    times: self.displaced.len(),
+                });
+            }
         }
         tracing::warn!(
             worker = self.request.name,
-            "the coordinator does not know this worker; registering again"
+            reason = match why {
+                Unknown::Forgotten => "the coordinator does not know this worker",
+                Unknown::Displaced => "another instance registered under this worker's name",
+            },
+            "registering again"
         );
+        if now.duration_since(self.last) < QUIET_AFTER {
+            tokio::time::sleep(self.waits.next_wait()).await;
+        } else {
+            self.waits.reset();
+        }
         self.register().await
     }
 

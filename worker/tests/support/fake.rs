@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::PATIENCE;
 
@@ -30,6 +30,11 @@ pub struct State {
     pub stop_reports: bool,
     pub refuse_reports: bool,
     pub complete_unavailable: bool,
+    /// Codes that Complete and Report are refused with.
+    pub refuse_completes_with: Option<Code>,
+    pub refuse_reports_with: Option<Code>,
+    /// Whether another instance has the name of those that are not known.
+    pub displaced: bool,
     pub artifacts: BTreeMap<String, Vec<u8>>,
 
     pub registers: Vec<v1::RegisterRequest>,
@@ -56,6 +61,9 @@ impl State {
             stop_reports: false,
             refuse_reports: false,
             complete_unavailable: false,
+            refuse_completes_with: None,
+            refuse_reports_with: None,
+            displaced: false,
             artifacts: BTreeMap::new(),
             registers: Vec::new(),
             leases: Vec::new(),
@@ -73,6 +81,8 @@ impl State {
     fn know(&self, worker: &[u8]) -> Result<(), Status> {
         if self.workers.iter().any(|known| known == worker) {
             Ok(())
+        } else if self.displaced {
+            Err(Status::already_exists("another one has the name"))
         } else {
             Err(Status::not_found("unknown worker"))
         }
@@ -263,6 +273,10 @@ impl WorkerService for Service {
             if state.refuse_reports {
                 return Err(Status::failed_precondition("stale"));
             }
+            if let Some(code) = state.refuse_reports_with {
+                state.order.push("refused report");
+                return Err(Status::new(code, "refused"));
+            }
             state.reports.push(request.into_inner());
             Ok(Response::new(v1::ReportReply {
                 stop: state.stop_reports,
@@ -274,6 +288,9 @@ impl WorkerService for Service {
         self.record(Some("complete"), |state| {
             if state.complete_unavailable {
                 return Err(Status::unavailable("restarting"));
+            }
+            if let Some(code) = state.refuse_completes_with {
+                return Err(Status::new(code, "refused"));
             }
             state.completes.push(request.into_inner());
             Ok(Response::new(v1::CompleteReply {

@@ -78,6 +78,11 @@ impl Registry {
         }
     }
 
+    /// Whether a name stands for another instance than this one.
+    pub(super) fn is_of_another(&self, name: &str, worker: WorkerId) -> bool {
+        self.names.get(name).is_some_and(|holder| *holder != worker)
+    }
+
     /// Removes an instance.
     pub(super) fn remove(&mut self, worker: WorkerId) -> Option<Worker> {
         self.remove_name_of(worker);
@@ -150,6 +155,11 @@ mod tests {
         let older = registry.add(registration(2, "node"), now);
         assert_eq!(older, Some(WorkerId(Uuid::from_u128(1))));
         assert_eq!(registry.len(), 1);
+        let (one, two) = (WorkerId(Uuid::from_u128(1)), WorkerId(Uuid::from_u128(2)));
+        assert!(registry.is_of_another("node", one) && !registry.is_of_another("node", two));
+        assert!(!registry.is_of_another("other", one));
+        registry.remove(two);
+        assert!(!registry.is_of_another("node", one));
     }
 
     #[test]

@@ -224,7 +224,8 @@ impl Dispatcher {
 
     fn poll(&mut self, poll: Poll) {
         let Some(worker) = self.registry.seen(poll.worker, Instant::now()) else {
-            let _ = poll.reply.send(Err(CallError::NotRegistered));
+            let refusal = self.why_unknown(poll.worker);
+            let _ = poll.reply.send(Err(refusal));
             return;
         };
         if poll.call <= worker.calls_ended {
@@ -232,6 +233,16 @@ impl Dispatcher {
         }
         worker.missing.clone_from(&poll.missing);
         self.waiting.add(poll);
+    }
+
+    /// A worker that this coordinator has only forgotten registers again, as often as that happens. Two that
+    /// displace each other must be told, or they would do so for ever.
+    fn why_unknown(&self, worker: WorkerId) -> CallError {
+        let name = self.cluster.names().known(worker);
+        name.filter(|name| self.registry.is_of_another(name, worker))
+            .map_or(CallError::NotRegistered, |name| {
+                CallError::NameTaken(name.to_string())
+            })
     }
 
     fn renew(
