@@ -195,31 +195,7 @@ impl Coordinator {
         listener: TcpListener,
         shutdown: &Shutdown,
     ) -> Result<(), ServerError> {
-        let ttl = Duration::from_millis(config.lease_ttl_ms);
-        let workers = WorkerApi {
-            searches: self.searches.clone(),
-            dispatcher: self.context.dispatcher.clone(),
-            artifacts: self.artifacts.clone(),
-            cluster: self.journal.cluster(),
-            lease_ttl: ttl,
-            renew_every: ttl / RENEWALS_PER_TTL,
-            max_wait: Duration::from_millis(config.max_lease_wait_ms),
-        };
-        let searches = SearchApi {
-            searches: self.searches.clone(),
-            dispatcher: self.context.dispatcher.clone(),
-            artifacts: self.artifacts.clone(),
-            reader: self.journal.reader().clone(),
-            names: self.names.clone(),
-            cluster: self.journal.cluster(),
-            allow_inline_commands: config.allow_inline_commands,
-        };
-        let workers = WorkerServiceServer::new(workers)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let searches = SearchServiceServer::new(searches)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let (workers, searches) = (self.worker_service(config), self.search_service(config));
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<WorkerServiceServer<WorkerApi>>().await;
         health.set_serving::<SearchServiceServer<SearchApi>>().await;
@@ -249,6 +225,39 @@ impl Coordinator {
                 Ok(())
             }
         }
+    }
+
+    /// What workers call.
+    fn worker_service(&self, config: &ServerConfig) -> WorkerServiceServer<WorkerApi> {
+        let ttl = Duration::from_millis(config.lease_ttl_ms);
+        let api = WorkerApi {
+            searches: self.searches.clone(),
+            dispatcher: self.context.dispatcher.clone(),
+            artifacts: self.artifacts.clone(),
+            cluster: self.journal.cluster(),
+            lease_ttl: ttl,
+            renew_every: ttl / RENEWALS_PER_TTL,
+            max_wait: Duration::from_millis(config.max_lease_wait_ms),
+        };
+        WorkerServiceServer::new(api)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// What users and tools call.
+    fn search_service(&self, config: &ServerConfig) -> SearchServiceServer<SearchApi> {
+        let api = SearchApi {
+            searches: self.searches.clone(),
+            dispatcher: self.context.dispatcher.clone(),
+            artifacts: self.artifacts.clone(),
+            reader: self.journal.reader().clone(),
+            names: self.names.clone(),
+            cluster: self.journal.cluster(),
+            allow_inline_commands: config.allow_inline_commands,
+        };
+        SearchServiceServer::new(api)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// Ends the tasks, makes what they have queued durable, and gives the folder back.

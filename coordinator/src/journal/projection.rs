@@ -18,13 +18,7 @@ pub fn rows(objective: &Objective, event: &Event) -> Vec<RowChange> {
         | Event::SearchResumed
         | Event::SearchFinishing { .. }
         | Event::SearchFinished { .. } => Vec::new(),
-        Event::ProposalRefused { refusal, .. } => match refusal.refused {
-            Refused::Infeasible { trial, .. } => vec![RowChange::AddTrial {
-                trial,
-                state: TrialState::Infeasible,
-            }],
-            Refused::Duplicate { .. } => Vec::new(),
-        },
+        Event::ProposalRefused { refusal, .. } => refused(&refusal.refused),
         Event::TrialProposed { trial, .. } => vec![RowChange::AddTrial {
             trial: *trial,
             state: TrialState::Queued,
@@ -71,6 +65,17 @@ pub fn rows(objective: &Objective, event: &Event) -> Vec<RowChange> {
             state: TrialState::Cancelled,
             reason: None,
         }],
+    }
+}
+
+/// The changes a refused proposal makes.
+fn refused(refused: &Refused) -> Vec<RowChange> {
+    match refused {
+        Refused::Infeasible { trial, .. } => vec![RowChange::AddTrial {
+            trial: *trial,
+            state: TrialState::Infeasible,
+        }],
+        Refused::Duplicate { .. } => Vec::new(),
     }
 }
 

@@ -188,22 +188,20 @@ impl<'c> RowStatements<'c> {
         let time = at.time_ms as i64;
         let row = |trial: &TrialNumber| trial_row(at.stream, trial.0);
         match change {
-            RowChange::AddTrial { trial, state } => self.add_trial.execute(params![
-                row(trial),
-                at.sequence as i64,
-                state_code(*state),
-                time
-            ]),
+            RowChange::AddTrial { trial, state } => {
+                let (sequence, state) = (at.sequence as i64, state_code(*state));
+                self.add_trial
+                    .execute(params![row(trial), sequence, state, time])
+            }
             RowChange::StartAttempt {
                 trial,
                 attempt,
                 worker,
-            } => self.start_attempt.execute(params![
-                row(trial),
-                attempt.0,
-                &worker.0.as_bytes()[..],
-                time
-            ]),
+            } => {
+                let worker = worker.0.as_bytes();
+                self.start_attempt
+                    .execute(params![row(trial), attempt.0, worker, time])
+            }
             RowChange::EndAttempt { trial, attempt } => {
                 self.end_attempt
                     .execute(params![row(trial), attempt.0, time])
@@ -222,14 +220,11 @@ impl<'c> RowStatements<'c> {
                 worker,
                 score,
                 utility,
-            } => self.complete_trial.execute(params![
-                row(trial),
-                attempt.0,
-                &worker.0.as_bytes()[..],
-                score,
-                utility,
-                time
-            ]),
+            } => {
+                let (row, worker) = (row(trial), worker.0.as_bytes());
+                self.complete_trial
+                    .execute(params![row, attempt.0, worker, score, utility, time])
+            }
             RowChange::CloseTrial {
                 trial,
                 state,
