@@ -205,9 +205,10 @@ impl ArtifactStore {
         })
     }
 
-    /// Puts a whole file in its place, durably.
-    async fn keep(&self, digest: &Digest, temporary: TempPath) -> Result<(), ArtifactError> {
-        let path = self.path(digest);
+    /// Puts a whole file in its place, durably. The claim goes with it, also when nobody waits any more: ended
+    /// earlier, it would look for a file that is not there yet.
+    async fn keep(&self, temporary: TempPath, hold: Hold) -> Result<Hold, ArtifactError> {
+        let path = self.path(hold.digest());
         let root = self.folder.to_path_buf();
         blocking("stored", &path, {
             let path = path.clone();
@@ -221,7 +222,7 @@ impl ArtifactStore {
                 if new {
                     std::fs::File::open(&root)?.sync_all()?;
                 }
-                Ok(())
+                Ok(hold)
             }
         })
         .await
@@ -297,8 +298,7 @@ impl Upload {
             .sync_all()
             .await
             .map_err(io_error("written", &self.path))?;
-        self.store.keep(&self.digest, self.path).await?;
-        Ok(self.hold)
+        self.store.keep(self.path, self.hold).await
     }
 
     fn wrong_size(&self, got: u64) -> ArtifactError {

@@ -45,6 +45,13 @@ pub struct Hold {
     digest: Digest,
 }
 
+impl Hold {
+    /// What is claimed.
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         self.store.release(&self.digest);
