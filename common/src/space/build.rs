@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::expand::Resolved;
@@ -77,11 +75,6 @@ struct Identity<'a> {
 
 /// Sets candidates apart from whatever else is hashed, and one encoding from a later one.
 const IDENTITY_PREFIX: &[u8] = b"espalier candidate 1\n";
-/// Candidates that [`Space::first_buildable`] tries: enough to find one in a hundred.
-const TRIES: u64 = 1_000;
-/// Blocks that it expands at the most, over all candidates: bounds its time to about a second.
-const TRIED_BLOCKS: u64 = 1_000_000;
-
 impl Space {
     /// Builds a candidate. `dataset` gives the shape of an example and the number of classes; a space
     /// without a network needs none.
@@ -94,29 +87,6 @@ impl Space {
         dataset: Option<&DatasetInfo>,
     ) -> Result<Built, Infeasible> {
         built(self.resolve(candidate)?, dataset)
-    }
-
-    /// Looks for a candidate that can be built, so that a space without one is refused before a search
-    /// starts: among all of a small space, else among the first one and some at random (always the same
-    /// ones).
-    ///
-    /// # Errors
-    /// [`Infeasible`] of the first candidate when none of up to 1,000 can be built.
-    pub fn first_buildable(&self, dataset: Option<&DatasetInfo>) -> Result<Candidate, Infeasible> {
-        let first = self.first();
-        let error = match self.build(&first, dataset) {
-            Ok(_) => return Ok(first),
-            Err(error) => error,
-        };
-        let tries = (TRIED_BLOCKS / self.count().blocks.max(1)).clamp(1, TRIES) as usize;
-        let buildable = |candidate: &Candidate| self.build(candidate, dataset).is_ok();
-        let found = if let Some(all) = self.enumerate(tries) {
-            all.into_iter().find(buildable)
-        } else {
-            let mut rng = ChaCha8Rng::seed_from_u64(0);
-            (0..tries).map(|_| self.sample(&mut rng)).find(buildable)
-        };
-        found.ok_or(error)
     }
 }
 

@@ -24,11 +24,8 @@ fn network(blocks: &str) -> Network {
 }
 
 fn infeasible(blocks: &str) -> String {
-    let space = spec(blocks).space;
-    space
-        .first_buildable(Some(&fashion_mnist()))
-        .unwrap_err()
-        .to_string()
+    let none = spec(blocks).first_feasible(Some(&fashion_mnist()));
+    none.unwrap_err().first.to_string()
 }
 
 /// One line for each node: name, operation, inputs, shape.
@@ -155,25 +152,6 @@ fn what_cannot_be_built_is_told_with_block_operation_and_shapes() {
         network[0].add (add): its inputs must have one shape, but 1 channels × 28 height × 28 width meets 4 channels × 28 height × 28 width
         network[0]#53[0]#6[0] (activation): a network has at most 10000 nodes
         "#);
-}
-
-#[test]
-fn a_space_is_buildable_when_one_of_many_candidates_is() {
-    let space = spec("[{choice: {no: [], too: [flatten, relu], yes: [global_avg_pool, {linear: {features: classes}}]}}]").space;
-    let data = fashion_mnist();
-    assert!(space.build(&space.first(), Some(&data)).is_err());
-    let found = space.first_buildable(Some(&data)).unwrap();
-    assert_eq!(
-        found.get(&DecisionPath("network[0].choice".to_owned())),
-        Some(&Value::Text("yes".to_owned()))
-    );
-    assert!(
-        space
-            .first_buildable(None)
-            .unwrap_err()
-            .to_string()
-            .contains("no data set")
-    );
 }
 
 #[test]

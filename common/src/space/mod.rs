@@ -32,6 +32,9 @@ mod properties;
 #[cfg(test)]
 mod testing;
 
+#[cfg(test)]
+pub(crate) use properties::fashion_mnist;
+
 pub use block::{
     Alternative, Block, BlockKind, Body, Branches, CELL_STRIDE, Cell, CellOutput, Definition,
     Inputs, Join, PREVIOUS, Repeat, Shortcut, Use,

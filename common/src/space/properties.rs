@@ -13,7 +13,7 @@ use crate::dataset::{DatasetFormat, DatasetInfo, DatasetReference};
 use crate::ids::Digest;
 use crate::network::Shape;
 
-pub(super) fn fashion_mnist() -> DatasetInfo {
+pub(crate) fn fashion_mnist() -> DatasetInfo {
     DatasetInfo {
         reference: DatasetReference {
             format: DatasetFormat::Idx,

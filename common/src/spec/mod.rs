@@ -7,6 +7,7 @@ mod constraint;
 mod definitions;
 mod domains;
 mod error;
+mod feasible;
 mod layers;
 mod names;
 mod preset;
@@ -34,6 +35,7 @@ mod tests;
 
 pub use constraint::{Constraint, Measure, Violation};
 pub use error::{SpecError, SpecErrors};
+pub use feasible::{NoneFeasible, Refusal};
 pub use read::{read, read_warned};
 pub use schema::schema;
 

@@ -5,15 +5,11 @@ use espalier_common::dataset::DatasetInfo;
 use espalier_common::job::TRAINER;
 use espalier_common::spec::{EvaluatorSpec, Spec};
 use espalier_core::search::{Definition, INLINE_EVALUATOR};
-use espalier_core::searcher::rng_for;
 
 use super::error::CallError;
 
 /// The longest spec, in bytes: a hundred times a long one.
 const MAX_SPEC_BYTES: usize = 1024 * 1024;
-/// Candidates tried at random to see that the space has some that can be built: as many as the searcher
-/// would be refused in a row before it gives up.
-const SAMPLES: u32 = 1_000;
 
 /// What a user submits.
 #[derive(Debug)]
@@ -42,7 +38,8 @@ impl NewSearch {
             .map_err(|errors| CallError::BadSpec(errors.to_string()))?;
         let dataset = dataset(&spec, &self.dataset)?;
         check_evaluator(&spec, allow_inline_commands)?;
-        check_samples(&spec, dataset.as_ref())?;
+        spec.first_feasible(dataset.as_ref())
+            .map_err(|none| CallError::BadSpec(format!("{}: {none}", self.file)))?;
         Ok(Definition {
             spec,
             text: self.text,
@@ -97,31 +94,4 @@ fn check_evaluator(spec: &Spec, allow_inline_commands: bool) -> Result<(), CallE
         ))),
         EvaluatorSpec::Command(_) | EvaluatorSpec::Named(_) => Ok(()),
     }
-}
-
-/// Tries candidates at random: a space in which none can be built is a mistake that is better found now.
-fn check_samples(spec: &Spec, dataset: Option<&DatasetInfo>) -> Result<(), CallError> {
-    let mut first_reason = None;
-    for sample in 0..SAMPLES {
-        let mut rng = rng_for(spec.seed, 0, sample);
-        let candidate = spec.space.sample(&mut rng);
-        let refused = match spec.space.build(&candidate, dataset) {
-            Ok(built) => {
-                let broken = spec
-                    .constraints
-                    .iter()
-                    .find_map(|constraint| constraint.check(&built).err());
-                match broken {
-                    None => return Ok(()),
-                    Some(violation) => violation.to_string(),
-                }
-            }
-            Err(infeasible) => infeasible.to_string(),
-        };
-        first_reason.get_or_insert(refused);
-    }
-    Err(CallError::BadSpec(format!(
-        "none of {SAMPLES} candidates drawn at random can be built within the constraints; the first: {}",
-        first_reason.unwrap_or_default()
-    )))
 }

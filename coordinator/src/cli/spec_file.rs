@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use espalier_common::dataset::DatasetInfo;
-use espalier_common::spec::{self, EvaluatorSpec, Spec};
+use espalier_common::spec::{self, EvaluatorSpec, Spec, SpecError};
 use espalier_proto::v1;
 use uuid::Uuid;
 
@@ -22,15 +22,17 @@ pub(super) struct SpecFile {
     pub(super) text: String,
     /// As it was understood.
     pub(super) spec: Spec,
+    /// What is right in it and yet looks like a mistake.
+    pub(super) warnings: Vec<SpecError>,
     /// What lies where its data set is; absent when the evaluator brings its own.
     pub(super) dataset: Option<DatasetInfo>,
 }
 
 impl SpecFile {
-    /// Reads the spec, inspects its data, and makes sure that at least one candidate can be built.
+    /// Reads the spec, inspects its data, and makes sure that at least one candidate may be trained.
     pub(super) fn load(path: &Path, data_root: &Path) -> Result<Self, CliError> {
         let text = read_text(path)?;
-        let spec = spec::read(&text, &path.display().to_string())
+        let (spec, warnings) = spec::read_warned(&text, &path.display().to_string())
             .map_err(|errors| CliError::Spec(errors.to_string()))?;
         let dataset = match &spec.dataset {
             None => None,
@@ -45,18 +47,13 @@ impl SpecFile {
                 },
             )?),
         };
-        spec.space
-            .first_buildable(dataset.as_ref())
-            .map_err(|error| {
-                CliError::Spec(format!(
-                    "{}: no candidate of this space can be built; the first one: {error}",
-                    path.display()
-                ))
-            })?;
+        spec.first_feasible(dataset.as_ref())
+            .map_err(|none| CliError::Spec(format!("{}: {none}", path.display())))?;
         Ok(Self {
             path: path.to_owned(),
             text,
             spec,
+            warnings,
             dataset,
         })
     }

@@ -313,6 +313,7 @@ budget: {trials: 3}
             path: PathBuf::from("tiny.yaml"),
             text: text.to_owned(),
             spec: spec::read(text, "tiny.yaml").unwrap(),
+            warnings: Vec::new(),
             dataset: None,
         }
     }

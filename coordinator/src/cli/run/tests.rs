@@ -26,6 +26,7 @@ fn spec_file(evaluator: &str) -> SpecFile {
         path: PathBuf::from("tiny.yaml"),
         spec: espalier_common::spec::read(&text, "tiny.yaml").unwrap(),
         text,
+        warnings: Vec::new(),
         dataset: None,
     }
 }
