@@ -108,6 +108,7 @@ pub fn definition(text: &str) -> Arc<Definition> {
         reference,
         input: Shape::image(1, 16, 16),
         classes: 10,
+        vocabulary: None,
         train: 1000,
         validation: 100,
         test: 100,
