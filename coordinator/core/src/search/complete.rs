@@ -69,18 +69,9 @@ impl Search {
             .filter(|new| new.step > seen)
             .collect();
         let last = measurements.last().or(reported);
-        let metric = &self.objective().metric;
-        let (step, score) = match last.map(|last| (last.step, last.metrics.get(metric))) {
-            Some((step, Some(score))) => (step, score),
-            missing => {
-                let message = match missing {
-                    None => "the evaluator ended the job without one measurement".to_owned(),
-                    Some(_) => format!(
-                        "the last measurement has no {metric:?}, which is what the search optimises; \
-                         the evaluator must report it, or `objectives:` name another metric"
-                    ),
-                };
-                let failure = Failure::new(FailureDomain::User, FailureKind::Evaluator, message);
+        let (step, score) = match self.score_of(last) {
+            Ok(scored) => scored,
+            Err(failure) => {
                 let events = self.decide_fail(trial, attempt, failure)?;
                 return Ok(weights_decision(events, WeightsAnswer::Discard));
             }
@@ -114,6 +105,25 @@ impl Search {
             }
         };
         Ok(weights_decision(events, answer))
+    }
+
+    /// The step and the score of a last measurement. What is wrong with it would be wrong with every trial's.
+    fn score_of(&self, last: Option<&Measurement>) -> Result<(u32, f64), Failure> {
+        let wrong =
+            |message: String| Failure::new(FailureDomain::User, FailureKind::Evaluator, message);
+        let Some(last) = last else {
+            return Err(wrong(
+                "the evaluator ended the job without one measurement".to_owned(),
+            ));
+        };
+        let metric = &self.objective().metric;
+        let score = last.metrics.get(metric).ok_or_else(|| {
+            wrong(format!(
+                "the last measurement has no {metric:?}, which is what the search optimises; \
+                 the evaluator must report it, or `objectives:` name another metric"
+            ))
+        })?;
+        Ok((last.step, score))
     }
 
     fn complete_retraining(

@@ -118,35 +118,37 @@ fn record_proposal(
             Event::ProposalRefused { ask, refusal }
         })
         .collect();
-    match outcome {
-        Ok(proposal) if search.identities.contains_key(&proposal.candidate_id) => {
-            // The searcher's side checks identity first; this keeps the promise if it ever errs.
-            let of = search.identities[&proposal.candidate_id];
-            let Prepared {
-                candidate,
-                origin,
-                memo,
-                ..
-            } = *proposal;
-            let refusal = Refusal {
-                candidate,
-                origin,
-                memo,
-                refused: Refused::Duplicate { of },
-            };
-            events.push(Event::ProposalRefused { ask, refusal });
-        }
-        Ok(proposal) => {
-            events.push(Event::TrialProposed {
-                ask,
-                told,
-                trial: next_number(),
-                proposal,
-            });
-        }
-        Err(reason) => events.push(Event::ProposalsEnded { ask, reason }),
-    }
+    events.push(match outcome {
+        Ok(proposal) => proposed(search, ask, told, &mut next_number, proposal),
+        Err(reason) => Event::ProposalsEnded { ask, reason },
+    });
     events
+}
+
+/// A proposal that passed, unless it is an earlier trial's candidate: the searcher's side checks identity
+/// first, and this keeps the promise if it ever errs.
+fn proposed(
+    search: &Search,
+    ask: u64,
+    told: u64,
+    next_number: impl FnOnce() -> TrialNumber,
+    proposal: Box<Prepared>,
+) -> Event {
+    let Some(&of) = search.identities.get(&proposal.candidate_id) else {
+        return Event::TrialProposed {
+            ask,
+            told,
+            trial: next_number(),
+            proposal,
+        };
+    };
+    let refusal = Refusal {
+        candidate: proposal.candidate,
+        origin: proposal.origin,
+        memo: proposal.memo,
+        refused: Refused::Duplicate { of },
+    };
+    Event::ProposalRefused { ask, refusal }
 }
 
 fn lease(search: &Search, worker: WorkerId, slots: u32, can_test: bool, now_ms: u64) -> Decision {
