@@ -16,7 +16,10 @@ impl Search {
         let before = self.updated_ms;
         self.updated_ms = before.max(time_ms);
         match event {
-            Event::SearchCreated { .. } => {} // the first event; see `from_first_event`
+            // The first event: see `from_first_event`.
+            Event::SearchCreated { .. } => {}
+            // That it happened, and when, is all.
+            Event::TimePassed => {}
             Event::SearchRecovered
             | Event::SearchPaused { .. }
             | Event::SearchResumed
@@ -29,6 +32,7 @@ impl Search {
             | Event::Measured { .. }
             | Event::TrialCompleted { .. }
             | Event::TrialRetrained { .. }
+            | Event::UploadResumed { .. }
             | Event::WeightsStored { .. }
             | Event::TestCompleted { .. }
             | Event::AttemptFailed { .. }
@@ -36,11 +40,11 @@ impl Search {
             | Event::AttemptReleased { .. } => return self.apply_to_attempt(event, time_ms),
             Event::TrialFailed { trial, .. } => {
                 self.counts.failed += 1;
-                return self.close(*trial, TrialState::Failed, Outcome::Failed);
+                return self.close(*trial, TrialState::Failed, Outcome::Failed, time_ms);
             }
             Event::TrialCancelled { trial } => {
                 self.counts.cancelled += 1;
-                return self.close(*trial, TrialState::Cancelled, Outcome::Cancelled);
+                return self.close(*trial, TrialState::Cancelled, Outcome::Cancelled, time_ms);
             }
         }
         Vec::new()
@@ -112,7 +116,7 @@ impl Search {
                 self.trials.push(Trial {
                     state: TrialState::Infeasible,
                     attempts: 0,
-                    completed_by: None,
+                    ended_by: None,
                     score: None,
                 });
                 if let Some(id) = candidate_id {
@@ -128,18 +132,12 @@ impl Search {
         self.trials.push(Trial {
             state: TrialState::Queued,
             attempts: 0,
-            completed_by: None,
+            ended_by: None,
             score: None,
         });
         self.identities.insert(proposal.candidate_id, trial);
-        self.open.insert(
-            trial,
-            OpenTrial {
-                proposal: Box::new(proposal.clone()),
-                failures: 0,
-                last: std::collections::BTreeMap::new(),
-            },
-        );
+        let open = OpenTrial::new(Box::new(proposal.clone()));
+        self.open.insert(trial, open);
         self.queue.push_back(trial);
     }
 

@@ -5,10 +5,10 @@ use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
 use espalier_common::job::JobKind;
 use espalier_common::metrics::Measurement;
 
-use super::command::{Completion, Drop, Rejection, Reply, WeightsAnswer};
+use super::command::{Completion, Rejection, Reply, WeightsAnswer};
 use super::decide::Decision;
 use super::event::Event;
-use super::state::{LivePhase, OpenTrial, Search, TrialState};
+use super::state::{LivePhase, OpenTrial, Search};
 
 impl Search {
     /// A completion counts whenever its trial is open, even from an attempt whose lease has expired: the
@@ -20,10 +20,7 @@ impl Search {
         attempt: AttemptNumber,
         completion: Completion,
     ) -> Result<Decision, Rejection> {
-        let known = self
-            .trial(trial)
-            .filter(|known| (1..=known.attempts).contains(&attempt.0));
-        let known = known.ok_or(Rejection::UnknownAttempt { trial, attempt })?;
+        self.known(trial, attempt)?;
         if let Some(open) = self.open.get(&trial) {
             return self.complete_trial(open, worker, trial, attempt, completion);
         }
@@ -35,21 +32,7 @@ impl Search {
             },
             // Said before, and the answer was lost: answer again.
             Some(_) => Ok(weights_decision(Vec::new(), WeightsAnswer::Upload)),
-            None if known.state == TrialState::Completed && known.completed_by == Some(attempt) => {
-                Ok(weights_decision(Vec::new(), self.late_answer(trial)))
-            }
-            None => Err(Rejection::NotHeld {
-                trial,
-                attempt,
-                reason: Drop::Closed,
-            }),
-        }
-    }
-
-    fn late_answer(&self, trial: TrialNumber) -> WeightsAnswer {
-        match &self.best {
-            Some(best) if best.trial == trial && best.stored => WeightsAnswer::Keep,
-            _ => WeightsAnswer::Discard,
+            None => self.complete_late(worker, trial, attempt, &completion),
         }
     }
 
@@ -61,7 +44,8 @@ impl Search {
         attempt: AttemptNumber,
         completion: Completion,
     ) -> Result<Decision, Rejection> {
-        let reported = open.last.get(&attempt);
+        let reported = open.attempts.get(&attempt);
+        let reported = reported.and_then(|record| record.last.as_ref());
         let seen = reported.map_or(0, |measurement| measurement.step);
         let measurements: Vec<Measurement> = completion
             .measurements
@@ -186,7 +170,7 @@ impl Search {
     }
 }
 
-fn weights_decision(events: Vec<Event>, answer: WeightsAnswer) -> Decision {
+pub(super) fn weights_decision(events: Vec<Event>, answer: WeightsAnswer) -> Decision {
     Decision {
         events,
         reply: Reply::Weights(answer),

@@ -8,12 +8,12 @@
 
 pub mod model;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use espalier_common::candidate::{Candidate, Value};
 use espalier_common::dataset::DatasetInfo;
-use espalier_common::ids::{Digest, SearchId, WorkerId};
+use espalier_common::ids::{Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::LeasedJob;
 use espalier_common::metrics::{Measurement, Metrics};
 use espalier_common::network::Shape;
@@ -132,6 +132,12 @@ pub fn worker(number: u128) -> WorkerId {
     WorkerId(Uuid::from_u128(number))
 }
 
+/// Every trial that waits and failed on some worker before.
+pub fn retries(search: &Search) -> BTreeSet<TrialNumber> {
+    let waiting = search.waiting().retries;
+    waiting.iter().map(|retry| retry.trial).collect()
+}
+
 /// A completion with a score, as an evaluator would bring it.
 pub fn completion(metric: &str, score: f64) -> Completion {
     Completion {
@@ -227,10 +233,12 @@ impl Run {
 
     /// Leases jobs to a worker.
     pub fn lease(&mut self, number: u128, slots: u32) -> Vec<LeasedJob> {
+        let retries = retries(&self.search);
         let command = Command::LeaseJobs {
             worker: worker(number),
             slots,
             can_test: true,
+            retries,
         };
         match self.command(command).unwrap().reply {
             Reply::Leased(jobs) => jobs,

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
-use espalier_common::job::Job;
 use espalier_common::metrics::Metrics;
 use espalier_core::search::{
     Counts, Definition, Event, PauseReason, Phase, Refused, Search, TrialState,
@@ -76,12 +75,9 @@ impl SearchStatus {
 
 /// What the dispatcher needs to know of a search; `asking`: proposals under way.
 pub(super) fn summary(search: &Search, asking: u32) -> SearchSummary {
-    let final_job = search.final_job();
-    let wants_test = matches!(final_job, Some((_, Job::Test { .. })));
     let free = search.free_parallel();
     SearchSummary {
-        leasable: final_job.map_or_else(|| search.leasable(), |_| 1),
-        wants_test,
+        waiting: search.waiting(),
         running: search.running(),
         would_ask: search.proposals_wanted() > 0 && free > 0,
         finished: matches!(search.phase(), Phase::Finished(_)),
@@ -186,10 +182,12 @@ fn subject(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
         | Event::LeaseExpired { trial, attempt }
         | Event::AttemptReleased { trial, attempt, .. }
         | Event::TrialRetrained { trial, attempt, .. }
+        | Event::UploadResumed { trial, attempt, .. }
         | Event::WeightsStored { trial, attempt, .. }
         | Event::TestCompleted { trial, attempt, .. } => Some((*trial, *attempt)),
         Event::SearchCreated { .. }
         | Event::SearchRecovered
+        | Event::TimePassed
         | Event::ProposalsEnded { .. }
         | Event::SearchPaused { .. }
         | Event::SearchResumed
