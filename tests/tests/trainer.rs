@@ -216,3 +216,37 @@ fn the_same_seed_with_one_slot_gives_the_same_candidates_and_scores_twice() -> R
     assert_eq!(first_test, second_test);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_stopped_search_ends_though_the_weights_of_its_best_cannot_be_stored() -> Result<()> {
+    let cluster = Cluster::start(10_000).await?;
+    let searches = cluster.searches()?;
+    write_tiny_idx(&cluster.path("data/tiny"), 512, 128)?;
+    // Where uploads begin there is a file now. (A mode would not do: root may write everywhere.)
+    let uploads = cluster.path("coordinator/artifacts/tmp");
+    std::fs::remove_dir_all(&uploads)?;
+    std::fs::write(&uploads, "in the way")?;
+    let options = WorkerOptions {
+        trainer: true,
+        ..WorkerOptions::default()
+    };
+    let worker = cluster.start_worker("only", &options)?;
+    let search = submit(&cluster, &spec(1, 1))?;
+    let refused = "weights of the best trial cannot be stored";
+    wait_until("a refused upload", LIMIT, || async {
+        let log = std::fs::read_to_string(cluster.path("coordinator.log"))?;
+        Ok(log.contains(refused).then_some(()))
+    })
+    .await?;
+    let stop = Command::new(binary("espalier"))
+        .args(["stop", &search, "--address", cluster.address()])
+        .output()?;
+    ensure!(stop.status.success(), "{stop:?}");
+    let status = searches.finished(&search, LIMIT).await?;
+    assert_eq!(status.reason, "stopped by the user");
+    assert_eq!(
+        (status.best_trial, status.best_weights.as_str()),
+        (Some(1), "")
+    );
+    Ok(())
+}
