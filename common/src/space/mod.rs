@@ -10,22 +10,21 @@ mod domain;
 mod expand;
 mod expand_blocks;
 mod expand_cell;
+mod expand_layer;
 mod expand_training;
 mod layer;
 mod lower;
 mod lower_cell;
 mod lower_layer;
 mod recursion;
-mod scalars;
 mod setting;
 mod size;
+mod size_layer;
 mod size_names;
 mod size_training;
 mod training;
 mod ways;
 
-#[cfg(test)]
-mod layer_tests;
 #[cfg(test)]
 mod lower_tests;
 #[cfg(test)]
@@ -46,11 +45,9 @@ pub use combinations::{MAX_SETS, combinations_count};
 pub use domain::{Domain, Scale};
 pub use expand::{Chooser, Resolved, ResolvedBlock, ResolvedKind, Source};
 pub use expand_cell::{MAX_CELL_NODES, ResolvedCell, ResolvedEdge};
-pub use layer::{Layer, Part, ResolvedLayer, Width};
+pub use expand_layer::ResolvedLayer;
+pub use layer::{ACTIVATIONS, Features, Groups, Layer, Pool};
 pub use recursion::{MAX_NESTING, uses_of};
-pub use scalars::{
-    ACTIVATIONS, Extent, Features, Groups, POSITIONS, RECURRENT_OUTPUTS, Vocabulary,
-};
 pub use setting::{Scalar, Setting};
 pub use size::{Count, Size};
 pub use training::{OptimizerSpace, ScheduleSpace, Training};

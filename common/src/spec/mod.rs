@@ -27,8 +27,6 @@ mod bad_specs;
 #[cfg(test)]
 mod docs_tests;
 #[cfg(test)]
-mod layers_tests;
-#[cfg(test)]
 mod preset_tests;
 #[cfg(test)]
 mod schema_tests;
@@ -108,6 +106,24 @@ pub enum SearcherSpec {
         /// The probability that a child has two parents.
         crossover: f64,
     },
+    /// Bayesian optimisation.
+    Bayesian {
+        /// What candidates are compared by.
+        kernel: Kernel,
+        /// So many candidates at random come first.
+        initial: u32,
+    },
+}
+
+/// What Bayesian optimisation compares candidates by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kernel {
+    /// Decisions, and the paths, operations and size of the network that they build.
+    #[default]
+    Network,
+    /// Decisions alone: the textbook form.
+    Rbf,
 }
 
 impl Default for SearcherSpec {
@@ -128,6 +144,7 @@ impl SearcherSpec {
         match self {
             Self::Random {} => "random",
             Self::Evolution { .. } => "evolution",
+            Self::Bayesian { .. } => "bayesian",
         }
     }
 }

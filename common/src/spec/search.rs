@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use super::reader::{At, Fields, Reader, either};
 use super::scalar::Kind;
 use super::words::{self, Table};
-use super::{Budget, Constraint, EvaluatorSpec, Measure, SearcherSpec};
+use super::{Budget, Constraint, EvaluatorSpec, Kernel, Measure, SearcherSpec};
 use crate::candidate::Value;
 use crate::dataset::{DatasetFormat, DatasetReference};
 use crate::metrics::{Direction, Objective};
 use crate::space::{OptimizerSpace, ScheduleSpace, Setting, Training};
+
+/// Candidates at random with which `bayesian` begins, unless the spec says otherwise.
+const INITIAL: u32 = 5;
 
 /// The most hyperparameters, constraints and arguments of a command.
 pub(super) const MAX_ITEMS: usize = 1_000;
@@ -232,9 +235,25 @@ impl Reader<'_> {
 
     pub(super) fn searcher(&mut self, at: &At<'_>) -> Option<SearcherSpec> {
         let (word, fields) = self.worded(at, &words::SEARCHERS)?;
-        if word == "random" {
-            return Some(SearcherSpec::Random {});
+        match word {
+            "random" => Some(SearcherSpec::Random {}),
+            "bayesian" => Some(self.bayesian(&fields)),
+            _ => self.evolution(&fields),
         }
+    }
+
+    fn bayesian(&mut self, fields: &Fields<'_>) -> SearcherSpec {
+        let kernel = match self.text(fields, "kernel").as_deref() {
+            Some("rbf") => Kernel::Rbf,
+            _ => Kernel::Network,
+        };
+        SearcherSpec::Bayesian {
+            kernel,
+            initial: self.small(fields, "initial").unwrap_or(INITIAL),
+        }
+    }
+
+    fn evolution(&mut self, fields: &Fields<'_>) -> Option<SearcherSpec> {
         let SearcherSpec::Evolution {
             population,
             tournament,
@@ -243,8 +262,8 @@ impl Reader<'_> {
         else {
             return None;
         };
-        let population = self.small(&fields, "population").unwrap_or(population);
-        let given = self.small(&fields, "tournament");
+        let population = self.small(fields, "population").unwrap_or(population);
+        let given = self.small(fields, "tournament");
         if let (Some(tournament), Some(at)) = (given, fields.get("tournament"))
             && tournament > population
         {
@@ -255,7 +274,7 @@ impl Reader<'_> {
         Some(SearcherSpec::Evolution {
             population,
             tournament: given.unwrap_or(tournament.min(population)),
-            crossover: self.scalar(&fields, "crossover").unwrap_or(crossover),
+            crossover: self.scalar(fields, "crossover").unwrap_or(crossover),
         })
     }
 

@@ -247,8 +247,32 @@ pub(super) static EVOLUTION: Table = Table {
     ],
 };
 
+/// What `bayesian` compares candidates by, by word.
+pub(super) const KERNELS: &[&str] = &["network", "rbf"];
+
+pub(super) static BAYESIAN: Table = Table {
+    name: "bayesian",
+    about: "Bayesian optimisation: a Gaussian process predicts what is worth a training.",
+    keys: &[
+        optional(
+            "kernel",
+            Scalar(Kind::Word(KERNELS)),
+            "`network` (the default) compares decisions and the network they build, `rbf` decisions alone.",
+        ),
+        optional(
+            "initial",
+            Scalar(count(1, 100_000)),
+            "So many candidates at random come first; 5 by default.",
+        ),
+    ],
+};
+
 /// The searchers, by word.
-pub(super) static SEARCHERS: [(&str, &Table); 2] = [("random", &RANDOM), ("evolution", &EVOLUTION)];
+pub(super) static SEARCHERS: [(&str, &Table); 3] = [
+    ("random", &RANDOM),
+    ("evolution", &EVOLUTION),
+    ("bayesian", &BAYESIAN),
+];
 
 pub(super) static OBJECTIVE: Table = Table {
     name: "objective",

@@ -80,7 +80,7 @@ fn an_ask_changes_nothing_in_the_searcher() {
     for name in SEARCHERS {
         let definition = definition_with(FLAT, name, 30, 1);
         let space = &definition.spec.space;
-        let mut searcher = create(&definition.spec);
+        let mut searcher = create(&definition);
         for trial in 1..=20 {
             let candidate = space.sample(&mut rng_for(9, trial, 0));
             searcher.tell(&scored(trial as u32, &candidate, toy_score(&candidate)));

@@ -12,8 +12,7 @@ use crate::journal::{JournalError, JournalReader, Refusal, StreamId};
 /// A search as the journal has it.
 pub(crate) struct Recovered {
     pub(crate) search: Search,
-    /// None when the search asks for nothing more: of thousands that have ended, only the states are kept.
-    pub(crate) proposer: Option<Proposer>,
+    pub(crate) proposer: Proposer,
     pub(crate) kept: Kept,
 }
 
@@ -55,9 +54,6 @@ fn read_search(reader: &JournalReader, id: SearchId) -> Result<Option<Recovered>
         }
         Ok(())
     })?;
-    if let Some(recovered) = recovered.as_mut().filter(|one| !one.search.may_ask()) {
-        recovered.proposer = None;
-    }
     Ok(recovered)
 }
 
@@ -68,7 +64,7 @@ impl Recovered {
     /// It is another event than the one that creates a search.
     pub(crate) fn begin(id: SearchId, event: &Event, time_ms: u64) -> Result<Self, Refusal> {
         let search = Search::from_first_event(id, event, time_ms).ok_or(BadStart)?;
-        let proposer = Some(Proposer::new(search.definition()));
+        let proposer = Proposer::new(search.definition());
         Ok(Self {
             search,
             proposer,
@@ -78,14 +74,12 @@ impl Recovered {
 
     /// The same calls, in the same order, that the search's actor made when the event happened.
     fn apply(&mut self, event: &Event, time_ms: u64) {
-        if let Some(proposer) = &mut self.proposer {
-            proposer.recorded(event);
-        }
+        self.proposer.recorded(event);
         for effect in self.search.apply(event, time_ms) {
-            match (effect, &mut self.proposer) {
-                (Effect::Tell(observation), Some(proposer)) => proposer.tell(&observation),
+            match effect {
+                Effect::Tell(observation) => self.proposer.tell(&observation),
                 // Nobody has been told anything by this coordinator: a worker that asks for it learns it.
-                (Effect::Drop { .. }, _) | (Effect::Tell(_), None) => {}
+                Effect::Drop { .. } => {}
             }
         }
         self.kept.apply(&self.search, event);

@@ -15,8 +15,9 @@ use super::sparse::{Sparse, coordinate, word};
 const SAMPLES: u32 = 400;
 /// The most decisions outside the network with a group of their own; the others share the last one.
 const MOST_GROUPS: usize = 24;
-/// What begins the paths of the network's decisions.
-const NETWORK: &str = "network";
+/// What begins the paths of decisions outside the network. All others (`network`, `tie`, shared blocks) make
+/// the network.
+const OUTSIDE: [&str; 2] = ["training", "hyperparameters"];
 
 /// Which group each decision belongs to: all decisions of the network share group 0, since what they mean
 /// depends on one another; every other decision has a group of its own.
@@ -67,7 +68,7 @@ impl Layout {
 }
 
 fn is_of_network(path: &DecisionPath) -> bool {
-    path.0.starts_with(NETWORK)
+    !OUTSIDE.iter().any(|start| path.0.starts_with(start))
 }
 
 /// The decisions of a candidate: one vector for each group of the layout. Two values of one `choice` are at

@@ -2,23 +2,29 @@
 //! [`Proposer`] puts the rules around them that hold for every searcher (what is refused, when to ask
 //! again, when the space is exhausted). May import `espalier-common` and the events of a search.
 
+mod bayesian;
 mod book;
 mod evolution;
 mod proposer;
 mod random;
 mod round;
 
+pub use bayesian::Bayesian;
 pub use evolution::Evolution;
 pub use proposer::{Answer, Proposer};
 pub use random::Random;
 pub use round::{MAX_ENUMERATED, MAX_REFUSALS, MAX_SEARCHER_DRAWS};
 
+use std::sync::Arc;
+
 use espalier_common::candidate::Candidate;
 use espalier_common::observation::{Observation, Proposal};
 use espalier_common::space::Space;
-use espalier_common::spec::{SearcherSpec, Spec};
+use espalier_common::spec::SearcherSpec;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+
+use crate::search::Definition;
 
 /// An algorithm that proposes candidates. It speaks of a space's decisions only, so that every searcher
 /// works on every space.
@@ -49,9 +55,10 @@ pub struct AskContext<'a> {
     pub refused: &'a [Observation],
 }
 
-/// The searcher that a spec asks for.
+/// The searcher that a search's spec asks for.
 #[must_use]
-pub fn create(spec: &Spec) -> Box<dyn Searcher> {
+pub fn create(definition: &Arc<Definition>) -> Box<dyn Searcher> {
+    let spec = &definition.spec;
     match spec.searcher {
         SearcherSpec::Random {} => Box::new(Random),
         SearcherSpec::Evolution {
@@ -64,6 +71,9 @@ pub fn create(spec: &Spec) -> Box<dyn Searcher> {
             crossover,
             spec.budget.trials,
         )),
+        SearcherSpec::Bayesian { kernel, initial } => {
+            Box::new(Bayesian::new(definition, kernel, initial))
+        }
     }
 }
 

@@ -77,7 +77,7 @@ impl Proposer {
     /// A proposer for a search that has proposed nothing yet.
     #[must_use]
     pub fn new(definition: &Arc<Definition>) -> Self {
-        Self::with_searcher(definition, create(&definition.spec))
+        Self::with_searcher(definition, create(definition))
     }
 
     /// A proposer around another searcher than the spec's.

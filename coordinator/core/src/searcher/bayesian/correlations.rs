@@ -1,0 +1,64 @@
+//! Correlations of a pool's candidates with the points of a model: a cache. A point's column is computed
+//! once and kept until the model learns again; when a place of the pool changes, only its entries are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use espalier_common::ids::Digest;
+
+use super::describe::Described;
+use super::model::Model;
+use super::pool::Pool;
+
+/// The cache. Single precision halves it, and is a hundred times finer than any noise.
+#[derive(Debug, Default)]
+pub(super) struct Correlations {
+    version: u64,
+    /// By the identity of the point; an entry for each place of the pool.
+    columns: BTreeMap<Digest, Vec<f32>>,
+}
+
+impl Correlations {
+    /// Computes what is missing for these points, and forgets all others.
+    pub(super) fn bring_up_to_date(
+        &mut self,
+        points: &[Arc<Described>],
+        pool: &mut Pool,
+        model: &Model,
+    ) {
+        if self.version != model.version() {
+            self.version = model.version();
+            self.columns.clear();
+        }
+        let changed = pool.take_changed();
+        let mut before = std::mem::take(&mut self.columns);
+        for point in points {
+            let to = |item: &Described| model.correlation(point, item) as f32;
+            let column = before.remove(&point.id).map(|mut column| {
+                for &place in &changed {
+                    if let Some(entry) = column.get_mut(place) {
+                        *entry = to(&pool.items()[place]);
+                    }
+                }
+                column.extend(pool.items()[column.len()..].iter().map(to));
+                column
+            });
+            let column = column.unwrap_or_else(|| pool.items().iter().map(to).collect());
+            self.columns.insert(point.id, column);
+        }
+    }
+
+    /// Correlations of the whole pool with one of the points.
+    pub(super) fn column(&self, point: &Described) -> &[f32] {
+        self.columns.get(&point.id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Correlations of one place of the pool with these points.
+    pub(super) fn of(&self, points: &[Arc<Described>], place: usize) -> Vec<f64> {
+        let one = |point: &Arc<Described>| self.column(point).get(place).copied();
+        points
+            .iter()
+            .map(|point| f64::from(one(point).unwrap_or(0.0)))
+            .collect()
+    }
+}

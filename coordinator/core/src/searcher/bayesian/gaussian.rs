@@ -1,0 +1,218 @@
+//! Gaussian process regression with one radial basis function over groups of features:
+//! `k(a, b) = s² exp(-½ Σ_g w_g d_g(a, b))`, where `d_g` is the squared distance in group `g`; plus noise of
+//! variance `s² λ`. The mean is zero (values are standardised) and the scale `s²` has a closed form, so what
+//! is learned are the weights `w` and the noise `λ`. Rasmussen and Williams 2006, *Gaussian Processes for
+//! Machine Learning*, algorithm 2.1 and chapter 5. May import linear algebra.
+
+use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
+
+/// Added to the diagonal when a matrix turns out not to be positive definite, ten times more at each try.
+const JITTER: f64 = 1e-8;
+/// The most tries: the last one adds 100, with which a matrix of a thousand correlations is far from singular.
+const TRIES: i32 = 11;
+
+/// What is learned beside the scale.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settings {
+    /// How much each group counts; not negative.
+    pub(super) weights: Vec<f64>,
+    /// The noise's share of the scale; positive.
+    pub(super) noise: f64,
+}
+
+impl Settings {
+    /// The correlation at these squared distances, one for each group.
+    pub(super) fn correlation(&self, distances: impl Iterator<Item = f64>) -> f64 {
+        let sum: f64 = self.weights.iter().zip(distances).map(|(w, d)| w * d).sum();
+        (-0.5 * sum).exp()
+    }
+}
+
+/// The factor of the matrix of correlations (plus noise) of the points that a process knows.
+#[derive(Clone, Debug)]
+pub(super) struct Factor {
+    cholesky: Cholesky<f64, Dyn>,
+    noise: f64,
+}
+
+impl Factor {
+    /// Factorises the correlations: symmetric, ones on the diagonal.
+    pub(super) fn new(correlations: &DMatrix<f64>, noise: f64) -> Self {
+        let with = |extra: f64| {
+            let mut matrix = correlations.clone();
+            for index in 0..matrix.nrows() {
+                matrix[(index, index)] += noise + extra;
+            }
+            Cholesky::new(matrix)
+        };
+        let mut more = (0..TRIES).map(|power| JITTER * 10_f64.powi(power));
+        let cholesky = with(0.0)
+            .or_else(|| more.find_map(with))
+            // Correlations are finite, so one of the tries succeeds; were it not so: as if no two points
+            // were alike.
+            .unwrap_or_else(|| {
+                let count = correlations.nrows();
+                Cholesky::new_unchecked(DMatrix::identity(count, count))
+            });
+        Self { cholesky, noise }
+    }
+
+    /// Takes in one more point, given its correlations with the others: costs a solve, no factorisation.
+    pub(super) fn extend(&mut self, correlations: &[f64]) {
+        let count = self.len();
+        let mut column = DVector::from_column_slice(correlations);
+        let left = self.residue(correlations);
+        column = column.insert_row(count, 1.0 + self.noise);
+        if left < 0.5 * self.noise {
+            // A copy of known points, below what rounding can tell: the least that keeps it positive.
+            column[count] += self.noise - left;
+        }
+        self.cholesky = self.cholesky.insert_column(count, column);
+    }
+
+    /// How many points it knows.
+    pub(super) fn len(&self) -> usize {
+        self.cholesky.l_dirty().nrows()
+    }
+
+    /// What is left of one, and the noise, when the points with these correlations are known.
+    fn residue(&self, correlations: &[f64]) -> f64 {
+        let mut solved = DVector::from_column_slice(correlations);
+        // A factor has no zero on its diagonal.
+        self.cholesky
+            .l_dirty()
+            .solve_lower_triangular_mut(&mut solved);
+        1.0 + self.noise - solved.norm_squared()
+    }
+
+    /// The process that has these values at its points.
+    pub(super) fn with_values(&self, values: DVector<f64>) -> Posterior<'_> {
+        let alpha = self.cholesky.solve(&values);
+        let count = values.len().max(1) as f64;
+        Posterior {
+            scale: (values.dot(&alpha) / count).max(f64::MIN_POSITIVE),
+            factor: self,
+            alpha,
+        }
+    }
+}
+
+/// A process with values.
+#[derive(Debug)]
+pub(super) struct Posterior<'a> {
+    factor: &'a Factor,
+    /// The inverse of the matrix times the values.
+    alpha: DVector<f64>,
+    /// `s²`.
+    scale: f64,
+}
+
+impl Posterior<'_> {
+    /// The mean where the correlations with the points are these.
+    pub(super) fn mean(&self, correlations: impl Iterator<Item = f64>) -> f64 {
+        correlations
+            .zip(self.alpha.iter())
+            .map(|(c, a)| c * a)
+            .sum()
+    }
+
+    /// What each point's correlation is multiplied by in the mean.
+    pub(super) fn weights(&self) -> impl Iterator<Item = f64> + '_ {
+        self.alpha.iter().copied()
+    }
+
+    /// The variance of the function itself, without noise.
+    pub(super) fn variance(&self, correlations: &[f64]) -> f64 {
+        let left = self.factor.residue(correlations) - self.factor.noise;
+        self.scale * left.max(0.0)
+    }
+
+    /// The most that the variance can be where the largest correlation is this: what the nearest point
+    /// alone leaves.
+    pub(super) fn variance_bound(&self, largest: f64) -> f64 {
+        let left = 1.0 - largest * largest / (1.0 + self.factor.noise);
+        self.scale * left.max(0.0)
+    }
+
+    /// Logarithm of the marginal likelihood, up to a constant, at the best scale.
+    pub(super) fn log_likelihood(&self) -> f64 {
+        let lower = self.factor.cholesky.l_dirty();
+        let log_determinant: f64 = (0..lower.nrows()).map(|i| lower[(i, i)].ln()).sum();
+        -0.5 * self.alpha.len() as f64 * self.scale.ln() - log_determinant
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn correlations(points: &[f64]) -> DMatrix<f64> {
+        let count = points.len();
+        DMatrix::from_fn(count, count, |i, j| correlation(points[i], points[j]))
+    }
+
+    fn correlation(a: f64, b: f64) -> f64 {
+        (-0.5 * (a - b) * (a - b)).exp()
+    }
+
+    #[test]
+    fn it_passes_through_what_it_has_seen_and_is_sure_of_it() {
+        let points = [-2.0, -0.5, 0.3, 1.7];
+        let values = DVector::from_iterator(4, points.iter().map(|x: &f64| x.sin()));
+        let factor = Factor::new(&correlations(&points), 1e-8);
+        let process = factor.with_values(values);
+        for x in points {
+            let at: Vec<f64> = points.iter().map(|p| correlation(x, *p)).collect();
+            assert!((process.mean(at.iter().copied()) - x.sin()).abs() < 1e-5);
+            assert!(process.variance(&at) < 1e-6);
+        }
+        let far: Vec<f64> = points.iter().map(|p| correlation(50.0, *p)).collect();
+        assert!((process.variance(&far) - process.scale).abs() < 1e-9);
+        assert!(process.mean(far.into_iter()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_extended_factor_is_the_factor_of_all_points() {
+        let points = [-2.0, -0.5, 0.3, 1.7, 0.31, 0.31, 0.31];
+        let mut extended = Factor::new(&correlations(&points[..3]), 1e-3);
+        for count in 3..points.len() {
+            let at: Vec<f64> = points[..count]
+                .iter()
+                .map(|p| correlation(points[count], *p))
+                .collect();
+            extended.extend(&at);
+        }
+        let whole = Factor::new(&correlations(&points), 1e-3);
+        let difference = extended.cholesky.l() - whole.cholesky.l();
+        assert!(difference.norm() < 1e-9, "{difference}");
+    }
+
+    #[test]
+    fn copies_without_noise_to_speak_of_do_no_harm() {
+        let points = [0.3; 40];
+        let factor = Factor::new(&correlations(&points), 1e-14);
+        let process = factor.with_values(DVector::from_element(40, 1.0));
+        assert!(process.log_likelihood().is_finite());
+        assert!((process.mean(std::iter::repeat_n(1.0, 40)) - 1.0).abs() < 1e-3);
+        let mut one = Factor::new(&correlations(&[0.3]), 1e-14);
+        (1..40).for_each(|count| one.extend(&vec![1.0; count]));
+        assert!(
+            one.with_values(DVector::from_element(40, 1.0))
+                .log_likelihood()
+                .is_finite()
+        );
+    }
+
+    #[test]
+    fn the_bound_of_the_variance_holds() {
+        let points = [-2.0, -0.5, 0.3, 1.7];
+        let factor = Factor::new(&correlations(&points), 1e-3);
+        let process = factor.with_values(DVector::from_column_slice(&[1.0, -1.0, 0.5, 0.2]));
+        for step in -40..40 {
+            let x = f64::from(step) / 10.0;
+            let at: Vec<f64> = points.iter().map(|p| correlation(x, *p)).collect();
+            let largest = at.iter().copied().fold(0.0, f64::max);
+            assert!(process.variance(&at) <= process.variance_bound(largest) + 1e-12);
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! Bayesian optimisation: a Gaussian process over what candidates are and compute predicts how good the ones
+//! not tried yet are, and how surely; the one with the greatest expected improvement is proposed.
+//!
+//! - The kernel compares decisions, and with `kernel: network` (the default) also the network that they
+//!   build: its paths (White et al. 2021), operations and size, in the manner of structured kernels for
+//!   architectures (Kandasamy et al. 2018; Ru et al. 2021). How much each counts is learned.
+//! - Pending candidates count as observed with what is predicted for them ("kriging believer", Ginsbourger
+//!   et al. 2010), so that parallel workers get different candidates.
+//! - The whole space is looked at where it is small; else candidates at random, the neighbours of the best,
+//!   and a climb on expected improvement from the most promising.
+
+mod acquisition;
+mod correlations;
+mod describe;
+mod fit;
+mod gaussian;
+mod model;
+mod pool;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use espalier_common::ids::Digest;
+use espalier_common::observation::{Observation, Origin, Outcome, Proposal};
+use espalier_common::spec::Kernel;
+use nalgebra::DVector;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use self::acquisition::{Bounded, Chosen, expected_improvement, greatest};
+use self::correlations::Correlations;
+use self::describe::{Described, Describer};
+use self::gaussian::{Factor, Posterior};
+use self::model::{Model, Point};
+use self::pool::{Pool, neighbour};
+use self::target::Warp;
+use super::book::assignment_id;
+use super::{AskContext, Searcher, random};
+use crate::search::Definition;
+
+const NAME: &str = "bayesian";
+/// Before anything is learned, candidates as far apart as two random ones correlate at exp(-½ · this).
+const SPREAD: f64 = 4.0;
+/// A point among the best so many brings its neighbours into the pool.
+const GOOD: usize = 10;
+/// The climb on expected improvement starts at so many candidates of the pool, …
+const STARTS: usize = 4;
+/// … and in each of so many rounds …
+const ROUNDS: usize = 3;
+/// … looks at so many neighbours of each.
+const LOOKS: usize = 4;
+
+/// Bayesian optimisation.
+#[derive(Debug)]
+pub struct Bayesian {
+    describer: Describer,
+    /// Trials at random at the start.
+    initial: usize,
+    seed: u64,
+    model: Model,
+    /// Made when it is first needed; follows from what was told.
+    pool: RefCell<Option<Pool>>,
+    /// Correlations of the pool's candidates with points: a cache.
+    correlations: RefCell<Correlations>,
+    /// Pending candidates as they were described: a cache.
+    pending: RefCell<BTreeMap<Digest, Option<Arc<Described>>>>,
+    /// Identities of candidates whose outcome is known.
+    known: BTreeSet<Digest>,
+}
+
+impl Bayesian {
+    /// For a search. The first `initial` trials are drawn at random.
+    #[must_use]
+    pub fn new(definition: &Arc<Definition>, kernel: Kernel, initial: u32) -> Self {
+        let describer = Describer::new(definition, kernel);
+        // What is usual in a space depends on the space alone.
+        let typical = describer.typical(&mut ChaCha8Rng::seed_from_u64(0));
+        Self {
+            describer,
+            initial: initial.max(1) as usize,
+            seed: definition.spec.seed,
+            model: Model::new(fit::start(&typical, SPREAD)),
+            pool: RefCell::new(None),
+            correlations: RefCell::default(),
+            pending: RefCell::default(),
+            known: BTreeSet::new(),
+        }
+    }
+
+    /// Random numbers for what is done when the so-manieth point comes in.
+    fn rng(&self, salt: u64) -> ChaCha8Rng {
+        let mut key = [0_u8; 32];
+        key[..8].copy_from_slice(&self.seed.to_le_bytes());
+        key[8..16].copy_from_slice(&(self.model.seen() as u64).to_le_bytes());
+        key[16..24].copy_from_slice(&salt.to_le_bytes());
+        key[24..].copy_from_slice(b"bayesian");
+        ChaCha8Rng::from_seed(key)
+    }
+
+    fn take_in(&mut self, described: Arc<Described>, utility: Option<f64>) {
+        self.known.insert(described.id);
+        let better = self
+            .model
+            .points()
+            .iter()
+            .filter(|point| point.utility >= utility)
+            .count();
+        if better < GOOD && utility.is_some() {
+            let mut rng = self.rng(1);
+            let pool = self.pool.get_mut();
+            let pool = pool.get_or_insert_with(|| new_pool(&self.describer, self.seed));
+            pool.grow_around(&self.describer, &described, &mut rng);
+        }
+        let mut rng = self.rng(2);
+        self.model.add(Point { described, utility }, &mut rng);
+    }
+
+    /// The pending candidates that can be described.
+    fn described_pending(&self, context: &AskContext<'_>) -> Vec<Arc<Described>> {
+        let mut cache = self.pending.borrow_mut();
+        let before = std::mem::take(&mut *cache);
+        let mut described = Vec::with_capacity(context.pending.len());
+        for candidate in context.pending {
+            let assignment = assignment_id(candidate);
+            let one = match before.get(&assignment) {
+                Some(one) => one.clone(),
+                None => self.describer.describe(candidate).map(Arc::new),
+            };
+            described.extend(one.clone());
+            cache.insert(assignment, one);
+        }
+        described
+    }
+
+    /// The candidate with the greatest expected improvement, if there is one that is new.
+    fn best_new(&self, context: &AskContext<'_>, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+        let utilities = self.model.utilities();
+        let warp = Warp::new(&utilities);
+        let mut values: Vec<f64> = warp.values(&utilities).iter().copied().collect();
+        let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let pending = self.described_pending(context);
+        let (factor, points) = self.believing(&pending, &mut values);
+        let view = View {
+            model: &self.model,
+            posterior: factor.with_values(DVector::from_vec(values)),
+            points,
+            best,
+        };
+        let mut taken: BTreeSet<Digest> = pending.iter().map(|one| one.id).collect();
+        let refused = context
+            .refused
+            .iter()
+            .map(|refusal| assignment_id(&refusal.candidate));
+        taken.extend(refused);
+
+        let mut pool = self.pool.borrow_mut();
+        let pool = pool.get_or_insert_with(|| new_pool(&self.describer, self.seed));
+        let mut correlations = self.correlations.borrow_mut();
+        correlations.bring_up_to_date(&view.points, pool, &self.model);
+        let is_new = |one: &Described| {
+            !self.known.contains(&one.id)
+                && !taken.contains(&one.id)
+                && !taken.contains(&assignment_id(&one.candidate))
+        };
+        let bounded = view.bounds(pool.items(), &correlations, is_new);
+        let looked_at = bounded.len();
+        let starts = most_promising(&bounded);
+        let chosen = greatest(bounded, best, |index| {
+            view.deviation(&correlations.of(&view.points, index))
+        });
+        let from_pool = chosen.map(|chosen| (pool.items()[chosen.index].clone(), chosen));
+        let found = if pool.is_whole() {
+            from_pool
+        } else {
+            let starts = starts.into_iter().map(|index| pool.items()[index].clone());
+            let mut climb = Climb {
+                describer: &self.describer,
+                view: &view,
+                is_new: &is_new,
+                rng,
+            };
+            climb.from(starts.collect(), from_pool)
+        };
+        let (described, chosen) = found?;
+        let predicted = warp.score(chosen.mean, chosen.deviation);
+        Some(Proposal {
+            candidate: described.candidate,
+            origin: Origin {
+                searcher: NAME.to_owned(),
+                method: format!("expected improvement, best of {looked_at}"),
+                parents: Vec::new(),
+                mutated: None,
+                predicted: Some(predicted),
+                acquisition: Some(chosen.improvement),
+            },
+            memo: None,
+        })
+    }
+
+    /// The factor with the pending candidates in it, whose values are what is predicted for them, and all
+    /// its points.
+    fn believing(
+        &self,
+        pending: &[Arc<Described>],
+        values: &mut Vec<f64>,
+    ) -> (Factor, Vec<Arc<Described>>) {
+        let mut factor = self.model.factor().clone();
+        let known = self.model.points().iter();
+        let mut points: Vec<_> = known.map(|point| Arc::clone(&point.described)).collect();
+        let observed = points.len();
+        let mut columns = Vec::with_capacity(pending.len());
+        for one in pending {
+            let to = |other: &Arc<Described>| self.model.correlation(one, other);
+            let column: Vec<f64> = points.iter().map(to).collect();
+            factor.extend(&column);
+            columns.push(column);
+            points.push(Arc::clone(one));
+        }
+        let process = self
+            .model
+            .factor()
+            .with_values(DVector::from_column_slice(values));
+        let believed = columns
+            .iter()
+            .map(|column| process.mean(column[..observed].iter().copied()));
+        values.extend(believed.collect::<Vec<_>>());
+        (factor, points)
+    }
+}
+
+fn new_pool(describer: &Describer, seed: u64) -> Pool {
+    Pool::new(describer, &mut ChaCha8Rng::seed_from_u64(seed))
+}
+
+/// What is known when somebody asks.
+struct View<'a> {
+    model: &'a Model,
+    posterior: Posterior<'a>,
+    /// Observed ones, then pending ones.
+    points: Vec<Arc<Described>>,
+    /// The greatest observed value.
+    best: f64,
+}
+
+impl View<'_> {
+    /// The new ones among `items`, with their means and bounds.
+    fn bounds(
+        &self,
+        items: &[Described],
+        correlations: &Correlations,
+        is_new: impl Fn(&Described) -> bool,
+    ) -> Vec<Bounded> {
+        let mut means = vec![0.0; items.len()];
+        let mut largest = vec![0.0_f32; items.len()];
+        for (point, weight) in self.points.iter().zip(self.posterior.weights()) {
+            for ((mean, largest), &correlation) in means
+                .iter_mut()
+                .zip(&mut largest)
+                .zip(correlations.column(point))
+            {
+                *mean += weight * f64::from(correlation);
+                *largest = largest.max(correlation);
+            }
+        }
+        let new = items.iter().enumerate().filter(|(_, item)| is_new(item));
+        new.map(|(index, _)| {
+            let deviation = self
+                .posterior
+                .variance_bound(f64::from(largest[index]))
+                .sqrt();
+            let mean = means[index];
+            Bounded {
+                index,
+                mean,
+                bound: expected_improvement(mean, deviation, self.best),
+            }
+        })
+        .collect()
+    }
+
+    fn deviation(&self, correlations: &[f64]) -> f64 {
+        self.posterior.variance(correlations).sqrt()
+    }
+
+    /// How good a candidate outside the pool looks.
+    fn judge(&self, described: &Described) -> Chosen {
+        let to = |point: &Arc<Described>| self.model.correlation(described, point);
+        let correlations: Vec<f64> = self.points.iter().map(to).collect();
+        let mean = self.posterior.mean(correlations.iter().copied());
+        let deviation = self.deviation(&correlations);
+        Chosen {
+            index: 0,
+            mean,
+            deviation,
+            improvement: expected_improvement(mean, deviation, self.best),
+        }
+    }
+}
+
+/// Places of the candidates with the greatest bounds.
+fn most_promising(bounded: &[Bounded]) -> Vec<usize> {
+    let mut order: Vec<&Bounded> = bounded.iter().collect();
+    order.sort_by(|a, b| b.bound.total_cmp(&a.bound).then(a.index.cmp(&b.index)));
+    order
+        .iter()
+        .take(STARTS)
+        .map(|bounded| bounded.index)
+        .collect()
+}
+
+/// A climb on expected improvement through neighbours, beyond the pool.
+struct Climb<'a, N: Fn(&Described) -> bool> {
+    describer: &'a Describer,
+    view: &'a View<'a>,
+    is_new: &'a N,
+    rng: &'a mut ChaCha8Rng,
+}
+
+impl<N: Fn(&Described) -> bool> Climb<'_, N> {
+    fn from(
+        &mut self,
+        starts: Vec<Described>,
+        mut best: Option<(Described, Chosen)>,
+    ) -> Option<(Described, Chosen)> {
+        let mut heads: Vec<(Described, Chosen)> = (starts.into_iter())
+            .map(|start| {
+                let chosen = self.view.judge(&start);
+                (start, chosen)
+            })
+            .collect();
+        for _ in 0..ROUNDS {
+            for head in &mut heads {
+                for _ in 0..LOOKS {
+                    let Some(next) = neighbour(self.describer, &head.0, self.rng) else {
+                        continue;
+                    };
+                    if !(self.is_new)(&next) {
+                        continue;
+                    }
+                    let chosen = self.view.judge(&next);
+                    if chosen.improvement > head.1.improvement {
+                        *head = (next, chosen);
+                    }
+                }
+            }
+        }
+        for head in heads {
+            if best
+                .as_ref()
+                .is_none_or(|best| head.1.improvement > best.1.improvement)
+            {
+                best = Some(head);
+            }
+        }
+        best
+    }
+}
+
+impl Searcher for Bayesian {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn tell(&mut self, observation: &Observation) {
+        // A duplicate has no trial of its own, and brings nothing new.
+        if observation.trial.is_none() {
+            return;
+        }
+        let utility = match observation.outcome {
+            Outcome::Scored { utility, .. } => Some(utility),
+            Outcome::Failed => None,
+            // Nothing was learned of how good it is; the proposer does not let it pass again.
+            Outcome::Infeasible | Outcome::Cancelled => return,
+        };
+        if let Some(described) = self.describer.describe(&observation.candidate) {
+            self.take_in(Arc::new(described), utility);
+        }
+    }
+
+    fn ask(&self, context: &AskContext<'_>, rng: &mut ChaCha8Rng) -> Proposal {
+        let proposal = if self.model.seen() < self.initial {
+            None
+        } else {
+            self.best_new(context, rng)
+        };
+        proposal.unwrap_or_else(|| random::draw(context.space, rng))
+    }
+}

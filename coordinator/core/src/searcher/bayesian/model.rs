@@ -1,0 +1,185 @@
+//! The model: the points it knows, what it has learned, and its factor. Bounded: beyond a number of points
+//! it keeps the best, the latest and some of the others.
+
+use std::sync::Arc;
+
+use nalgebra::DMatrix;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::describe::Described;
+use super::fit::{self, Distances};
+use super::gaussian::{Factor, Settings};
+use super::target::Warp;
+
+/// The most points of a model; one more, and it is thinned out.
+const MOST: usize = 512;
+/// What thinning leaves of each kind: the best, the latest, and others at random.
+const THINNED: [usize; 3] = [128, 128, 128];
+/// What learning looks at, of each kind: it needs dozens of factorisations, whose cost grows with the cube.
+const LEARNED_FROM: [usize; 3] = [96, 80, 80];
+/// Up to so many points the model learns anew with every one of them: that is when it changes most.
+const EVERY_POINT: usize = 40;
+/// From then on whenever there are so many times more.
+const GROWTH: f64 = 1.3;
+
+/// A trial that ended.
+#[derive(Clone, Debug)]
+pub(super) struct Point {
+    pub(super) described: Arc<Described>,
+    /// Its utility; `None` when it failed by its own fault.
+    pub(super) utility: Option<f64>,
+}
+
+/// A model of some points.
+#[derive(Debug)]
+pub(super) struct Model {
+    points: Vec<Point>,
+    centre: Settings,
+    settings: Settings,
+    factor: Factor,
+    /// Points seen, also those no longer kept.
+    seen: usize,
+    /// When it learns again.
+    learn_at: usize,
+    /// Grows whenever correlations computed before are no longer right.
+    version: u64,
+}
+
+impl Model {
+    /// A model without points. `centre` is what it holds likely before it has seen any.
+    pub(super) fn new(centre: Settings) -> Self {
+        Self {
+            points: Vec::new(),
+            settings: centre.clone(),
+            factor: Factor::new(&DMatrix::identity(0, 0), centre.noise),
+            centre,
+            seen: 0,
+            learn_at: 2,
+            version: 0,
+        }
+    }
+
+    pub(super) fn points(&self) -> &[Point] {
+        &self.points
+    }
+
+    pub(super) fn factor(&self) -> &Factor {
+        &self.factor
+    }
+
+    /// Changes whenever correlations computed before are no longer right.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Points seen, also those no longer kept.
+    pub(super) fn seen(&self) -> usize {
+        self.seen
+    }
+
+    /// What is modelled instead of the utilities: see [`Warp`]. A failed point counts as the worst one.
+    pub(super) fn utilities(&self) -> Vec<f64> {
+        let scored = self.points.iter().filter_map(|point| point.utility);
+        let worst = scored.fold(f64::INFINITY, f64::min);
+        // All failed: alike, whatever the number.
+        let worst = if worst.is_finite() { worst } else { 0.0 };
+        let utilities = self
+            .points
+            .iter()
+            .map(|point| point.utility.unwrap_or(worst));
+        utilities.collect()
+    }
+
+    /// Correlation of two candidates.
+    pub(super) fn correlation(&self, a: &Described, b: &Described) -> f64 {
+        self.settings.correlation(a.distances(b))
+    }
+
+    /// Takes in a point. `rng` decides which points are kept and looked at when there are too many.
+    pub(super) fn add(&mut self, point: Point, rng: &mut ChaCha8Rng) {
+        let known = self.points.iter();
+        let correlations: Vec<f64> = known
+            .map(|other| self.correlation(&other.described, &point.described))
+            .collect();
+        self.points.push(point);
+        self.seen += 1;
+        let learns = self.seen >= self.learn_at;
+        let thins = self.points.len() > MOST;
+        if thins {
+            let kept = self.choose(THINNED, rng);
+            self.points = kept
+                .into_iter()
+                .map(|place| self.points[place].clone())
+                .collect();
+        }
+        if learns {
+            self.learn(rng);
+            let grown = (self.seen as f64 * GROWTH).ceil() as usize;
+            self.learn_at = if self.seen < EVERY_POINT {
+                self.seen + 1
+            } else {
+                grown
+            };
+        }
+        if learns || thins {
+            self.version += 1;
+            let all: Vec<usize> = (0..self.points.len()).collect();
+            let correlations = fit::correlations(&self.distances(&all), &self.settings);
+            self.factor = Factor::new(&correlations, self.settings.noise);
+        } else {
+            self.factor.extend(&correlations);
+        }
+    }
+
+    fn learn(&mut self, rng: &mut ChaCha8Rng) {
+        let places = self.choose(LEARNED_FROM, rng);
+        let all = self.utilities();
+        let utilities: Vec<f64> = places.iter().map(|&place| all[place]).collect();
+        let values = Warp::new(&utilities).values(&utilities);
+        if values.iter().all(|value| *value == 0.0) {
+            return; // constant scores teach nothing about what makes them differ
+        }
+        let distances = self.distances(&places);
+        self.settings = fit::fit(&distances, &values, &self.centre, &self.settings);
+    }
+
+    fn distances(&self, places: &[usize]) -> Distances {
+        let count = places.len();
+        let groups = self.centre.weights.len();
+        let mut distances = vec![DMatrix::zeros(count, count); groups];
+        for column in 0..count {
+            for row in column + 1..count {
+                let (a, b) = (&self.points[places[row]], &self.points[places[column]]);
+                let between = a.described.distances(&b.described);
+                for (group, distance) in distances.iter_mut().zip(between) {
+                    group[(row, column)] = distance;
+                }
+            }
+        }
+        distances
+    }
+
+    /// Places of the best, the latest and some other points, in their order; all, if there are not more.
+    fn choose(&self, [best, latest, others]: [usize; 3], rng: &mut ChaCha8Rng) -> Vec<usize> {
+        let count = self.points.len();
+        if count <= best + latest + others {
+            return (0..count).collect();
+        }
+        let mut chosen = vec![false; count];
+        chosen[count - latest..].fill(true);
+        let utilities = self.utilities();
+        let mut ranking: Vec<usize> = (0..count).collect();
+        ranking.sort_by(|&a, &b| utilities[b].total_cmp(&utilities[a]).then(a.cmp(&b)));
+        ranking
+            .iter()
+            .take(best)
+            .for_each(|&place| chosen[place] = true);
+        let mut rest: Vec<usize> = (0..count).filter(|&place| !chosen[place]).collect();
+        for _ in 0..others.min(rest.len()) {
+            let place = rest.swap_remove(rng.random_range(0..rest.len()));
+            chosen[place] = true;
+        }
+        (0..count).filter(|&place| chosen[place]).collect()
+    }
+}
