@@ -9,10 +9,11 @@ use espalier_core::search::Event;
 use espalier_core::searcher::{AskContext, Evolution, Searcher, create, rng_for};
 use support::{FLAT, Run, SPACES, definition, definition_with, toy_score};
 
-const SEARCHERS: [&str; 3] = [
+const SEARCHERS: [&str; 4] = [
     "random",
     "evolution",
     "{evolution: {population: 5, tournament: 3, crossover: 1.0}}",
+    "bayesian",
 ];
 
 fn scored(trial: u32, candidate: &Candidate, utility: f64) -> Observation {
