@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build demo test bench bench-coordinator bench-overhead bench-trainer lint fmt docs clean
+.PHONY: help setup tools libtorch data build demo test bench bench-space bench-coordinator bench-overhead bench-trainer lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -55,6 +55,9 @@ test: setup ## run all tests
 	$(call step,test: run them,$(CARGO) test --workspace,the names of the failed tests are above; run one with: cargo test --workspace NAME)
 
 bench: bench-coordinator bench-overhead bench-trainer ## run the benchmarks and print their ratios
+
+bench-space: tools ## count candidates a second: drawn, built with shapes, identified
+	$(call step,bench-space: build and run,$(CARGO) bench -p espalier-common --bench space,$(BUILD_HINT))
 
 bench-coordinator: tools ## compare the coordinator's trials per second with bare gRPC calls
 	$(call step,bench-coordinator: build and run,$(CARGO) bench -p espalier-coordinator --bench coordinator,$(BUILD_HINT))

@@ -10,7 +10,15 @@ pub struct Preset {
 }
 
 /// Their names, in this order.
-pub(crate) const NAMES: [&str; 3] = ["darts", "mlp", "resnet"];
+pub(crate) const NAMES: [&str; 7] = [
+    "darts",
+    "mlp",
+    "mobilenet",
+    "nas-bench-201",
+    "resnet",
+    "text-cnn",
+    "transformer",
+];
 
 static PRESETS: [Preset; NAMES.len()] = [
     Preset {
@@ -23,7 +31,23 @@ static PRESETS: [Preset; NAMES.len()] = [
     },
     Preset {
         name: NAMES[2],
+        text: include_str!("presets/mobilenet.yaml"),
+    },
+    Preset {
+        name: NAMES[3],
+        text: include_str!("presets/nas-bench-201.yaml"),
+    },
+    Preset {
+        name: NAMES[4],
         text: include_str!("presets/resnet.yaml"),
+    },
+    Preset {
+        name: NAMES[5],
+        text: include_str!("presets/text-cnn.yaml"),
+    },
+    Preset {
+        name: NAMES[6],
+        text: include_str!("presets/transformer.yaml"),
     },
 ];
 

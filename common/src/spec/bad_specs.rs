@@ -310,7 +310,7 @@ fn a_mistake_in_the_structure_is_told_with_its_place() {
         x.yaml:25:13: blocks.a: a block has one word, as `conv`; this map has none
         x.yaml:25:21: blocks.a.depth: 0 is too small; it must be at least 1
         x.yaml:25:26: blocks.a.parameters: a list of names is expected here, as [channels, stride]
-        x.yaml:25:9: preset: "resnett" is not one of darts, mlp, resnet; did you mean "resnet"?
+        x.yaml:25:9: preset: "resnett" is not one of darts, mlp, mobilenet, nas-bench-201, resnet, text-cnn, transformer; did you mean "resnet"?
         x.yaml:14:13: network[3].linear: `features` is missing
         x.yaml:12:19: network[1].repeat.block[0].choice.skip: a list of blocks is expected here ([] for none)
         x.yaml:12:13: network[1].repeat.block[0].choice.a.b: "a.b" is not a name: 1 to 64 letters, digits, `_` or `-`

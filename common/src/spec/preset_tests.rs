@@ -1,8 +1,14 @@
 //! Presets: every one is a sound space, and a spec can override its parts.
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
 use super::{Spec, read};
+use crate::candidate::{Candidate, DecisionPath, Value};
+use crate::dataset::DatasetInfo;
+use crate::network::Shape;
 use crate::presets;
-use crate::space::Size;
+use crate::space::{Size, fashion_mnist};
 
 /// A spec with a preset and some lines more.
 fn spec(preset: &str, more: &str) -> String {
@@ -45,6 +51,114 @@ fn the_sizes_of_the_presets_are_those_of_their_papers() {
         .product::<u128>();
     assert_eq!(size("darts").candidates, Some(cell * cell));
     assert_eq!(size("darts").continuous, 0);
+    assert_eq!(size("nas-bench-201").candidates, Some(15_625));
+}
+
+/// The shape of an example that fits a preset.
+pub(super) fn data_of(preset: &str) -> DatasetInfo {
+    let mut data = fashion_mnist();
+    data.classes = 10;
+    match preset {
+        "transformer" | "text-cnn" => {
+            data.input = Shape::tokens(40);
+            data.vocabulary = Some(1_000);
+        }
+        _ => data.input = Shape::image(3, 32, 32),
+    }
+    data
+}
+
+#[test]
+fn candidates_of_every_preset_can_be_built() {
+    for preset in presets::all() {
+        let spec = taken(preset.name, "");
+        let data = data_of(preset.name);
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        for _ in 0..20 {
+            let candidate = spec.space.sample(&mut rng);
+            if let Err(error) = spec.space.build(&candidate, Some(&data)) {
+                panic!("{}: {error}", preset.name);
+            }
+        }
+    }
+}
+
+/// Rows of the table of NAS-Bench-201: six codes of operations, parameters and FLOPs in millions.
+fn assert_counts(rows: impl Iterator<Item = (Vec<usize>, f64, f64)>) -> usize {
+    const OPERATIONS: [&str; 5] = [
+        "none",
+        "skip_connect",
+        "nor_conv_1x1",
+        "nor_conv_3x3",
+        "avg_pool_3x3",
+    ];
+    const EDGES: [&str; 6] = ["0-1", "0-2", "1-2", "0-3", "1-3", "2-3"];
+    let spec = taken("nas-bench-201", "");
+    let data = data_of("nas-bench-201");
+    let mut count = 0;
+    for (codes, parameters, flops) in rows {
+        let decisions = EDGES.iter().zip(&codes).map(|(edge, &code)| {
+            let path = DecisionPath(format!("blocks.cell.edge[{edge}].choice"));
+            (path, Value::Text(OPERATIONS[code].to_owned()))
+        });
+        let built = spec
+            .space
+            .build(&Candidate(decisions.collect()), Some(&data))
+            .unwrap();
+        assert_eq!(
+            built.parameters,
+            Some((parameters * 1e6).round() as u64),
+            "{codes:?}"
+        );
+        // The table counts the biases of the last layer, one for each class.
+        let macs = (flops * 1e6).round() as u64 - 10;
+        assert_eq!(built.macs, Some(macs), "{codes:?}");
+        count += 1;
+    }
+    count
+}
+
+/// The fields of a row: the codes come first, the counts are at `counts` and after it.
+fn row(fields: &[&str], codes: usize, counts: usize) -> (Vec<usize>, f64, f64) {
+    let all = fields[codes..codes + 6].iter();
+    (
+        all.map(|code| code.parse().unwrap()).collect(),
+        fields[counts].parse().unwrap(),
+        fields[counts + 1].parse().unwrap(),
+    )
+}
+
+#[test]
+fn nas_bench_201_has_the_counts_of_the_published_table() {
+    let sample = include_str!("../presets/nas-bench-201.counts");
+    let rows = sample.lines().skip(1).map(|line| {
+        let fields: Vec<_> = line.split(' ').collect();
+        row(&fields, 0, 6)
+    });
+    assert_eq!(assert_counts(rows), 50);
+}
+
+/// With `TABLES` the folder that has the whole table, as `nb201.csv.gz`.
+#[test]
+fn nas_bench_201_has_the_counts_of_every_row_where_the_table_is_there() {
+    let Some(folder) = std::env::var_os("TABLES") else {
+        return;
+    };
+    let path = std::path::Path::new(&folder).join("nb201.csv.gz");
+    let unpacked = std::process::Command::new("gzip")
+        .arg("-dc")
+        .arg(path)
+        .output();
+    let table = String::from_utf8(unpacked.unwrap().stdout).unwrap();
+    let header: Vec<_> = table.lines().next().unwrap().split(',').collect();
+    let column = |name: &str| header.iter().position(|other| *other == name).unwrap();
+    let (codes, counts) = (column("op_01"), column("params_m"));
+    assert_eq!(column("flops_m_c10"), counts + 1);
+    let rows = table.lines().skip(1).map(|line| {
+        let fields: Vec<_> = line.split(',').collect();
+        row(&fields, codes, counts)
+    });
+    assert_eq!(assert_counts(rows), 15_625);
 }
 
 #[test]
@@ -79,6 +193,6 @@ fn a_mistake_that_shows_in_a_preset_is_told_with_the_presets_name() {
         preset resnet:33:93: blocks.stage.choice.plain[1].repeat.block[0].with.stride: `plain` has no such parameter
         "#);
     insta::assert_snapshot!(refusal("resnett", ""), @r#"
-        x.yaml:2:9: preset: "resnett" is not one of darts, mlp, resnet; did you mean "resnet"?
+        x.yaml:2:9: preset: "resnett" is not one of darts, mlp, mobilenet, nas-bench-201, resnet, text-cnn, transformer; did you mean "resnet"?
         "#);
 }

@@ -1,0 +1,80 @@
+//! Candidates a second: drawn at random, built with all shapes, and identified. Run by `make bench-space`, or
+//! `cargo bench -p espalier-common --bench space`. One core; prints one line for each preset.
+
+use std::time::{Duration, Instant};
+
+use espalier_common::dataset::{DatasetFormat, DatasetInfo, DatasetReference};
+use espalier_common::ids::Digest;
+use espalier_common::network::Shape;
+use espalier_common::presets;
+use espalier_common::spec::{Spec, read};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// How long each preset is measured: long enough to be stable to a few per cent.
+const TIME: Duration = Duration::from_secs(3);
+
+fn main() {
+    for preset in presets::all() {
+        let spec = spec(preset.name);
+        let data = data(preset.name);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (mut candidates, mut built, mut nodes) = (0_u32, 0_u32, 0);
+        let start = Instant::now();
+        let mut sampling = Duration::ZERO;
+        while start.elapsed() < TIME {
+            let begin = Instant::now();
+            let candidate = spec.space.sample(&mut rng);
+            sampling += begin.elapsed();
+            candidates += 1;
+            if let Ok(network) = spec.space.build(&candidate, Some(&data)) {
+                built += 1;
+                nodes += network.network.map_or(0, |network| network.nodes.len());
+            }
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        println!(
+            "{:<14} {:>8.0} candidates/s ({:.0}% feasible, {} nodes each; sampling alone {:.1} us)",
+            preset.name,
+            f64::from(candidates) / seconds,
+            100.0 * f64::from(built) / f64::from(candidates),
+            nodes / (built.max(1) as usize),
+            1e6 * sampling.as_secs_f64() / f64::from(candidates),
+        );
+    }
+}
+
+fn spec(preset: &str) -> Spec {
+    let text = format!(
+        "name: x\npreset: {preset}\ndataset: {{format: idx, path: x, validation: 1}}\nobjectives: [{{maximize: accuracy}}]\nbudget: {{trials: 1}}\n"
+    );
+    match read(&text, "bench") {
+        Ok(spec) => spec,
+        Err(errors) => panic!("{errors}"),
+    }
+}
+
+/// A description of data that fit a preset.
+fn data(preset: &str) -> DatasetInfo {
+    let of_tokens = ["text-cnn", "transformer"].contains(&preset);
+    DatasetInfo {
+        reference: DatasetReference {
+            format: DatasetFormat::Idx,
+            path: "x".to_owned(),
+            train: None,
+            validation: 1,
+            split_seed: 0,
+        },
+        fingerprint: Digest::of(b"images"),
+        input: if of_tokens {
+            Shape::tokens(64)
+        } else {
+            Shape::image(3, 32, 32)
+        },
+        vocabulary: of_tokens.then_some(10_000),
+        classes: 10,
+        train: 50_000,
+        validation: 1,
+        test: 10_000,
+    }
+}
