@@ -41,6 +41,9 @@ pub struct DatasetInfo {
     pub input: Shape,
     /// Number of classes.
     pub classes: u32,
+    /// Number of different tokens, of data whose examples are tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<u32>,
     /// Examples of the training split.
     pub train: u64,
     /// Examples of the validation split.

@@ -50,6 +50,15 @@ pub enum FailureKind {
     Build,
 }
 
+impl FailureDomain {
+    /// Whether the machine may be at fault, so that the same job is tried on another one. A broken promise of
+    /// our own may come from the release that runs there.
+    #[must_use]
+    pub fn is_of_worker(self) -> bool {
+        matches!(self, Self::Worker | Self::Internal)
+    }
+}
+
 impl fmt::Display for FailureDomain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

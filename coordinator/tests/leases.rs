@@ -181,6 +181,36 @@ async fn a_worker_started_again_while_the_coordinator_was_away_gives_back_as_wel
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_holds_is_prolonged_although_it_is_told_to_register_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = |config: &mut espalier_coordinator::ServerConfig| config.lease_ttl_ms = 500;
+    let server = TestServer::start_with(folder.path(), short).await;
+    server.create(&spec("busy", 1)).await;
+    let mut worker = server.worker("busy", 1).await;
+    let job = worker.one().await;
+    server.stop().await;
+    let server = TestServer::start_with(folder.path(), short).await;
+    worker.reconnect(server.channel.clone());
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let unknown = worker.try_renew(&[&job], worker.call).await.unwrap_err();
+        assert_eq!(unknown.code(), Code::FailedPrecondition, "{unknown}");
+    }
+    worker.register_again().await.unwrap();
+    assert_eq!(worker.renew(&[&job], worker.call).await, vec![]);
+    let cluster = server
+        .searches()
+        .get_cluster(v1::GetClusterRequest {})
+        .await;
+    let workers = cluster.unwrap().into_inner().workers;
+    assert_eq!(workers[0].held, vec![attempt(&job)]);
+    worker.complete(&job, score(&job.decisions)).await.unwrap();
+    let trials = assert_exact(&server, "busy", 1).await;
+    assert_eq!(trials[0].attempts, 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_leaves_or_releases_costs_no_attempt() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start(folder.path()).await;

@@ -96,7 +96,9 @@ async fn a_restarted_coordinator_goes_on_where_it_was() {
         "one event says that it was recovered"
     );
     assert_eq!(server.trials("restart").await, before);
-    assert_eq!(worker.renew(&[&held], worker.call).await, vec![]);
+    // A worker that is busy only renews: it must learn at once that it is not known here.
+    let unknown = worker.try_renew(&[&held], worker.call).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::FailedPrecondition, "{unknown}");
     let unknown = worker.lease(1, 0).await.unwrap_err();
     assert_eq!(unknown.code(), Code::FailedPrecondition, "{unknown}");
     assert!(unknown.message().contains("register again"), "{unknown}");
@@ -194,6 +196,8 @@ async fn a_stopped_search_drops_what_runs_and_cancels_what_waits() {
     let held: Vec<_> = jobs.iter().collect();
     let dropped = worker.renew(&held, worker.call).await;
     assert_eq!(dropped.len(), jobs.len());
+    let stop = worker.report(&jobs[0], 1, 0.5).await.unwrap();
+    assert!(stop, "the next report says that the attempt is not needed");
     let late = worker.complete(&jobs[0], 0.5).await.unwrap_err();
     assert_eq!(late.code(), Code::FailedPrecondition, "{late}");
     let counts = server.status("stopping").await.counts.unwrap();

@@ -35,9 +35,10 @@ seed: 5
     )
 }
 
-/// Children of a process, by the parent's id in `/proc/PID/stat`, whose program is `name`.
-fn children(parent: u32, name: &str) -> Result<Vec<i32>> {
-    let mut found = Vec::new();
+/// Processes below another one, by the parents in `/proc/PID/stat`, whose program is `name`: between a worker
+/// and its evaluator there is a guard.
+fn below(ancestor: u32, name: &str) -> Result<Vec<i32>> {
+    let mut processes = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let Ok(pid) = entry?.file_name().to_string_lossy().parse::<i32>() else {
             continue;
@@ -48,14 +49,21 @@ fn children(parent: u32, name: &str) -> Result<Vec<i32>> {
         let Some((head, tail)) = stat.rsplit_once(')') else {
             continue;
         };
-        let ppid = tail
-            .split_whitespace()
-            .nth(1)
-            .and_then(|ppid| ppid.parse::<u32>().ok());
-        // The kernel keeps 15 characters of a program's name.
-        let short = head.split_once('(').map_or("", |(_, comm)| comm);
-        if ppid == Some(parent) && name.starts_with(short) && !short.is_empty() {
-            found.push(pid);
+        let parent = tail.split_whitespace().nth(1);
+        let Some(parent) = parent.and_then(|parent| parent.parse::<i32>().ok()) else {
+            continue;
+        };
+        let program = head.split_once('(').map_or("", |(_, program)| program);
+        processes.push((pid, parent, program.to_owned()));
+    }
+    let (mut found, mut ahead) = (Vec::new(), vec![i32::try_from(ancestor)?]);
+    while let Some(above) = ahead.pop() {
+        for (pid, _, program) in processes.iter().filter(|(_, parent, _)| *parent == above) {
+            ahead.push(*pid);
+            // The kernel keeps 15 characters of a program's name.
+            if !program.is_empty() && name.starts_with(program.as_str()) {
+                found.push(*pid);
+            }
         }
     }
     Ok(found)
@@ -109,7 +117,7 @@ async fn the_trial_of_a_killed_trainer_runs_again_and_the_best_is_tested() -> Re
             .map(|_| ()))
     })
     .await?;
-    let trainers = children(worker.id(), "espalier-trainer")?;
+    let trainers = below(worker.id(), "espalier-trainer")?;
     let &[trainer] = trainers.as_slice() else {
         bail!("one trainer runs, found {trainers:?}")
     };
@@ -206,5 +214,39 @@ fn the_same_seed_with_one_slot_gives_the_same_candidates_and_scores_twice() -> R
     assert_eq!(first, second);
     assert!(first_test["accuracy"].is_number(), "{first_test}");
     assert_eq!(first_test, second_test);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stopped_search_ends_though_the_weights_of_its_best_cannot_be_stored() -> Result<()> {
+    let cluster = Cluster::start(10_000).await?;
+    let searches = cluster.searches()?;
+    write_tiny_idx(&cluster.path("data/tiny"), 512, 128)?;
+    // Where uploads begin there is a file now. (A mode would not do: root may write everywhere.)
+    let uploads = cluster.path("coordinator/artifacts/tmp");
+    std::fs::remove_dir_all(&uploads)?;
+    std::fs::write(&uploads, "in the way")?;
+    let options = WorkerOptions {
+        trainer: true,
+        ..WorkerOptions::default()
+    };
+    let worker = cluster.start_worker("only", &options)?;
+    let search = submit(&cluster, &spec(1, 1))?;
+    let refused = "weights of the best trial cannot be stored";
+    wait_until("a refused upload", LIMIT, || async {
+        let log = std::fs::read_to_string(cluster.path("coordinator.log"))?;
+        Ok(log.contains(refused).then_some(()))
+    })
+    .await?;
+    let stop = Command::new(binary("espalier"))
+        .args(["stop", &search, "--address", cluster.address()])
+        .output()?;
+    ensure!(stop.status.success(), "{stop:?}");
+    let status = searches.finished(&search, LIMIT).await?;
+    assert_eq!(status.reason, "stopped by the user");
+    assert_eq!(
+        (status.best_trial, status.best_weights.as_str()),
+        (Some(1), "")
+    );
     Ok(())
 }

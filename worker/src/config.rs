@@ -13,6 +13,8 @@ use espalier_runtime::logging::LogArgs;
 
 /// The longest name of a worker or an evaluator, in bytes: both travel with every registration.
 const MAX_NAME: usize = 64;
+/// Room for a few hundred data sets of the usual size, and little of a disk.
+const CACHE_BYTES: u64 = 20 << 30;
 /// Less than this would take an ordinary pause (a garbage collection, a slow disk) for a hang.
 const LEAST_SILENCE_MS: u64 = 100;
 
@@ -48,6 +50,9 @@ pub struct Args {
     /// Where decoded data sets and weights are kept [default: espalier in the user's cache folder]
     #[arg(long, env = "ESPALIER_CACHE_DIR", value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+    /// The most bytes of decoded data sets in the cache; those not used for the longest time go
+    #[arg(long, env = "ESPALIER_CACHE_BYTES", default_value_t = CACHE_BYTES, value_name = "BYTES")]
+    pub cache_bytes: u64,
     /// Scratch files, and results that are not delivered yet [default: a folder of this name in the cache]
     #[arg(long, env = "ESPALIER_WORK_DIR", value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
@@ -65,6 +70,10 @@ pub struct Args {
     #[arg(long, env = "ESPALIER_EVALUATOR_SILENCE_MS", default_value_t = 60_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(LEAST_SILENCE_MS..))]
     pub evaluator_silence_ms: u64,
+    /// Reading data that makes no progress for this long is given up: the file system does not answer
+    #[arg(long, env = "ESPALIER_DATA_SILENCE_MS", default_value_t = 120_000, value_name = "MS",
+          value_parser = clap::value_parser!(u64).range(LEAST_SILENCE_MS..))]
+    pub data_silence_ms: u64,
     /// End after this long without a job or a coordinator to ask, e.g. 90s or 10m [default: never]
     #[arg(long, env = "ESPALIER_UNTIL_IDLE", value_name = "DURATION", value_parser = parse_duration)]
     pub until_idle: Option<Duration>,
@@ -195,6 +204,8 @@ pub struct WorkerConfig {
     pub data_root: PathBuf,
     /// Decoded data sets and weights; may be shared by workers.
     pub cache_dir: PathBuf,
+    /// The most bytes of decoded data sets.
+    pub cache_bytes: u64,
     /// Scratch and spool; one worker's own.
     pub work_dir: PathBuf,
     /// The evaluators on offer.
@@ -203,6 +214,8 @@ pub struct WorkerConfig {
     pub guard: PathBuf,
     /// Silence that is a hang.
     pub evaluator_silence: Duration,
+    /// Reading data without progress for so long is given up.
+    pub data_silence: Duration,
     /// End after this long without a job.
     pub until_idle: Option<Duration>,
     /// How long the end may take.
@@ -240,11 +253,13 @@ impl WorkerConfig {
             device: args.device,
             data_root: absolute("--data-root", &args.data_root)?,
             cache_dir,
+            cache_bytes: args.cache_bytes,
             work_dir,
             evaluators: programs(args.trainer, &args.evaluators)?,
             // Also when the file has been replaced since: a guard and its worker belong together.
             guard: PathBuf::from("/proc/self/exe"),
             evaluator_silence: Duration::from_millis(args.evaluator_silence_ms),
+            data_silence: Duration::from_millis(args.data_silence_ms),
             until_idle: args.until_idle,
             drain_timeout: Duration::from_millis(args.drain_timeout_ms),
         })
@@ -408,121 +423,4 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_line_is_split_as_a_shell_splits_it() {
-        let program = Program::parse("mine=python 'my train.py' --lr=0.1").unwrap();
-        assert_eq!(program.name, "mine");
-        assert_eq!(program.command, ["python", "my train.py", "--lr=0.1"]);
-    }
-
-    #[test]
-    fn wrong_evaluators_are_refused_with_what_to_write() {
-        for (text, part) in [
-            ("python train.py", "NAME='command line'"),
-            ("mine=", "no command"),
-            ("mine=python 'open", "mine"),
-            ("trainer=python x", "--trainer"),
-            ("a b=python", "letters"),
-            ("=python", "1 to 64"),
-        ] {
-            let error = Program::parse(text).unwrap_err().to_string();
-            assert!(error.contains(part), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_coordinator_is_a_host_with_a_port() {
-        for text in ["node1:7050", "http://node1:7050", "http://node1:7050/"] {
-            assert_eq!(coordinator_url(text).unwrap(), "http://node1:7050");
-        }
-        assert_eq!(coordinator_url("[::1]:80").unwrap(), "http://[::1]:80");
-        for (text, part) in [
-            ("node1", "no port"),
-            ("https://node1:1", "TLS"),
-            ("node1:7050/x", "after the port"),
-            ("a b:1", "no address"),
-            ("", "no address"),
-        ] {
-            let error = coordinator_url(text).unwrap_err().to_string();
-            assert!(error.contains(part), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn times_need_a_unit() {
-        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        for text in [
-            "90",
-            "",
-            "s",
-            "1.5s",
-            "-1s",
-            "99999999999999999999h",
-            "9999999999999999h",
-        ] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_flags_have_the_documented_defaults() {
-        let args = Args::try_parse_from([
-            "espalier-worker",
-            "--join=localhost:1",
-            "--name=n1",
-            "--cache-dir=/tmp/c",
-            "--slots=2",
-        ])
-        .unwrap();
-        let config = WorkerConfig::from_args(args).unwrap();
-        assert_eq!(config.work_dir, Path::new("/tmp/c/workers/n1"));
-        assert!(config.threads >= 1);
-        assert_eq!(config.evaluator_silence, Duration::from_secs(60));
-        assert_eq!(config.drain_timeout, Duration::from_secs(10));
-        assert_eq!(config.device, "cpu");
-        // Tests run in target/debug/deps, where there is no trainer.
-        assert!(config.evaluators.is_empty());
-    }
-
-    #[test]
-    fn the_example_file_has_every_option_and_can_be_read() {
-        let text = include_str!("../../deploy/config/worker.toml");
-        let path = |text: &str| {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), text).unwrap();
-            file
-        };
-        let read = |file: &tempfile::NamedTempFile| {
-            let line = ["espalier-worker", "--config"].map(OsString::from);
-            let line = line.into_iter().chain([file.path().into()]);
-            Args::read(line).unwrap_or_else(|error| panic!("{error}"))
-        };
-        let args = read(&path(text));
-        assert_eq!((args.join.as_str(), args.slots), ("127.0.0.1:7777", 1));
-        // And with all that is shown as an example.
-        let whole = text.lines().map(|line| {
-            let example = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
-            example.unwrap_or(line)
-        });
-        let whole: String = whole.map(|line| format!("{line}\n")).collect();
-        let args = read(&path(&whole));
-        assert_eq!(args.evaluators, ["mine=python3 train.py"]);
-        assert_eq!(args.until_idle, Some(Duration::from_secs(600)));
-        for option in Args::command().get_arguments() {
-            let name = option.get_long().unwrap_or_default().replace('-', "_");
-            let told = whole.contains(&format!("\n{name} = "));
-            assert!(told || name == "config", "{name} is not in the file");
-        }
-    }
-
-    #[test]
-    fn a_device_is_cpu_or_a_numbered_gpu() {
-        assert!(check_device("cpu").is_ok() && check_device("cuda:1").is_ok());
-        assert!(check_device("cuda").is_err() && check_device("gpu:0").is_err());
-    }
-}
+mod tests;

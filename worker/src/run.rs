@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::cache::ArtifactCache;
 use crate::client::Client;
 use crate::config::{Program, WorkerConfig};
-use crate::dataset::Datasets;
+use crate::dataset::{Datasets, Places};
 use crate::delivery::Delivery;
 use crate::error::WorkerError;
 use crate::evaluator::Evaluator;
@@ -45,7 +45,12 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         address: config.join.clone(),
         status: error.to_string(),
     })?;
-    let datasets = Datasets::start(config.data_root.clone(), config.cache_dir.join("data"));
+    let datasets = Datasets::start(Places {
+        data_root: config.data_root.clone(),
+        cache_dir: config.cache_dir.join("data"),
+        cache_bytes: config.cache_bytes,
+        silence: config.data_silence,
+    });
     let worker = WorkerId(uuid::Uuid::new_v4());
 
     let starting = async {

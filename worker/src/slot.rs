@@ -181,6 +181,12 @@ impl Slot {
         };
         let silence = self.config.evaluator_silence;
         let end = job::run(evaluator, evaluate, signal, reporter, silence).await;
+        if let (JobEnd::Failed(failure), Some(info)) = (&end, &job.dataset)
+            && failure.kind == FailureKind::Data
+        {
+            // The decoded file may be damaged where nothing but reading all of it shows that.
+            self.datasets.doubt(info.clone()).await;
+        }
         Outcome::Ended(end, Some(scratch))
     }
 

@@ -8,10 +8,11 @@ mod support;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use espalier_common::job::LeasedJob;
 use espalier_proto::attempt_to_wire;
 use espalier_proto::v1::WeightsDecision;
 use espalier_worker::WorkerError;
-use support::{Bench, Running, State, is_running, job, until};
+use support::{Bench, Running, State, dataset, is_running, job, until};
 
 fn steps(state: &State) -> Vec<u32> {
     let reported = state
@@ -341,6 +342,8 @@ fn start_process(bench: &Bench) -> Child {
         .arg(format!("mine={}", line.collect::<Vec<_>>().join(" ")))
         .arg("--cache-dir")
         .arg(bench.path("cache"))
+        .arg("--data-root")
+        .arg(bench.path("data"))
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -440,6 +443,42 @@ async fn an_evaluator_that_crashes_leaves_nothing_behind_and_a_guard_that_is_kil
         .await;
     all_gone(&bench).await;
     worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_system_that_does_not_answer_does_not_hold_up_the_end() {
+    let bench = Bench::new();
+    let data = bench.path("data/nowhere");
+    std::fs::create_dir_all(&data).unwrap();
+    // Opening a pipe that nobody writes to waits, as a dead server does.
+    let pipe = data.join("train-images-idx3-ubyte");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut worker = start_process(&bench);
+    bench.fake.grant(LeasedJob {
+        dataset: Some(dataset()),
+        ..job(1, "train")
+    });
+    bench
+        .fake
+        .until("it is held", |state| {
+            let renew = state.renews.last();
+            renew.is_some_and(|renew| !renew.held.is_empty())
+        })
+        .await;
+    // It may only just have been handed to the slot.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    signal(&worker, nix::sys::signal::Signal::SIGTERM);
+    let mut status = None;
+    until("the worker ends", || {
+        status = worker.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    assert!(status.unwrap().success());
+    assert_eq!(
+        bench.fake.lock().releases,
+        [attempt_to_wire(job(1, "").key())]
+    );
 }
 
 #[tokio::test]

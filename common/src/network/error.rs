@@ -79,6 +79,42 @@ pub enum ShapeProblem {
         /// Output channels.
         out_channels: u64,
     },
+    /// Groups of a normalisation that do not divide the channels.
+    #[error("its {groups} groups must divide its {channels} channels")]
+    NormGroups {
+        /// Groups.
+        groups: u64,
+        /// Channels or features.
+        channels: u64,
+    },
+    /// Heads that do not divide the features.
+    #[error("its {heads} heads must divide its {features} features")]
+    Heads {
+        /// Heads.
+        heads: u64,
+        /// Features of a step.
+        features: u64,
+    },
+    /// Tokens where numbers are needed.
+    #[error("its input is {input} of tokens; put an `embedding` before it")]
+    Tokens {
+        /// What it was given.
+        input: Shape,
+    },
+    /// A normalisation of single values.
+    #[error("of {input} it would normalise single values, which makes every one of them 0")]
+    SingleValue {
+        /// What comes in.
+        input: Shape,
+    },
+    /// Too many recurrent layers.
+    #[error("it has {layers} layers, but may have {most}")]
+    TooManyLayers {
+        /// Layers.
+        layers: u64,
+        /// The most.
+        most: u64,
+    },
     /// A setting that must be at least 1.
     #[error("its {0} is 0, but must be at least 1")]
     Zero(&'static str),
@@ -127,7 +163,7 @@ pub enum ShapeProblem {
         other: Shape,
     },
     /// A tensor too large for any machine.
-    #[error("from {input}, its output or padded input would have more than 2^40 elements")]
+    #[error("from {input}, one of its tensors would have more than 2^40 elements")]
     TensorTooLarge {
         /// What comes in.
         input: Shape,

@@ -1,11 +1,13 @@
-//! Shape inference: what an operation gives for what comes in, by PyTorch's formulas (floor mode).
-//! Imports the network's types only; all arithmetic is checked, since numbers come from outside.
+//! Shape inference: what an operation gives for what comes in. Imports the network's types only; all
+//! arithmetic is checked, since numbers come from outside.
 
 use super::Node;
 use super::count::parameters;
 use super::error::ShapeProblem;
+use super::infer_sequence::{attention, embedding, positional_encoding, recurrent, to_sequence};
+use super::infer_window::{adaptive, conv, global, pool, zeros};
 use super::op::Op;
-use super::shape::{Axis, Shape};
+use super::shape::{Axis, Layout, Shape};
 
 /// The most elements of one tensor, and the most parameters of one operation: 4 TiB of `f32`, beyond any
 /// machine, and small enough that sums over a network fit 64 bits.
@@ -14,6 +16,11 @@ pub const MAX_ELEMENTS: u64 = 1 << 40;
 /// The shape of the output of `op` on the outputs of `inputs`, which are ids into `nodes`.
 pub(super) fn infer(op: &Op, inputs: &[usize], nodes: &[Node]) -> Result<Shape, ShapeProblem> {
     let first = first_input(op, inputs, nodes)?;
+    if first.as_tokens().is_some() && !matches!(op, Op::Embedding { .. } | Op::Identity) {
+        return Err(ShapeProblem::Tokens {
+            input: first.clone(),
+        });
+    }
     let shape = output(op, first, inputs, nodes)?;
     if parameters(op).is_none_or(|count| count > MAX_ELEMENTS) {
         return Err(ShapeProblem::TooManyParameters);
@@ -22,33 +29,52 @@ pub(super) fn infer(op: &Op, inputs: &[usize], nodes: &[Node]) -> Result<Shape, 
 }
 
 fn output(op: &Op, first: &Shape, inputs: &[usize], nodes: &[Node]) -> Result<Shape, ShapeProblem> {
-    match op {
+    match *op {
         // Only the builder and the validation place it, without inference.
         Op::Input => Err(ShapeProblem::MisplacedInput),
-        Op::Conv2d { .. } => conv2d(op, first),
+        Op::Conv1d { .. } | Op::Conv2d { .. } => conv(op, first),
         Op::Linear {
             in_features,
             out_features,
             ..
-        } => linear(*in_features, *out_features, first),
-        Op::BatchNorm { channels } => batch_norm(*channels, first),
-        Op::Dropout { rate } if !(0.0..1.0).contains(rate) => Err(ShapeProblem::Rate(*rate)),
-        Op::Activation(_) | Op::Dropout { .. } | Op::Zero | Op::Identity => Ok(first.clone()),
-        Op::MaxPool2d {
-            kernel,
-            stride,
-            padding,
+        } => linear(in_features, out_features, first),
+        Op::BatchNorm { channels } | Op::Prelu { channels } => {
+            channelled(channels, first).map(|_| first.clone())
         }
-        | Op::AvgPool2d {
-            kernel,
-            stride,
-            padding,
-        } => pool(*kernel, *stride, *padding, first),
-        Op::GlobalAvgPool => image(first).map(|(channels, _, _)| Shape::features(channels)),
+        Op::LayerNorm { channels } => layer_norm(channels, first),
+        Op::GroupNorm { groups, channels } => group_norm(groups, channels, first),
+        Op::SqueezeExcite { channels, squeezed } => squeeze_excite(channels, squeezed, first),
+        Op::Dropout { rate } | Op::DropPath { rate } => {
+            check_rate(rate)?;
+            Ok(first.clone())
+        }
+        Op::Activation(_) | Op::Zero | Op::Identity => Ok(first.clone()),
+        Op::MaxPool1d { .. }
+        | Op::MaxPool2d { .. }
+        | Op::AvgPool1d { .. }
+        | Op::AvgPool2d { .. } => pool(op, first),
+        Op::AdaptiveMaxPool { size } | Op::AdaptiveAvgPool { size } => adaptive(size, first),
+        Op::GlobalMaxPool | Op::GlobalAvgPool => global(first),
+        Op::Zeros { channels, stride } => zeros(channels, stride, first),
         Op::Flatten => first
             .elements()
             .map(Shape::features)
             .ok_or_else(|| too_large(first)),
+        Op::ToSequence => to_sequence(first),
+        Op::Embedding {
+            vocabulary,
+            features,
+        } => embedding(vocabulary, features, first),
+        Op::PositionalEncoding {
+            length, features, ..
+        } => positional_encoding(length, features, first),
+        Op::Attention {
+            features,
+            heads,
+            dropout,
+            ..
+        } => attention(features, heads, dropout, first),
+        Op::Lstm(settings) | Op::Gru(settings) => recurrent(&settings, first),
         Op::Add | Op::Multiply => same_shape(first, inputs, nodes),
         Op::Concat => concat(first, inputs, nodes),
     }
@@ -101,114 +127,51 @@ fn first_input<'a>(
         .ok_or_else(|| wrong_count("at least one input"))
 }
 
-fn too_large(input: &Shape) -> ShapeProblem {
+pub(super) fn too_large(input: &Shape) -> ShapeProblem {
     ShapeProblem::TensorTooLarge {
         input: input.clone(),
     }
 }
 
-fn bounded(output: Shape, input: &Shape) -> Result<Shape, ShapeProblem> {
+pub(super) fn bounded(output: Shape, input: &Shape) -> Result<Shape, ShapeProblem> {
     match output.elements() {
         Some(elements) if elements <= MAX_ELEMENTS => Ok(output),
         _ => Err(too_large(input)),
     }
 }
 
-fn positive(settings: &[(&'static str, u64)]) -> Result<(), ShapeProblem> {
+pub(super) fn positive(settings: &[(&'static str, u64)]) -> Result<(), ShapeProblem> {
     match settings.iter().find(|(_, value)| *value == 0) {
         Some((name, _)) => Err(ShapeProblem::Zero(name)),
         None => Ok(()),
     }
 }
 
-fn image(input: &Shape) -> Result<(u64, u64, u64), ShapeProblem> {
-    input.as_image().ok_or_else(|| ShapeProblem::Axes {
-        expected: "an image (channels × height × width)",
-        input: input.clone(),
-    })
+pub(super) fn check_rate(rate: f64) -> Result<(), ShapeProblem> {
+    if (0.0..1.0).contains(&rate) {
+        Ok(())
+    } else {
+        Err(ShapeProblem::Rate(rate))
+    }
 }
 
-fn conv2d(op: &Op, input: &Shape) -> Result<Shape, ShapeProblem> {
-    let &Op::Conv2d {
-        in_channels,
-        out_channels,
-        kernel,
-        stride,
-        padding,
-        dilation,
-        groups,
-        bias: _,
-    } = op
-    else {
-        return Ok(input.clone());
+/// The layout of an input that must have `declared` channels (or features).
+pub(super) fn channelled(declared: u64, input: &Shape) -> Result<Layout, ShapeProblem> {
+    let Some(layout) = input.layout() else {
+        return Err(ShapeProblem::Axes {
+            expected: "channels or features",
+            input: input.clone(),
+        });
     };
-    positive(&[
-        ("number of input channels", in_channels),
-        ("number of output channels", out_channels),
-        ("kernel", kernel),
-        ("stride", stride),
-        ("dilation", dilation),
-        ("number of groups", groups),
-    ])?;
-    let (channels, ..) = image(input)?;
-    if channels != in_channels {
+    let (axis, actual) = input.0[layout.channels];
+    if actual != declared {
         return Err(ShapeProblem::Length {
-            what: "channels",
-            declared: in_channels,
+            what: axis.plural(),
+            declared,
             input: input.clone(),
         });
     }
-    if in_channels % groups != 0 || out_channels % groups != 0 {
-        return Err(ShapeProblem::Groups {
-            groups,
-            in_channels,
-            out_channels,
-        });
-    }
-    // PyTorch: floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
-    let span = (kernel - 1)
-        .checked_mul(dilation)
-        .and_then(|span| span.checked_add(1))
-        .unwrap_or(u64::MAX);
-    slide(out_channels, span, stride, padding, input)
-}
-
-fn pool(kernel: u64, stride: u64, padding: u64, input: &Shape) -> Result<Shape, ShapeProblem> {
-    positive(&[("kernel", kernel), ("stride", stride)])?;
-    let (channels, ..) = image(input)?;
-    if padding > kernel / 2 {
-        return Err(ShapeProblem::Padding { padding, kernel });
-    }
-    slide(channels, kernel, stride, padding, input)
-}
-
-/// A window of `span` cells a side slid over a padded image.
-fn slide(
-    channels: u64,
-    span: u64,
-    stride: u64,
-    padding: u64,
-    input: &Shape,
-) -> Result<Shape, ShapeProblem> {
-    let (in_channels, height, width) = image(input)?;
-    let padded = |side: u64| {
-        padding
-            .checked_mul(2)
-            .and_then(|both| both.checked_add(side))
-            .ok_or_else(|| too_large(input))
-    };
-    let (high, wide) = (padded(height)?, padded(width)?);
-    bounded(Shape::image(in_channels, high, wide), input)?;
-    if span > high.min(wide) {
-        return Err(ShapeProblem::Window {
-            span,
-            padding,
-            padded: high.min(wide),
-            input: input.clone(),
-        });
-    }
-    let steps = |side: u64| (side - span) / stride + 1;
-    bounded(Shape::image(channels, steps(high), steps(wide)), input)
+    Ok(layout)
 }
 
 fn linear(in_features: u64, out_features: u64, input: &Shape) -> Result<Shape, ShapeProblem> {
@@ -229,29 +192,46 @@ fn linear(in_features: u64, out_features: u64, input: &Shape) -> Result<Shape, S
             input: input.clone(),
         });
     }
-    let mut axes = rest.to_vec();
+    let mut axes = Vec::with_capacity(input.0.len());
+    axes.extend_from_slice(rest);
     axes.push((Axis::Features, out_features));
     bounded(Shape(axes), input)
 }
 
-fn batch_norm(channels: u64, input: &Shape) -> Result<Shape, ShapeProblem> {
-    let (what, actual) = match (input.as_image(), input.as_features()) {
-        (Some((channels, ..)), _) => ("channels", channels),
-        (None, Some(features)) => ("features", features),
-        (None, None) => {
-            return Err(ShapeProblem::Axes {
-                expected: "an image (channels × height × width) or features",
-                input: input.clone(),
-            });
-        }
-    };
-    if channels != actual {
-        return Err(ShapeProblem::Length {
-            what,
-            declared: channels,
+/// A single value normalised by its own mean is zero whatever it is, so nothing could be learned before it.
+fn layer_norm(channels: u64, input: &Shape) -> Result<Shape, ShapeProblem> {
+    channelled(channels, input)?;
+    if channels == 1 {
+        return Err(ShapeProblem::SingleValue {
             input: input.clone(),
         });
     }
+    Ok(input.clone())
+}
+
+fn group_norm(groups: u64, channels: u64, input: &Shape) -> Result<Shape, ShapeProblem> {
+    positive(&[("number of groups", groups)])?;
+    channelled(channels, input)?;
+    if !channels.is_multiple_of(groups) {
+        return Err(ShapeProblem::NormGroups { groups, channels });
+    }
+    if input.elements() == Some(groups) {
+        return Err(ShapeProblem::SingleValue {
+            input: input.clone(),
+        });
+    }
+    Ok(input.clone())
+}
+
+fn squeeze_excite(channels: u64, squeezed: u64, input: &Shape) -> Result<Shape, ShapeProblem> {
+    positive(&[("number of squeezed channels", squeezed)])?;
+    if channelled(channels, input)?.places.is_empty() {
+        return Err(ShapeProblem::Axes {
+            expected: super::infer_window::PLACES,
+            input: input.clone(),
+        });
+    }
+    bounded(Shape::features(squeezed), input)?;
     Ok(input.clone())
 }
 

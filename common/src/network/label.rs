@@ -4,7 +4,7 @@
 //! The numbers are part of every stored `network_id`. They are written out here, and not taken from the
 //! order of an enum, so that adding an operation changes no identity.
 
-use super::op::{Activation, Op};
+use super::op::{Activation, Op, Positions, Recurrent, RecurrentOutput};
 use super::shape::{Axis, Shape};
 
 /// Appends the label of an operation: its code and its settings. The network's input and zeros are labelled
@@ -55,8 +55,111 @@ pub(super) fn label(op: &Op, shape: &Shape, words: &mut Vec<u64>) {
         Op::Add => words.push(10),
         Op::Multiply => words.push(11),
         Op::Concat => words.push(12),
-        Op::Zero => with_shape(13, shape, words),
+        // Zeros are what they are wherever their shape comes from.
+        Op::Zero | Op::Zeros { .. } => with_shape(13, shape, words),
         Op::Identity => words.push(14),
+        Op::Conv1d {
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+        } => words.extend([
+            15,
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+            u64::from(bias),
+        ]),
+        ref other => later_label(other, words),
+    }
+}
+
+/// The labels of what has no long list of settings, from code 16 on.
+fn later_label(op: &Op, words: &mut Vec<u64>) {
+    match *op {
+        Op::LayerNorm { channels } => words.extend([16, channels]),
+        Op::GroupNorm { groups, channels } => words.extend([17, groups, channels]),
+        Op::Prelu { channels } => words.extend([18, channels]),
+        Op::MaxPool1d {
+            kernel,
+            stride,
+            padding,
+        } => words.extend([19, kernel, stride, padding]),
+        Op::AvgPool1d {
+            kernel,
+            stride,
+            padding,
+        } => words.extend([20, kernel, stride, padding]),
+        Op::AdaptiveMaxPool { size } => words.extend([21, size]),
+        Op::AdaptiveAvgPool { size } => words.extend([22, size]),
+        Op::GlobalMaxPool => words.push(23),
+        Op::DropPath { rate } => words.extend([24, rate.to_bits()]),
+        Op::SqueezeExcite { channels, squeezed } => words.extend([25, channels, squeezed]),
+        Op::ToSequence => words.push(26),
+        Op::Embedding {
+            vocabulary,
+            features,
+        } => words.extend([27, vocabulary, features]),
+        Op::PositionalEncoding {
+            kind,
+            length,
+            features,
+        } => words.extend([28, positions_code(kind), length, features]),
+        Op::Attention {
+            features,
+            heads,
+            dropout,
+            qkv_bias,
+        } => words.extend([29, features, heads, dropout.to_bits(), u64::from(qkv_bias)]),
+        Op::Lstm(settings) => recurrent(30, settings, words),
+        Op::Gru(settings) => recurrent(31, settings, words),
+        // `label` has seen these. They are written out, so that a new operation without a label does not compile.
+        Op::Input
+        | Op::Conv1d { .. }
+        | Op::Conv2d { .. }
+        | Op::Linear { .. }
+        | Op::BatchNorm { .. }
+        | Op::Activation(_)
+        | Op::MaxPool2d { .. }
+        | Op::AvgPool2d { .. }
+        | Op::GlobalAvgPool
+        | Op::Dropout { .. }
+        | Op::Flatten
+        | Op::Add
+        | Op::Multiply
+        | Op::Concat
+        | Op::Zero
+        | Op::Zeros { .. }
+        | Op::Identity => {}
+    }
+}
+
+fn recurrent(code: u64, settings: Recurrent, words: &mut Vec<u64>) {
+    words.extend([
+        code,
+        settings.in_features,
+        settings.hidden,
+        settings.layers,
+        u64::from(settings.bidirectional),
+        match settings.output {
+            RecurrentOutput::Sequence => 0,
+            RecurrentOutput::Last => 1,
+        },
+    ]);
+}
+
+fn positions_code(kind: Positions) -> u64 {
+    match kind {
+        Positions::Learned => 0,
+        Positions::Sinusoidal => 1,
     }
 }
 
@@ -78,6 +181,10 @@ fn activation_code(activation: Activation) -> u64 {
         Activation::Tanh => 6,
         Activation::Sigmoid => 7,
         Activation::Elu => 8,
+        Activation::Mish => 9,
+        Activation::Softplus => 10,
+        Activation::Selu => 11,
+        Activation::HardSigmoid => 12,
     }
 }
 

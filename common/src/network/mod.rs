@@ -7,19 +7,24 @@ mod count;
 mod error;
 mod identity;
 mod infer;
+mod infer_sequence;
+mod infer_window;
 mod label;
+mod memory;
 mod op;
 mod shape;
 mod simplify;
 
+#[cfg(test)]
+mod op_tests;
 #[cfg(test)]
 mod samples;
 
 pub use build::{Builder, MAX_EDGES, MAX_NODE_NAME, MAX_NODES};
 pub use error::{ShapeError, ShapeProblem};
 pub use infer::MAX_ELEMENTS;
-pub use op::{Activation, Op};
-pub use shape::{Axis, Shape};
+pub use op::{Activation, Op, Positions, Recurrent, RecurrentOutput};
+pub use shape::{Axis, Layout, Shape};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,4 +50,16 @@ pub struct Network {
     pub nodes: Vec<Node>,
     /// Id of the node whose output is the network's.
     pub output: usize,
+}
+
+impl Network {
+    /// A batch normalisation that has one value of each channel in an example: in a batch of one it would have
+    /// no variance to go by, so it cannot be trained with a batch size of 1.
+    #[must_use]
+    pub fn needs_larger_batches(&self) -> Option<&Node> {
+        self.nodes.iter().find(|node| match node.op {
+            Op::BatchNorm { channels } => node.shape.elements() == Some(channels),
+            _ => false,
+        })
+    }
 }

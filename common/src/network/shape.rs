@@ -73,6 +73,61 @@ impl Shape {
         }
     }
 
+    /// A signal: channels, time.
+    #[must_use]
+    pub fn signal(channels: u64, time: u64) -> Self {
+        Self(vec![(Axis::Channels, channels), (Axis::Time, time)])
+    }
+
+    /// A sequence of vectors: time, features.
+    #[must_use]
+    pub fn sequence(time: u64, features: u64) -> Self {
+        Self(vec![(Axis::Time, time), (Axis::Features, features)])
+    }
+
+    /// A sequence of tokens, which are whole numbers: time alone.
+    #[must_use]
+    pub fn tokens(time: u64) -> Self {
+        Self(vec![(Axis::Time, time)])
+    }
+
+    /// `(time, features)` if this is a sequence of vectors.
+    #[must_use]
+    pub fn as_sequence(&self) -> Option<(u64, u64)> {
+        match self.0.as_slice() {
+            &[(Axis::Time, time), (Axis::Features, features)] => Some((time, features)),
+            _ => None,
+        }
+    }
+
+    /// The length if this is a sequence of tokens.
+    #[must_use]
+    pub fn as_tokens(&self) -> Option<u64> {
+        match self.0.as_slice() {
+            &[(Axis::Time, time)] => Some(time),
+            _ => None,
+        }
+    }
+
+    /// Which of the axes are channels and places, for images, signals, sequences of vectors, and vectors.
+    #[must_use]
+    pub fn layout(&self) -> Option<Layout> {
+        let (channels, places): (usize, &[usize]) = match self.0.as_slice() {
+            [(Axis::Channels, _), (Axis::Height, _), (Axis::Width, _)] => (0, &[1, 2]),
+            [(Axis::Channels, _), (Axis::Time, _)] => (0, &[1]),
+            [(Axis::Time, _), (Axis::Features, _)] => (1, &[0]),
+            [(Axis::Features, _)] => (0, &[]),
+            _ => return None,
+        };
+        Some(Layout { channels, places })
+    }
+
+    /// The channels of an image or signal, the features of a sequence or vector.
+    #[must_use]
+    pub fn channels(&self) -> Option<u64> {
+        self.layout().map(|layout| self.0[layout.channels].1)
+    }
+
     /// The number of elements, or `None` when it does not fit 64 bits.
     #[must_use]
     pub fn elements(&self) -> Option<u64> {
@@ -80,6 +135,15 @@ impl Shape {
             .iter()
             .try_fold(1_u64, |product, &(_, length)| product.checked_mul(length))
     }
+}
+
+/// Places of the axes of a shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The axis that convolutions mix and normalisation keeps apart: channels, or else features.
+    pub channels: usize,
+    /// The axes that windows slide over: height and width, time, or none.
+    pub places: &'static [usize],
 }
 
 impl fmt::Display for Shape {

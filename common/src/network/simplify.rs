@@ -3,15 +3,17 @@
 //!
 //! The rules, and there are no others:
 //! - A node that the output does not depend on is cut.
-//! - `identity`, dropout at rate 0, pooling with kernel 1, stride 1 and no padding, flattening what is flat
-//!   already, and joins (`add`, `multiply`, `concat`) of one input are their input.
+//! - `identity`, dropout and drop-path at rate 0, pooling with kernel 1, stride 1 and no padding, flattening
+//!   what is flat already, adaptive pooling to the size that is there, and joins (`add`, `multiply`,
+//!   `concat`) of one input are their input.
 //! - Zeros: `add` drops them, and is zero when nothing is left; `multiply` with one is zero; `concat` keeps
-//!   them and is zero when all its inputs are. Pooling, flattening, dropout, every activation that maps 0 to
-//!   0 (all but `sigmoid`), and convolutions and linear maps without a bias give zero for zero. With a bias,
-//!   or batch normalisation, they do not.
+//!   them and is zero when all its inputs are. Pooling, flattening, dropout, drop-path, every activation that
+//!   maps 0 to 0 (all but `sigmoid`, `hard_sigmoid` and `softplus`), `prelu`, `squeeze_excite`, and
+//!   convolutions and linear maps without a bias give zero for zero. With a bias, or a normalisation, they do
+//!   not; nor do embeddings, positions, attention and recurrence.
 //! - An `add` read once only, by another `add`, is part of it; likewise `multiply` and `concat`.
-//! - Equal operations without parameters on the same inputs are one node, except dropout, which draws its
-//!   own noise in each place. `add` and `multiply` do not mind the order of their inputs.
+//! - Equal operations without parameters on the same inputs are one node, except dropout and drop-path, which
+//!   draw their own noise in each place. `add` and `multiply` do not mind the order of their inputs.
 //!
 //! Every weight is its own: two convolutions with equal settings on one input stay two, so `a(x) + b(x)` is
 //! never `2 a(x)`. Networks that are equal by other laws (distributivity, relu of relu) stay different.
@@ -23,7 +25,7 @@
 use std::collections::HashMap;
 
 use super::label::label;
-use super::op::{Activation, Op};
+use super::op::{Activation, Op, Positions};
 use super::shape::Shape;
 use super::{Network, Node};
 
@@ -44,7 +46,7 @@ pub(super) struct Term<'a> {
 
 impl Term<'_> {
     fn is_zero(&self) -> bool {
-        matches!(self.op, Op::Zero)
+        matches!(self.op, Op::Zero | Op::Zeros { .. })
     }
 }
 
@@ -197,7 +199,7 @@ impl<'a> Rewriter<'a> {
     /// The term that `term`, whose inputs are rewritten already, is.
     fn place(&mut self, mut term: Term<'a>) -> usize {
         match term.op {
-            Op::Zero => return self.zero(&term),
+            Op::Zero | Op::Zeros { .. } => return self.zero(&term),
             Op::Add => term.inputs.retain(|&input| !self.terms[input].is_zero()),
             _ => {}
         }
@@ -259,8 +261,18 @@ impl<'a> Rewriter<'a> {
 fn passes_through(op: &Op, same_shape: bool) -> bool {
     match op {
         Op::Identity | Op::Add | Op::Multiply | Op::Concat => true,
-        Op::Dropout { rate } => *rate == 0.0,
-        Op::MaxPool2d {
+        Op::Dropout { rate } | Op::DropPath { rate } => *rate == 0.0,
+        Op::MaxPool1d {
+            kernel,
+            stride,
+            padding,
+        }
+        | Op::MaxPool2d {
+            kernel,
+            stride,
+            padding,
+        }
+        | Op::AvgPool1d {
             kernel,
             stride,
             padding,
@@ -270,36 +282,87 @@ fn passes_through(op: &Op, same_shape: bool) -> bool {
             stride,
             padding,
         } => (*kernel, *stride, *padding) == (1, 1, 0),
-        Op::Flatten => same_shape,
+        Op::Flatten | Op::AdaptiveMaxPool { .. } | Op::AdaptiveAvgPool { .. } => same_shape,
         _ => false,
     }
 }
 
 /// Whether two nodes with this operation on one input differ: by their weights, or by their noise.
 fn has_own_state(op: &Op) -> bool {
-    matches!(
-        op,
+    match op {
         Op::Input
-            | Op::Conv2d { .. }
-            | Op::Linear { .. }
-            | Op::BatchNorm { .. }
-            | Op::Dropout { .. }
-    )
+        | Op::Conv1d { .. }
+        | Op::Conv2d { .. }
+        | Op::Linear { .. }
+        | Op::BatchNorm { .. }
+        | Op::LayerNorm { .. }
+        | Op::GroupNorm { .. }
+        | Op::Prelu { .. }
+        | Op::Dropout { .. }
+        | Op::DropPath { .. }
+        | Op::SqueezeExcite { .. }
+        | Op::Embedding { .. }
+        | Op::Attention { .. }
+        | Op::Lstm(_)
+        | Op::Gru(_) => true,
+        Op::PositionalEncoding { kind, .. } => *kind == Positions::Learned,
+        Op::Activation(_)
+        | Op::MaxPool1d { .. }
+        | Op::MaxPool2d { .. }
+        | Op::AvgPool1d { .. }
+        | Op::AvgPool2d { .. }
+        | Op::AdaptiveMaxPool { .. }
+        | Op::AdaptiveAvgPool { .. }
+        | Op::GlobalMaxPool
+        | Op::GlobalAvgPool
+        | Op::Flatten
+        | Op::ToSequence
+        | Op::Add
+        | Op::Multiply
+        | Op::Concat
+        | Op::Zero
+        | Op::Zeros { .. }
+        | Op::Identity => false,
+    }
 }
 
 /// Whether an operation on one input gives zeros for zeros.
 fn maps_zero_to_zero(op: &Op) -> bool {
     match op {
-        Op::Conv2d { bias, .. } | Op::Linear { bias, .. } => !bias,
-        Op::Activation(activation) => !matches!(activation, Activation::Sigmoid),
-        Op::MaxPool2d { .. }
+        Op::Conv1d { bias, .. } | Op::Conv2d { bias, .. } | Op::Linear { bias, .. } => !bias,
+        Op::Activation(activation) => !matches!(
+            activation,
+            Activation::Sigmoid | Activation::HardSigmoid | Activation::Softplus
+        ),
+        Op::Prelu { .. }
+        | Op::MaxPool1d { .. }
+        | Op::MaxPool2d { .. }
+        | Op::AvgPool1d { .. }
         | Op::AvgPool2d { .. }
+        | Op::AdaptiveMaxPool { .. }
+        | Op::AdaptiveAvgPool { .. }
+        | Op::GlobalMaxPool
         | Op::GlobalAvgPool
         | Op::Dropout { .. }
+        | Op::DropPath { .. }
+        | Op::SqueezeExcite { .. }
         | Op::Flatten
+        | Op::ToSequence
         | Op::Identity
-        | Op::Zero => true,
-        Op::Input | Op::BatchNorm { .. } | Op::Add | Op::Multiply | Op::Concat => false,
+        | Op::Zero
+        | Op::Zeros { .. } => true,
+        Op::Input
+        | Op::BatchNorm { .. }
+        | Op::LayerNorm { .. }
+        | Op::GroupNorm { .. }
+        | Op::Embedding { .. }
+        | Op::PositionalEncoding { .. }
+        | Op::Attention { .. }
+        | Op::Lstm(_)
+        | Op::Gru(_)
+        | Op::Add
+        | Op::Multiply
+        | Op::Concat => false,
     }
 }
 

@@ -108,6 +108,18 @@ fn built(resolved: Resolved, dataset: Option<&DatasetInfo>) -> Result<Built, Inf
             ));
         }
     };
+    if resolved.recipe.batch_size == 1
+        && let Some(node) = network.as_ref().and_then(Network::needs_larger_batches)
+    {
+        return Err(Infeasible {
+            block: node.name.clone(),
+            operation: node.op.name().to_owned(),
+            problem: format!(
+                "of {} and with a batch_size of 1 it has a single value to normalise by",
+                node.shape
+            ),
+        });
+    }
     let network_id = network.as_ref().map(Network::network_id);
     Ok(Built {
         candidate_id: candidate_id(&resolved, network_id),

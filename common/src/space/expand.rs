@@ -9,7 +9,7 @@ use super::Space;
 use super::block::{CELL_STRIDE, Join};
 use super::domain::Domain;
 use super::expand_cell::ResolvedCell;
-use super::expand_layer::ResolvedLayer;
+use super::layer::ResolvedLayer;
 use super::recursion::{Depths, Possible};
 use super::setting::{Scalar, Setting};
 use crate::candidate::{Candidate, DecisionPath, Value};

@@ -81,7 +81,7 @@ impl<'a> Expansion<'a> {
 
     fn block(&mut self, block: &'a Block) -> ResolvedBlock {
         let kind = match &block.kind {
-            BlockKind::Layer(layer) => ResolvedKind::Layer(self.layer(layer)),
+            BlockKind::Layer(layer) => ResolvedKind::Layer(layer.resolve(self)),
             BlockKind::Choice(alternatives) => self.choice(alternatives),
             BlockKind::Optional(blocks) => self.optional_blocks(blocks),
             BlockKind::Repeat(repeat) => self.repeat(repeat),

@@ -1,97 +1,158 @@
-//! Layers of a network as the spec writes them, with the kinds of their scalars. May import the other words
-//! of this crate.
+//! Layers of a network as the spec writes them, and what is left of them when every decision is made: one
+//! declaration for both. May import the other words of this crate.
 
 use serde::{Deserialize, Serialize};
 
+use super::expand::Expansion;
+use super::scalars::{Extent, Features, Groups, Vocabulary};
 use super::setting::{Scalar, Setting};
-use crate::candidate::Value;
-use crate::network::Activation;
+use super::size::of_setting;
+use super::ways::Tally;
+use crate::network::{Activation, Positions, RecurrentOutput};
 
-/// The words of the activations.
-pub const ACTIVATIONS: [(&str, Activation); 9] = [
-    ("relu", Activation::Relu),
-    ("relu6", Activation::Relu6),
-    ("leaky_relu", Activation::LeakyRelu),
-    ("gelu", Activation::Gelu),
-    ("silu", Activation::Silu),
-    ("hard_swish", Activation::HardSwish),
-    ("tanh", Activation::Tanh),
-    ("sigmoid", Activation::Sigmoid),
-    ("elu", Activation::Elu),
-];
+/// A setting of a layer, which may hold decisions.
+pub trait Part {
+    /// What it is when they are made.
+    type Resolved;
+}
 
-impl Scalar for Activation {
-    fn from_value(value: &Value) -> Option<Self> {
-        let Value::Text(word) = value else {
-            return None;
-        };
-        ACTIVATIONS
-            .iter()
-            .find_map(|(name, activation)| (name == word).then_some(*activation))
+/// A [`Part`] as an expansion sees it.
+trait Decisions: Part {
+    /// Asks for its decisions. `word` is its key in the spec.
+    fn resolve(&self, word: &str, expansion: &mut Expansion<'_>) -> Self::Resolved;
+    /// How large it is.
+    fn tally(&self) -> Tally;
+}
+
+impl<T: Scalar> Part for Setting<T> {
+    type Resolved = T;
+}
+
+impl<T: Scalar> Decisions for Setting<T> {
+    fn resolve(&self, word: &str, expansion: &mut Expansion<'_>) -> T {
+        expansion.setting(word, self)
     }
-    fn fallback() -> Self {
-        Self::Relu
+
+    fn tally(&self) -> Tally {
+        of_setting(self)
     }
 }
 
-/// Groups of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Groups {
-    /// One group for every input channel.
-    Depthwise,
-    /// So many groups.
-    Count(u64),
+impl<P: Part> Part for Option<P> {
+    type Resolved = Option<P::Resolved>;
 }
 
-impl Scalar for Groups {
-    fn from_value(value: &Value) -> Option<Self> {
-        match value {
-            Value::Text(word) if word == "depthwise" => Some(Self::Depthwise),
-            other => u64::from_value(other).map(Self::Count),
-        }
+impl<P: Decisions> Decisions for Option<P> {
+    fn resolve(&self, word: &str, expansion: &mut Expansion<'_>) -> Self::Resolved {
+        self.as_ref().map(|part| part.resolve(word, expansion))
     }
-    fn fallback() -> Self {
-        Self::Count(1)
+
+    fn tally(&self) -> Tally {
+        self.as_ref().map(P::tally).unwrap_or_default()
     }
 }
 
-/// Output features of a linear layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Features {
-    /// As many as the data set has classes.
-    Classes,
-    /// So many.
-    Count(u64),
-}
-
-impl Scalar for Features {
-    fn from_value(value: &Value) -> Option<Self> {
-        match value {
-            Value::Text(word) if word == "classes" => Some(Self::Classes),
-            other => u64::from_value(other).map(Self::Count),
-        }
-    }
-    fn fallback() -> Self {
-        Self::Count(1)
-    }
-}
-
-/// A layer. What is `None` has a default that depends on where the layer stands; see each field.
+/// A number of channels or features: a setting, or a multiple of what the input has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Layer {
-    /// 2-d convolution.
+#[serde(untagged)]
+pub enum Width<T> {
+    /// This one.
+    Plain(Setting<T>),
+    /// So many times the input's, rounded, at least 1.
+    Relative {
+        /// How many times.
+        times_input: Setting<f64>,
+    },
+}
+
+impl<T: Scalar> Part for Width<T> {
+    type Resolved = Extent<T>;
+}
+
+impl<T: Scalar> Decisions for Width<T> {
+    fn resolve(&self, word: &str, expansion: &mut Expansion<'_>) -> Extent<T> {
+        match self {
+            Self::Plain(setting) => Extent::Plain(expansion.setting(word, setting)),
+            Self::Relative { times_input } => {
+                Extent::TimesInput(expansion.within(format_args!(".{word}"), |expansion| {
+                    expansion.setting("times_input", times_input)
+                }))
+            }
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        match self {
+            Self::Plain(setting) => setting.tally(),
+            Self::Relative { times_input } => times_input.tally(),
+        }
+    }
+}
+
+/// Declares [`Layer`], [`ResolvedLayer`] and the way from one to the other, so that a layer's settings are
+/// written down once. The key of a setting in the spec is the name of its field, and decisions are asked for
+/// in the order of the fields.
+macro_rules! layers {
+    ($(
+        $(#[$about:meta])*
+        $name:ident $({ $( $(#[$meaning:meta])* $field:ident: $part:ty, )* })?
+    )*) => {
+        /// A layer. What is `None` has a default that depends on where the layer stands; see each field.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case", deny_unknown_fields)]
+        pub enum Layer {
+            /// Activation function.
+            Activation(Setting<Activation>),
+            $( $(#[$about])* $name $({ $( $(#[$meaning])* $field: $part, )* })?, )*
+        }
+
+        /// A layer without decisions.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum ResolvedLayer {
+            /// Activation function.
+            Activation(Activation),
+            $( $(#[$about])* $name $({
+                $( $(#[$meaning])* $field: <$part as Part>::Resolved, )*
+            })?, )*
+        }
+
+        impl Layer {
+            /// Asks for the decisions among its settings.
+            pub(super) fn resolve(&self, expansion: &mut Expansion<'_>) -> ResolvedLayer {
+                match self {
+                    Self::Activation(activation) => {
+                        ResolvedLayer::Activation(activation.resolve("activation", expansion))
+                    }
+                    $( Self::$name $({ $($field),* })? => ResolvedLayer::$name $({
+                        $( $field: $field.resolve(stringify!($field), expansion), )*
+                    })?, )*
+                }
+            }
+
+            /// How large it is: the decisions among its settings.
+            pub(super) fn tally(&self) -> Tally {
+                match self {
+                    Self::Activation(activation) => activation.tally(),
+                    $( Self::$name $({ $($field),* })? => {
+                        Tally::default() $( $( .and($field.tally()) )* )?
+                    } )*
+                }
+            }
+        }
+    };
+}
+
+layers! {
+    /// Convolution: 2-d over images, 1-d over signals and sequences.
     Conv {
         /// Output channels; `None` keeps the input's.
-        channels: Option<Setting<u64>>,
+        channels: Option<Width<u64>>,
         /// Side of the kernel.
         kernel: Setting<u64>,
         /// Stride.
         stride: Setting<u64>,
-        /// Zeros on every side; `None`: `dilation (kernel - 1) / 2`, which keeps height and width of an
-        /// odd kernel with stride 1.
+        /// Zeros on every side; `None`: `dilation (kernel - 1) / 2`, which keeps the size with an odd
+        /// kernel and stride 1.
         padding: Option<Setting<u64>>,
         /// Groups.
         groups: Setting<Groups>,
@@ -99,41 +160,148 @@ pub enum Layer {
         dilation: Setting<u64>,
         /// Whether a bias is added; `None`: not when a `batch_norm` follows at once in the same list.
         bias: Option<Setting<bool>>,
-    },
-    /// Affine map.
+    }
+    /// A depthwise convolution without a bias, and a pointwise one.
+    SeparableConv {
+        /// Output channels; `None` keeps the input's.
+        channels: Option<Width<u64>>,
+        /// Side of the depthwise kernel.
+        kernel: Setting<u64>,
+        /// Stride of the depthwise convolution.
+        stride: Setting<u64>,
+        /// Zeros on every side; `None`: as in `Conv`.
+        padding: Option<Setting<u64>>,
+        /// Distance between kernel elements.
+        dilation: Setting<u64>,
+        /// Whether the pointwise convolution adds a bias; `None`: as in `Conv`.
+        bias: Option<Setting<bool>>,
+    }
+    /// Affine map of the features.
     Linear {
         /// Output features.
-        features: Setting<Features>,
+        features: Width<Features>,
         /// Whether a bias is added.
         bias: Setting<bool>,
-    },
+    }
     /// Batch normalisation.
-    BatchNorm,
-    /// Activation function.
-    Activation(Setting<Activation>),
+    BatchNorm
+    /// Layer normalisation.
+    LayerNorm
+    /// Group normalisation.
+    GroupNorm {
+        /// Groups of channels.
+        groups: Setting<u64>,
+    }
+    /// An activation with a trained slope for each channel.
+    Prelu
     /// Maximum over windows.
-    MaxPool(Pool),
+    MaxPool {
+        /// Side of the window.
+        kernel: Setting<u64>,
+        /// Stride; `None`: the kernel, so that windows do not overlap.
+        stride: Option<Setting<u64>>,
+        /// Padding; `None`: `(kernel - 1) / 2` when windows overlap (stride less than kernel), else 0.
+        padding: Option<Setting<u64>>,
+    }
     /// Mean over windows.
-    AvgPool(Pool),
-    /// Mean over height and width.
-    GlobalAvgPool,
+    AvgPool {
+        /// Side of the window.
+        kernel: Setting<u64>,
+        /// Stride; `None`: the kernel, so that windows do not overlap.
+        stride: Option<Setting<u64>>,
+        /// Padding; `None`: `(kernel - 1) / 2` when windows overlap (stride less than kernel), else 0.
+        padding: Option<Setting<u64>>,
+    }
+    /// Maximum over windows spread so that the output has this size.
+    AdaptiveMaxPool {
+        /// Side of the output.
+        size: Setting<u64>,
+    }
+    /// Mean over windows spread so that the output has this size.
+    AdaptiveAvgPool {
+        /// Side of the output.
+        size: Setting<u64>,
+    }
+    /// Maximum over height and width, or over time.
+    GlobalMaxPool
+    /// Mean over height and width, or over time.
+    GlobalAvgPool
     /// Dropout.
     Dropout {
-        /// Probability of zeroing.
+        /// Probability of zeroing an element.
         rate: Setting<f64>,
-    },
+    }
+    /// Stochastic depth.
+    DropPath {
+        /// Probability of zeroing an example.
+        rate: Setting<f64>,
+    }
+    /// Scales every channel by a number between 0 and 1 that depends on the means of all channels.
+    SqueezeExcite {
+        /// Channels in the middle, as a share of the input's.
+        ratio: Setting<f64>,
+    }
     /// All axes become features.
-    Flatten,
-}
-
-/// Windows of a pooling layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pool {
-    /// Side of the window.
-    pub kernel: Setting<u64>,
-    /// Stride; `None`: the kernel, so that windows do not overlap.
-    pub stride: Option<Setting<u64>>,
-    /// Padding; `None`: `(kernel - 1) / 2` when windows overlap (stride less than kernel), else 0.
-    pub padding: Option<Setting<u64>>,
+    Flatten
+    /// The places of an image or signal become the steps of a sequence.
+    ToSequence
+    /// Square patches of an image become the steps of a sequence: a convolution whose stride is its kernel.
+    Patches {
+        /// Side of a patch.
+        size: Setting<u64>,
+        /// Features of a step.
+        features: Setting<u64>,
+    }
+    /// Tokens become vectors.
+    Embedding {
+        /// Features of a vector.
+        features: Setting<u64>,
+        /// Number of different tokens.
+        vocabulary: Setting<Vocabulary>,
+    }
+    /// Adds to every step of a sequence what tells its place.
+    PositionalEncoding {
+        /// How places are told.
+        kind: Setting<Positions>,
+    }
+    /// Multi-head self-attention over a sequence.
+    Attention {
+        /// Heads; they divide the features.
+        heads: Setting<u64>,
+        /// Probability of zeroing an attention weight.
+        dropout: Setting<f64>,
+        /// Whether queries, keys and values have a bias.
+        qkv_bias: Setting<bool>,
+    }
+    /// Long short-term memory.
+    Lstm {
+        /// Features of the state.
+        hidden: Width<u64>,
+        /// Layers on top of each other.
+        layers: Setting<u64>,
+        /// Whether there is a second one that reads backwards.
+        bidirectional: Setting<bool>,
+        /// What it gives.
+        output: Setting<RecurrentOutput>,
+    }
+    /// Gated recurrent unit.
+    Gru {
+        /// Features of the state.
+        hidden: Width<u64>,
+        /// Layers on top of each other.
+        layers: Setting<u64>,
+        /// Whether there is a second one that reads backwards.
+        bidirectional: Setting<bool>,
+        /// What it gives.
+        output: Setting<RecurrentOutput>,
+    }
+    /// Zeros.
+    Zero {
+        /// Output channels; `None` keeps the input's.
+        channels: Option<Width<u64>>,
+        /// Stride.
+        stride: Setting<u64>,
+    }
+    /// Nothing.
+    Identity
 }

@@ -4,7 +4,7 @@
 use super::block::Join;
 use super::build::Infeasible;
 use super::expand::{ResolvedBlock, ResolvedKind, Source};
-use super::expand_layer::ResolvedLayer;
+use super::layer::ResolvedLayer;
 use super::lower_layer::channels_or_features;
 use crate::dataset::DatasetInfo;
 use crate::network::{Axis, Builder, Network, Op, Shape};
@@ -17,6 +17,7 @@ pub(super) fn lower(
     let mut lowering = Lowering {
         builder: Builder::new(dataset.input.clone()),
         classes: u64::from(dataset.classes),
+        vocabulary: dataset.vocabulary,
         marked: Vec::new(),
         before_cell: None,
     };
@@ -38,6 +39,8 @@ pub(super) fn lower(
 pub(super) struct Lowering {
     pub(super) builder: Builder,
     pub(super) classes: u64,
+    /// Number of different tokens, of data that are tokens.
+    pub(super) vocabulary: Option<u32>,
     /// The outputs of blocks with a mark.
     marked: Vec<Option<Id>>,
     /// What the cell before this place took.

@@ -6,7 +6,7 @@ use crate::network::{Network, Op, Shape};
 use crate::spec::{Spec, read};
 
 /// A spec with this network.
-fn spec(network: &str) -> Spec {
+pub(super) fn spec(network: &str) -> Spec {
     let text = format!(
         "name: x\ndataset: {{format: idx, path: x, validation: 1}}\nnetwork: {network}\ntraining: {{epochs: 1}}\nobjectives: [{{maximize: accuracy}}]\nbudget: {{trials: 1}}\n"
     );
@@ -14,7 +14,7 @@ fn spec(network: &str) -> Spec {
 }
 
 /// The network of the first candidate.
-fn network(blocks: &str) -> Network {
+pub(super) fn network(blocks: &str) -> Network {
     let space = spec(blocks).space;
     let built = space.build(&space.first(), Some(&fashion_mnist()));
     built
@@ -23,13 +23,13 @@ fn network(blocks: &str) -> Network {
         .unwrap()
 }
 
-fn infeasible(blocks: &str) -> String {
+pub(super) fn infeasible(blocks: &str) -> String {
     let none = spec(blocks).first_feasible(Some(&fashion_mnist()));
     none.unwrap_err().first.to_string()
 }
 
 /// One line for each node: name, operation, inputs, shape.
-fn listing(network: &Network) -> String {
+pub(super) fn listing(network: &Network) -> String {
     let line = |node: &crate::network::Node| {
         let op = serde_json::to_string(&node.op).unwrap();
         format!("{} {op} {:?} -> {}", node.name, node.inputs, node.shape)
@@ -42,7 +42,7 @@ fn listing(network: &Network) -> String {
         .join("\n")
 }
 
-const END: &str = "global_avg_pool, {linear: {features: classes}}";
+pub(super) const END: &str = "global_avg_pool, {linear: {features: classes}}";
 
 #[test]
 fn a_conv_keeps_channels_and_size_and_has_no_bias_before_a_batch_norm() {

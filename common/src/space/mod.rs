@@ -10,21 +10,22 @@ mod domain;
 mod expand;
 mod expand_blocks;
 mod expand_cell;
-mod expand_layer;
 mod expand_training;
 mod layer;
 mod lower;
 mod lower_cell;
 mod lower_layer;
 mod recursion;
+mod scalars;
 mod setting;
 mod size;
-mod size_layer;
 mod size_names;
 mod size_training;
 mod training;
 mod ways;
 
+#[cfg(test)]
+mod layer_tests;
 #[cfg(test)]
 mod lower_tests;
 #[cfg(test)]
@@ -45,9 +46,11 @@ pub use combinations::{MAX_SETS, combinations_count};
 pub use domain::{Domain, Scale};
 pub use expand::{Chooser, Resolved, ResolvedBlock, ResolvedKind, Source};
 pub use expand_cell::{MAX_CELL_NODES, ResolvedCell, ResolvedEdge};
-pub use expand_layer::ResolvedLayer;
-pub use layer::{ACTIVATIONS, Features, Groups, Layer, Pool};
+pub use layer::{Layer, Part, ResolvedLayer, Width};
 pub use recursion::{MAX_NESTING, uses_of};
+pub use scalars::{
+    ACTIVATIONS, Extent, Features, Groups, POSITIONS, RECURRENT_OUTPUTS, Vocabulary,
+};
 pub use setting::{Scalar, Setting};
 pub use size::{Count, Size};
 pub use training::{OptimizerSpace, ScheduleSpace, Training};

@@ -25,6 +25,7 @@ pub(crate) fn fashion_mnist() -> DatasetInfo {
         fingerprint: Digest::of(b"images"),
         input: Shape::image(1, 28, 28),
         classes: 10,
+        vocabulary: None,
         train: 55_000,
         validation: 5_000,
         test: 10_000,
@@ -149,7 +150,7 @@ proptest! {
         // An end that fits every image, so that most of these spaces can be built.
         if let Some(blocks) = &mut space.network {
             let ends = [Layer::GlobalAvgPool, Layer::Linear {
-                features: Setting::Fixed(Features::Classes),
+                features: Width::Plain(Setting::Fixed(Features::Classes)),
                 bias: Setting::Fixed(true),
             }];
             blocks.extend(ends.map(|layer| Block { name: None, kind: BlockKind::Layer(Box::new(layer)) }));

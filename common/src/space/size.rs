@@ -9,7 +9,6 @@ use super::domain::Domain;
 use super::expand_cell::{inputs_of, nodes_of};
 use super::recursion::{Depths, MAX_NESTING, Possible, enter, leave, left, may_be_none};
 use super::setting::{Scalar, Setting};
-use super::size_layer::of_layer;
 use super::size_names::{Frame, Meaning, closed, meaning, shared, substituted, without_stride};
 use super::size_training::of_training;
 use super::ways::{Number, Tally, Thing, Ways};
@@ -127,7 +126,7 @@ impl<'a> Counter<'a> {
 
     fn block(&mut self, block: &'a Block) -> Tally {
         match &block.kind {
-            BlockKind::Layer(layer) => of_layer(layer),
+            BlockKind::Layer(layer) => layer.tally(),
             BlockKind::Choice(alternatives) => self.choice(alternatives),
             BlockKind::Optional(blocks) => {
                 if self.is_possible(blocks) {
@@ -345,10 +344,6 @@ pub(super) fn of_setting<T>(setting: &Setting<T>) -> Tally {
             }
         }
     }
-}
-
-pub(super) fn of_optional<T>(setting: Option<&Setting<T>>) -> Tally {
-    setting.map(of_setting).unwrap_or_default()
 }
 
 pub(super) fn of_domain(domain: &Domain) -> Tally {

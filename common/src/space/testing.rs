@@ -35,7 +35,7 @@ fn plain(kind: BlockKind) -> Block {
 
 fn conv(kernel: Setting<u64>) -> Block {
     plain(BlockKind::Layer(Box::new(Layer::Conv {
-        channels: Some(named("width")),
+        channels: Some(Width::Plain(named("width"))),
         kernel,
         stride: Setting::Fixed(1),
         padding: None,
@@ -267,7 +267,7 @@ fn layers(continuous: bool) -> impl Strategy<Value = Layer> {
     );
     prop_oneof![
         conv.prop_map(|(channels, kernel, groups, bias)| Layer::Conv {
-            channels,
+            channels: channels.map(Width::Plain),
             kernel,
             stride: Setting::Fixed(1),
             padding: None,
@@ -279,12 +279,31 @@ fn layers(continuous: bool) -> impl Strategy<Value = Layer> {
         Just(Layer::Activation(Setting::Decide(expand::words(
             ["relu", "silu"].into_iter()
         )))),
-        counts().prop_map(|kernel| Layer::MaxPool(Pool {
+        counts().prop_map(|kernel| Layer::MaxPool {
             kernel,
             stride: Some(Setting::Fixed(1)),
             padding: None
-        })),
+        }),
         numbers(continuous).prop_map(|rate| Layer::Dropout { rate }),
+        numbers(continuous).prop_map(|rate| Layer::DropPath { rate }),
+        (numbers(continuous), counts()).prop_map(|(times_input, kernel)| {
+            Layer::SeparableConv {
+                channels: Some(Width::Relative { times_input }),
+                kernel,
+                stride: Setting::Fixed(1),
+                padding: None,
+                dilation: Setting::Fixed(1),
+                bias: None,
+            }
+        }),
+        (counts(), counts()).prop_map(|(channels, stride)| Layer::Zero {
+            channels: Some(Width::Plain(channels)),
+            stride,
+        }),
+        numbers(continuous).prop_map(|ratio| Layer::SqueezeExcite { ratio }),
+        counts().prop_map(|size| Layer::AdaptiveAvgPool { size }),
+        Just(Layer::Prelu),
+        Just(Layer::Identity),
     ]
 }
 

@@ -277,7 +277,7 @@ fn a_mistake_in_the_structure_is_told_with_its_place() {
         x.yaml:4:50: network[0].conv.kernel: "-1" is not a whole number of at least 1 (sizes may be written 300k, 2M, 1.5G)
         x.yaml:4:31: network[0].conv.channels.choice: a choice has 1 to 1000 values, this one 0
         x.yaml:4:36: network[0].conv.channels.choice[1]: 16 is given twice in this choice
-        x.yaml:4:22: network[0].conv.channels: a value is expected here, or a decision: {choice: [...]} or {range: [low, high]}
+        x.yaml:4:23: network[0].conv.channels.chioce: unknown key; did you mean "choice"?
         x.yaml:4:30: network[0].conv.channels.range: a range has two ends, as [1, 3]
         x.yaml:11:52: network[1].repeat.block[0].choice.separable[0].conv.groups: "depthwize" is not a whole number of at least 1 (sizes may be written 300k, 2M, 1.5G) (or the word "depthwise"); did you mean "depthwise"?
         x.yaml:13:5: network[2]: unknown block; did you mean "global_avg_pool"?

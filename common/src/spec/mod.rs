@@ -27,6 +27,8 @@ mod bad_specs;
 #[cfg(test)]
 mod docs_tests;
 #[cfg(test)]
+mod layers_tests;
+#[cfg(test)]
 mod preset_tests;
 #[cfg(test)]
 mod schema_tests;

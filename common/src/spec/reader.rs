@@ -372,7 +372,7 @@ impl<'f> Reader<'f> {
         let at = fields.get(key)?;
         let kind = match fields.key(key)?.value {
             Shape::Scalar(kind) => kind,
-            Shape::Decision(_) | Shape::Structure(_) => return None,
+            Shape::Decision(_) | Shape::Width(_) | Shape::Structure(_) => return None,
         };
         if is_decision(at) {
             self.wrong(at, format!("`{key}` cannot be a decision; give one value"));
@@ -397,7 +397,7 @@ impl<'f> Reader<'f> {
     ) -> Option<Setting<T>> {
         let at = fields.get(key)?;
         match fields.key(key)?.value {
-            Shape::Decision(kind) => self.setting_at(at, kind),
+            Shape::Decision(kind) | Shape::Width(kind) => self.setting_at(at, kind),
             Shape::Scalar(_) | Shape::Structure(_) => None,
         }
     }

@@ -85,6 +85,7 @@ fn of_key(key: &words::Key) -> Json {
     let mut property = match key.value {
         Shape::Scalar(kind) => of_kind(kind),
         Shape::Decision(kind) => or_decision(kind),
+        Shape::Width(kind) => or_relative(kind),
         Shape::Structure(name) => reference(name),
     };
     if let Some(property) = property.as_object_mut() {
@@ -198,6 +199,16 @@ fn decision(kind: Kind, named: bool) -> Json {
         }));
     }
     json!({ "anyOf": forms })
+}
+
+/// A scalar of `kind`, a decision among such, or a multiple of what the input has.
+fn or_relative(kind: Kind) -> Json {
+    json!({ "anyOf": [or_decision(kind), {
+        "type": "object",
+        "properties": { "times_input": or_decision(words::TIMES_INPUT) },
+        "required": ["times_input"],
+        "additionalProperties": false,
+    }] })
 }
 
 /// The end or step of a range: `Any` is any number there.

@@ -189,7 +189,7 @@ fn map_fits(
     }
 }
 
-fn accepted(text: &str) -> bool {
+pub(super) fn accepted(text: &str) -> bool {
     let root = schema();
     fits(&json_of(text), &root, &root)
 }

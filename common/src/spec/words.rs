@@ -6,7 +6,7 @@ pub(super) use super::words_blocks::{
     Argument, BESIDE, BLOCK_TABLES, DEFINITION, DEPTH, NAME, WEIGHT, argument, beside, block_words,
     is_bare, worded_blocks,
 };
-pub(super) use super::words_network::{ACTIVATION_WORDS, LAYER_TABLES};
+pub(super) use super::words_network::{ACTIVATION_WORDS, LAYER_TABLES, TIMES_INPUT};
 pub(super) use super::words_search::{
     ADAMW, BOUNDS, BUDGET, CONSTRAINT, DATASET, EVALUATOR, EVOLUTION, OBJECTIVE, OPTIMIZERS,
     RANDOM, SCHEDULE, SCHEDULES, SEARCHERS, SGD, SPEC, TARGET, TRAINING,
@@ -42,6 +42,8 @@ pub(super) enum Shape {
     Scalar(Kind),
     /// One scalar, or a decision among scalars of the kind.
     Decision(Kind),
+    /// As `Decision`, or `{times_input: ...}`: so many times what the input has.
+    Width(Kind),
     /// A structure with a reader of its own and a definition of this name in the schema.
     Structure(&'static str),
 }

@@ -1,11 +1,16 @@
 //! The dispatcher's choice: which search gets the next slot of which waiting worker, and why a search's
 //! jobs wait. Pure; may import `espalier-common` only.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+mod explain;
+mod health;
 
-use espalier_common::ids::{Digest, SearchId, WorkerId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use espalier_common::ids::{Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::JobKind;
+
+pub use explain::{Waiting, explain};
+pub use health::{Health, retry_wait_ms};
 
 /// A worker, as far as the choice needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub struct Offer {
     pub evaluators: BTreeMap<String, BTreeSet<JobKind>>,
     /// Fingerprints of data sets it was found to lack.
     pub missing: BTreeSet<Digest>,
+    /// It is paused after failures of its own, and gets nothing for now.
+    pub resting: bool,
 }
 
 /// A search, as far as the choice needs to know it.
@@ -25,10 +32,12 @@ pub struct Offer {
 pub struct Demand {
     /// The search.
     pub search: SearchId,
-    /// Training jobs that could be leased now.
+    /// Training jobs that could be leased now, to any worker that fits.
     pub training: u32,
-    /// Whether the job that tests the best could be leased now.
+    /// Whether the job that tests the best could be leased now, to any worker that fits.
     pub test: bool,
+    /// Jobs that could be leased now, but failed on some worker before. They come first.
+    pub retries: Vec<Retry>,
     /// Jobs that run.
     pub running: u32,
     /// The most jobs that may run at one time.
@@ -39,8 +48,30 @@ pub struct Demand {
     pub dataset: Option<Digest>,
 }
 
+/// A job that failed on some worker before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The trial.
+    pub trial: TrialNumber,
+    /// Whether it is the test of the best.
+    pub test: bool,
+    /// Workers on which it failed.
+    pub failed_on: BTreeSet<WorkerId>,
+    /// Whether some other worker that could run it is there, with or without a free slot now.
+    pub elsewhere: bool,
+    /// Whether it has waited long enough to be tried again where it failed.
+    pub rested: bool,
+}
+
+impl Retry {
+    /// Whether `worker` may get it: one on which it failed only when there is no other and it has waited.
+    fn allows(&self, worker: WorkerId) -> bool {
+        !self.failed_on.contains(&worker) || (!self.elsewhere && self.rested)
+    }
+}
+
 /// Slots of a worker for a search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The worker.
     pub worker: WorkerId,
@@ -50,6 +81,8 @@ pub struct Grant {
     pub slots: u32,
     /// Whether the worker's evaluator can run the job that tests the best.
     pub can_test: bool,
+    /// The retries that are among them.
+    pub retries: BTreeSet<TrialNumber>,
 }
 
 /// What a worker can do for a search.
@@ -61,8 +94,16 @@ struct Fit {
 impl Demand {
     /// Jobs that may be granted now.
     fn jobs(&self) -> u32 {
+        let retries = u32::try_from(self.retries.len()).unwrap_or(u32::MAX);
         let waiting = self.training.saturating_add(u32::from(self.test));
-        waiting.min(self.room())
+        waiting.saturating_add(retries).min(self.room())
+    }
+
+    /// Whether there is a job for a worker that fits.
+    fn has_job_for(&self, offer: &Offer, fit: Fit) -> bool {
+        let kind = |test: bool| fit.can_test || !test;
+        let retry = |retry: &Retry| kind(retry.test) && retry.allows(offer.worker);
+        self.training > 0 || (self.test && kind(true)) || self.retries.iter().any(retry)
     }
 
     fn room(&self) -> u32 {
@@ -102,43 +143,47 @@ pub fn pick(offers: &[Offer], demands: &[Demand]) -> Vec<Grant> {
         .iter()
         .map(|offer| Slots::of(offer, demands))
         .collect();
-    let mut granted: BTreeMap<(usize, usize), u32> = BTreeMap::new();
+    let mut granted: BTreeMap<(usize, usize), (u32, BTreeSet<TrialNumber>)> = BTreeMap::new();
     while let Some(search) = next_search(&searches) {
         let share = &mut searches[search];
-        let Some(worker) = next_worker(&workers, search, share.training == 0) else {
+        let Some((worker, retry)) = share.place(search, &workers) else {
             share.give_up();
             continue;
         };
-        share.take();
         workers[worker].free -= 1;
         workers[worker].granted += 1;
-        *granted.entry((worker, search)).or_default() += 1;
+        let (slots, retries) = granted.entry((worker, search)).or_default();
+        *slots += 1;
+        retries.extend(retry);
     }
     granted
         .into_iter()
-        .filter_map(|((worker, search), slots)| {
+        .filter_map(|((worker, search), (slots, retries))| {
             let fit = workers[worker].fits[search]?;
             Some(Grant {
                 worker: offers[worker].worker,
                 search: demands[search].search,
                 slots,
                 can_test: fit.can_test,
+                retries,
             })
         })
         .collect()
 }
 
 /// What a search can still be granted.
-struct Share {
+struct Share<'a> {
+    retries: VecDeque<&'a Retry>,
     training: u32,
     test: bool,
     running: u32,
     room: u32,
 }
 
-impl Share {
-    fn of(demand: &Demand) -> Self {
+impl<'a> Share<'a> {
+    fn of(demand: &'a Demand) -> Self {
         Self {
+            retries: demand.retries.iter().collect(),
             training: demand.training,
             test: demand.test,
             running: demand.running,
@@ -147,18 +192,36 @@ impl Share {
     }
 
     fn wants(&self) -> bool {
-        self.room > 0 && (self.training > 0 || self.test)
+        self.room > 0 && (self.training > 0 || self.test || !self.retries.is_empty())
     }
 
-    /// Takes a slot for the next job; training comes first.
-    fn take(&mut self) {
-        if self.training > 0 {
-            self.training -= 1;
-        } else {
-            self.test = false;
+    /// Takes a slot for the next job that a worker is there for: retries first, the test last. Answers with
+    /// the worker and the retry, if it is one.
+    fn place(&mut self, search: usize, workers: &[Slots]) -> Option<(usize, Option<TrialNumber>)> {
+        while let Some(retry) = self.retries.pop_front() {
+            // Workers only lose slots while slots are given out, so a retry is looked at once.
+            let allowed = |worker: &Slots| retry.allows(worker.id);
+            if let Some(worker) = next_worker(workers, search, retry.test, allowed) {
+                return Some((self.took(worker), Some(retry.trial)));
+            }
         }
+        let test = self.training == 0;
+        if test && !self.test {
+            return None;
+        }
+        let worker = next_worker(workers, search, test, |_| true)?;
+        if test {
+            self.test = false;
+        } else {
+            self.training -= 1;
+        }
+        Some((self.took(worker), None))
+    }
+
+    fn took(&mut self, worker: usize) -> usize {
         self.running = self.running.saturating_add(1);
         self.room -= 1;
+        worker
     }
 
     /// No worker is left for the next job. A worker that tests also trains, so there is none for the test
@@ -170,6 +233,7 @@ impl Share {
 
 /// What a worker can still give.
 struct Slots {
+    id: WorkerId,
     free: u32,
     granted: u32,
     /// What it can do for each search.
@@ -185,7 +249,8 @@ impl Slots {
             .map(|demand| demand.fit(offer).filter(|_| demand.jobs() > 0))
             .collect();
         Self {
-            free: offer.slots,
+            id: offer.worker,
+            free: if offer.resting { 0 } else { offer.slots },
             granted: 0,
             choices: fits.iter().flatten().count(),
             fits,
@@ -193,7 +258,7 @@ impl Slots {
     }
 }
 
-fn next_search(searches: &[Share]) -> Option<usize> {
+fn next_search(searches: &[Share<'_>]) -> Option<usize> {
     let wanting = searches
         .iter()
         .enumerate()
@@ -203,123 +268,17 @@ fn next_search(searches: &[Share]) -> Option<usize> {
         .map(|(index, _)| index)
 }
 
-fn next_worker(workers: &[Slots], search: usize, test: bool) -> Option<usize> {
+fn next_worker(
+    workers: &[Slots],
+    search: usize,
+    test: bool,
+    allowed: impl Fn(&Slots) -> bool,
+) -> Option<usize> {
     let fitting = workers.iter().enumerate().filter(|(_, worker)| {
-        worker.free > 0 && worker.fits[search].is_some_and(|fit| fit.can_test || !test)
+        let fits = worker.fits[search].is_some_and(|fit| fit.can_test || !test);
+        worker.free > 0 && fits && allowed(worker)
     });
     fitting
         .min_by_key(|(index, worker)| (worker.choices, worker.granted, *index))
         .map(|(index, _)| index)
-}
-
-/// Why jobs of a search wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    /// As many jobs run as the spec allows.
-    Parallel(u32),
-    /// No worker is connected.
-    NoWorker,
-    /// No worker offers the evaluator.
-    NoEvaluator(String),
-    /// Workers that offer the evaluator lack the data.
-    NoData {
-        /// So many workers.
-        workers: usize,
-        /// So many offer the evaluator.
-        of: usize,
-        /// The data set's fingerprint.
-        fingerprint: Digest,
-    },
-    /// No worker that has evaluator and data can run the test of the best.
-    NoTest(String),
-    /// Every slot that fits is taken.
-    Busy {
-        /// Workers that fit.
-        workers: usize,
-    },
-}
-
-impl fmt::Display for Waiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Parallel(limit) => write!(f, "parallel limit {limit} reached"),
-            Self::NoWorker => {
-                f.write_str("no worker is connected; start one with `espalier-worker`")
-            }
-            Self::NoEvaluator(name) => write!(f, "no worker offers evaluator '{name}'"),
-            Self::NoData {
-                workers,
-                of,
-                fingerprint,
-            } => write!(
-                f,
-                "{workers} of {of} workers lack the data set (fingerprint {}); put it under their --data-root",
-                fingerprint.short()
-            ),
-            Self::NoTest(name) => {
-                write!(
-                    f,
-                    "no worker's evaluator '{name}' runs the test of the best"
-                )
-            }
-            Self::Busy { workers: 1 } => {
-                f.write_str("all slots of the 1 worker that fits are busy")
-            }
-            Self::Busy { workers } => {
-                write!(f, "all slots of the {workers} workers that fit are busy")
-            }
-        }
-    }
-}
-
-/// Why the jobs of a search wait, the main reason first; empty when none waits, or a slot is free for one.
-/// `workers` are all that are connected, those without a free slot too.
-#[must_use]
-pub fn explain(demand: &Demand, workers: &[Offer]) -> Vec<Waiting> {
-    if demand.training == 0 && !demand.test {
-        return Vec::new();
-    }
-    if let Some(limit) = demand.parallel.filter(|&limit| demand.running >= limit) {
-        return vec![Waiting::Parallel(limit)];
-    }
-    if workers.is_empty() {
-        return vec![Waiting::NoWorker];
-    }
-    let offering: Vec<&Offer> = workers
-        .iter()
-        .filter(|worker| {
-            let kinds = worker.evaluators.get(&demand.evaluator);
-            kinds.is_some_and(|kinds| kinds.contains(&JobKind::Train))
-        })
-        .collect();
-    if offering.is_empty() {
-        return vec![Waiting::NoEvaluator(demand.evaluator.clone())];
-    }
-    let able: Vec<(&Offer, Fit)> = offering
-        .iter()
-        .filter_map(|&worker| Some((worker, demand.fit(worker)?)))
-        .collect();
-    let mut reasons = Vec::new();
-    if let Some(fingerprint) = demand.dataset.filter(|_| able.len() < offering.len()) {
-        reasons.push(Waiting::NoData {
-            workers: offering.len() - able.len(),
-            of: offering.len(),
-            fingerprint,
-        });
-    }
-    let fitting: Vec<&Offer> = able
-        .iter()
-        .filter(|(_, fit)| fit.can_test || demand.training > 0)
-        .map(|&(worker, _)| worker)
-        .collect();
-    if fitting.iter().any(|worker| worker.slots > 0) {
-        return Vec::new();
-    }
-    if !fitting.is_empty() {
-        let workers = fitting.len();
-        reasons.insert(0, Waiting::Busy { workers });
-    } else if !able.is_empty() {
-        reasons.insert(0, Waiting::NoTest(demand.evaluator.clone()));
-    }
-    reasons
 }

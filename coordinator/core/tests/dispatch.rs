@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use espalier_common::ids::{Digest, SearchId, WorkerId};
+use espalier_common::ids::{Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::JobKind::{self, Test, Train};
-use espalier_core::dispatch::{Demand, Grant, Offer, Waiting, explain, pick};
+use espalier_core::dispatch::{
+    Demand, Grant, Health, Offer, Retry, Waiting, explain, pick, retry_wait_ms,
+};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -14,6 +16,7 @@ fn offer(id: u128, slots: u32) -> Offer {
         slots,
         evaluators: BTreeMap::from([("trainer".to_owned(), BTreeSet::from([Train, Test]))]),
         missing: BTreeSet::new(),
+        resting: false,
     }
 }
 
@@ -22,6 +25,7 @@ fn demand(id: u128, training: u32, running: u32) -> Demand {
         search: SearchId(Uuid::from_u128(id)),
         training,
         test: false,
+        retries: Vec::new(),
         running,
         parallel: None,
         evaluator: "trainer".to_owned(),
@@ -94,6 +98,90 @@ fn a_test_goes_only_to_an_evaluator_that_tests() {
     assert!(grants[0].can_test);
 }
 
+fn id(number: u128) -> WorkerId {
+    WorkerId(Uuid::from_u128(number))
+}
+
+/// A trial that failed on worker 1.
+fn failed_on_1(elsewhere: bool, rested: bool) -> Retry {
+    Retry {
+        trial: TrialNumber(7),
+        test: false,
+        failed_on: BTreeSet::from([id(1)]),
+        elsewhere,
+        rested,
+    }
+}
+
+#[test]
+fn what_failed_on_a_worker_goes_to_another_one_that_is_there_even_if_it_is_busy() {
+    let mut search = demand(1, 0, 0);
+    search.retries = vec![failed_on_1(true, true)];
+    assert_eq!(pick(&[offer(1, 4)], &[search.clone()]), []);
+    let reasons = explain(&search, &[offer(1, 4), offer(2, 0)]);
+    assert_eq!(reasons, [Waiting::Retries { jobs: 1 }]);
+
+    let grants = pick(&[offer(1, 4), offer(2, 1)], &[search.clone()]);
+    assert_eq!(grants.len(), 1);
+    assert_eq!(grants[0].worker, id(2));
+    assert_eq!(grants[0].retries, BTreeSet::from([TrialNumber(7)]));
+
+    // The other jobs of the search do not wait for it.
+    search.training = 3;
+    let grants = pick(&[offer(1, 4)], &[search]);
+    assert_eq!(grants[0].slots, 3);
+    assert_eq!(grants[0].retries, BTreeSet::new());
+}
+
+#[test]
+fn what_failed_on_the_only_worker_goes_there_again_after_a_while() {
+    let mut search = demand(1, 0, 0);
+    search.retries = vec![failed_on_1(false, false)];
+    assert_eq!(pick(&[offer(1, 1)], &[search.clone()]), []);
+    search.retries = vec![failed_on_1(false, true)];
+    assert_eq!(pick(&[offer(1, 1)], &[search])[0].slots, 1);
+    assert!(retry_wait_ms(1) > 0);
+    assert!(retry_wait_ms(2) > retry_wait_ms(1));
+    assert_eq!(retry_wait_ms(30), retry_wait_ms(1_000), "bounded");
+}
+
+#[test]
+fn a_paused_worker_gets_nothing_and_is_named_as_the_reason() {
+    let mut paused = offer(1, 2);
+    paused.resting = true;
+    let search = demand(1, 3, 0);
+    let (offers, demands) = ([paused], [search]);
+    assert_eq!(pick(&offers, &demands), []);
+    let ([paused], [search]) = (offers, demands);
+    let reasons = explain(&search, &[paused, offer(2, 0)]);
+    assert_eq!(reasons, [Waiting::Resting { workers: 1 }]);
+}
+
+#[test]
+fn a_worker_on_which_jobs_keep_failing_is_paused_longer_each_time() {
+    let mut health = Health::default();
+    assert_eq!(
+        health.fault(1_000),
+        None,
+        "one crash may be the candidate's"
+    );
+    assert_eq!(health.pause_left_ms(1_000), None);
+    let mut now = 2_000;
+    let mut pauses = Vec::new();
+    for _ in 0..20 {
+        let pause = health.fault(now).unwrap();
+        assert_eq!(health.fault(now + 1), None, "it began before the pause");
+        assert_eq!(health.pause_left_ms(now + 1), Some(pause - 1));
+        now += pause;
+        assert_eq!(health.pause_left_ms(now), None);
+        pauses.push(pause);
+    }
+    assert!(pauses[1] > pauses[0] && pauses.is_sorted());
+    assert_eq!(pauses[19], pauses[18], "bounded");
+    assert!(!health.is_forgotten(now + 60_000));
+    assert!(health.is_forgotten(now + 24 * 3_600_000));
+}
+
 #[test]
 fn the_reason_why_jobs_wait_is_named() {
     let data = Digest::of(b"images");
@@ -160,12 +248,27 @@ prop_compose! {
             0..3,
         ),
         missing in prop::collection::btree_set((0_u8..3).prop_map(fingerprint), 0..3),
+        resting in prop::bool::weighted(0.2),
     ) -> Offer {
         let evaluators = evaluators
             .into_iter()
             .map(|(name, kinds): (&str, BTreeSet<JobKind>)| (name.to_owned(), kinds))
             .collect();
-        Offer { worker: WorkerId(Uuid::nil()), slots, evaluators, missing }
+        Offer { worker: WorkerId(Uuid::nil()), slots, evaluators, missing, resting }
+    }
+}
+
+prop_compose! {
+    fn any_retry()(
+        trial in 1_u32..9,
+        test in any::<bool>(),
+        // As `a_cluster` numbers its workers.
+        failed_on in prop::collection::btree_set(0_u128..4, 1..3),
+        elsewhere in any::<bool>(),
+        rested in any::<bool>(),
+    ) -> Retry {
+        let failed_on = failed_on.into_iter().map(|id| WorkerId(Uuid::from_u128(id))).collect();
+        Retry { trial: TrialNumber(trial), test, failed_on, elsewhere, rested }
     }
 }
 
@@ -173,6 +276,7 @@ prop_compose! {
     fn any_demand()(
         training in 0_u32..6,
         test in any::<bool>(),
+        retries in prop::collection::vec(any_retry(), 0..3),
         running in 0_u32..5,
         parallel in prop::option::of(1_u32..6),
         evaluator in prop::sample::select(&NAMES[..2]),
@@ -182,6 +286,7 @@ prop_compose! {
             search: SearchId(Uuid::nil()),
             training,
             test,
+            retries,
             running,
             parallel,
             evaluator: evaluator.to_owned(),
@@ -199,6 +304,8 @@ prop_compose! {
             offer.worker = WorkerId(Uuid::from_u128(index as u128));
         }
         for (index, demand) in demands.iter_mut().enumerate() {
+            let mut seen = BTreeSet::new();
+            demand.retries.retain(|retry| seen.insert(retry.trial));
             demand.search = SearchId(Uuid::from_u128(index as u128));
         }
         (offers, demands)
@@ -218,6 +325,22 @@ fn fits(offer: &Offer, demand: &Demand) -> bool {
     has_data && trains
 }
 
+/// Whether the retry may go to this worker, written down once more and differently.
+fn takes(offer: &Offer, demand: &Demand, retry: &Retry) -> bool {
+    let tests = offer
+        .evaluators
+        .get(&demand.evaluator)
+        .is_some_and(|kinds| kinds.contains(&Test));
+    if retry.test && !tests {
+        return false;
+    }
+    match (retry.failed_on.contains(&offer.worker), retry.elsewhere) {
+        (false, _) => true,
+        (true, true) => false,
+        (true, false) => retry.rested,
+    }
+}
+
 proptest! {
     #[test]
     fn no_grant_exceeds_slots_jobs_or_limits_and_none_goes_to_an_unfit_worker(
@@ -230,6 +353,12 @@ proptest! {
             let demand = demands.iter().find(|demand| demand.search == grant.search).unwrap();
             prop_assert!(grant.slots > 0);
             prop_assert!(fits(offer, demand));
+            prop_assert!(!offer.resting, "a paused worker gets a job");
+            prop_assert!(grant.retries.len() as u32 <= grant.slots);
+            for trial in &grant.retries {
+                let retry = demand.retries.iter().find(|retry| retry.trial == *trial).unwrap();
+                prop_assert!(takes(offer, demand, retry), "{retry:?} on {offer:?}");
+            }
             prop_assert_eq!(grant.can_test, offer.evaluators[&demand.evaluator].contains(&Test));
             prop_assert!(pairs.insert((grant.worker, grant.search)), "granted twice");
         }
@@ -242,7 +371,9 @@ proptest! {
                 grants.iter().filter(|grant| grant.search == demand.search).collect();
             let slots: u32 = of_search.iter().map(|grant| grant.slots).sum();
             let tests = u32::from(demand.test && of_search.iter().any(|grant| grant.can_test));
-            prop_assert!(slots <= demand.training + tests);
+            let retries: usize = of_search.iter().map(|grant| grant.retries.len()).sum();
+            prop_assert!(retries <= demand.retries.len(), "a retry is granted twice");
+            prop_assert!(slots - retries as u32 <= demand.training + tests);
             prop_assert!(
                 demand.parallel.is_none_or(|limit| slots <= limit.saturating_sub(demand.running))
             );
@@ -254,25 +385,29 @@ proptest! {
         let grants = pick(&offers, &demands);
         for demand in &demands {
             let mut left = demand.clone();
-            let slots: u32 = grants
-                .iter()
-                .filter(|grant| grant.search == demand.search)
-                .map(|grant| grant.slots)
-                .sum();
-            left.training = demand.training.saturating_sub(slots);
-            left.test = demand.test && slots <= demand.training;
+            let of_search: Vec<&Grant> =
+                grants.iter().filter(|grant| grant.search == demand.search).collect();
+            let slots: u32 = of_search.iter().map(|grant| grant.slots).sum();
+            let again: BTreeSet<TrialNumber> =
+                of_search.iter().flat_map(|grant| grant.retries.clone()).collect();
+            let fresh = slots - again.len() as u32;
+            left.training = demand.training.saturating_sub(fresh);
+            left.test = demand.test && fresh <= demand.training;
+            left.retries.retain(|retry| !again.contains(&retry.trial));
             left.running += slots;
             if left.parallel.is_some_and(|limit| left.running >= limit) {
                 continue;
             }
             for offer in &offers {
                 let of_worker = grants.iter().filter(|grant| grant.worker == offer.worker);
-                let idle = of_worker.map(|grant| grant.slots).sum::<u32>() < offer.slots;
+                let slots = of_worker.map(|grant| grant.slots).sum::<u32>();
+                let idle = slots < offer.slots && !offer.resting;
                 let may_test = offer
                     .evaluators
                     .get(&demand.evaluator)
                     .is_some_and(|kinds| kinds.contains(&Test));
-                let wanted = left.training > 0 || (left.test && may_test);
+                let retry = left.retries.iter().any(|retry| takes(offer, demand, retry));
+                let wanted = left.training > 0 || (left.test && may_test) || retry;
                 prop_assert!(!(idle && wanted && fits(offer, demand)), "{offer:?} idles beside {left:?}");
             }
         }
@@ -282,7 +417,7 @@ proptest! {
     fn a_search_that_a_free_worker_fits_has_no_reason_to_wait((offers, demands) in a_cluster()) {
         for demand in &demands {
             let alone = pick(&offers, std::slice::from_ref(demand));
-            let wants = demand.training > 0 || demand.test;
+            let wants = demand.training > 0 || demand.test || !demand.retries.is_empty();
             let reasons = explain(demand, &offers);
             prop_assert_eq!(reasons.is_empty(), !wants || !alone.is_empty(), "{:?}", reasons);
         }

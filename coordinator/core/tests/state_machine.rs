@@ -6,6 +6,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::{AttemptNumber, Digest, TrialNumber};
 use espalier_common::job::{Job, LeasedJob};
@@ -16,7 +18,7 @@ use espalier_core::search::{
 };
 use proptest::prelude::*;
 use support::model::Model;
-use support::{FLAT, Run, completion, definition_with, worker};
+use support::{FLAT, Run, completion, definition_with, retries, worker};
 
 /// A network with a test split: the best is uploaded and tested.
 const IMAGES: &str = "
@@ -41,6 +43,7 @@ enum Act {
         worker: u8,
         slots: u32,
         can_test: bool,
+        again: bool,
     },
     Report {
         job: usize,
@@ -87,8 +90,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let one = prop_oneof![
         10 => Just(Act::Ask),
         10 => Just(Act::Deliver),
-        10 => (0_u8..3, 0_u32..4, any::<bool>())
-            .prop_map(|(worker, slots, can_test)| Act::Lease { worker, slots, can_test }),
+        10 => (0_u8..3, 0_u32..4, any::<bool>(), any::<bool>())
+            .prop_map(|(worker, slots, can_test, again)| Act::Lease { worker, slots, can_test, again }),
         6 => (job(), 1_u32..4, 1_u32..3)
             .prop_map(|(job, number, step)| Act::Report { job, number, step }),
         8 => (job(), prop::option::weighted(0.9, 0_u8..9), prop::option::of(0_u8..3), any::<bool>())
@@ -176,16 +179,24 @@ impl Drive {
         }
     }
 
-    fn lease(&mut self, number: u128, slots: u32, can_test: bool) -> Vec<LeasedJob> {
+    fn lease(&mut self, number: u128, slots: u32, can_test: bool, again: bool) -> Vec<LeasedJob> {
+        let waiting = retries(&self.run.search);
+        let retries = if again {
+            waiting.clone()
+        } else {
+            BTreeSet::new()
+        };
         let command = Command::LeaseJobs {
             worker: worker(number),
             slots,
             can_test,
+            retries,
         };
         let Reply::Leased(jobs) = self.command(command).unwrap() else {
             panic!("a lease is answered with jobs");
         };
         assert!(jobs.len() <= slots as usize);
+        assert!(again || jobs.iter().all(|job| !waiting.contains(&job.trial)));
         assert!(can_test || jobs.iter().all(|job| matches!(job.job, Job::Train { .. })));
         self.jobs
             .extend(jobs.iter().cloned().map(|job| (number, job)));
@@ -212,8 +223,9 @@ impl Drive {
                 worker,
                 slots,
                 can_test,
+                again,
             } => {
-                self.lease(worker.into(), slots, can_test);
+                self.lease(worker.into(), slots, can_test, again);
                 return;
             }
             Act::Wait(time) => {
@@ -317,7 +329,7 @@ impl Drive {
             self.command(Command::ResumeSearch).unwrap();
             self.propose();
             self.deliver();
-            for job in self.lease(7, 4, true) {
+            for job in self.lease(7, 4, true, true) {
                 self.finish(&job);
             }
             // Whoever held something before is gone.
@@ -426,7 +438,7 @@ fn a_search_whose_test_always_fails_finishes_and_says_so() {
         for _ in 0..20 {
             drive.propose();
             drive.deliver();
-            for job in drive.lease(7, 1, true) {
+            for job in drive.lease(7, 1, true, true) {
                 if matches!(job.job, Job::Train { .. }) {
                     drive.finish(&job);
                     continue;

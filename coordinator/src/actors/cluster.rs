@@ -94,16 +94,24 @@ impl ClusterEvent {
                 slots,
                 device,
                 ..
-            } => tracing::info!(%worker, name, slots, device, "worker registered"),
-            Self::WorkerLeft { worker } => tracing::info!(%worker, "worker left"),
+            } => {
+                tracing::info!(%worker, name, slots, device, from = "unknown", to = "registered", "worker registered")
+            }
+            Self::WorkerLeft { worker } => {
+                tracing::info!(%worker, from = "registered", to = "left", "worker left")
+            }
             Self::WorkerLost {
                 worker,
                 restarted: true,
-            } => tracing::info!(%worker, "worker was started again"),
+            } => {
+                tracing::info!(%worker, from = "registered", to = "replaced", "worker was started again")
+            }
             Self::WorkerLost {
                 worker,
                 restarted: false,
-            } => tracing::warn!(%worker, "worker lost: no sign of it for three times to live"),
+            } => {
+                tracing::warn!(%worker, from = "registered", to = "lost", "worker lost: no sign of it for three times to live")
+            }
         }
     }
 }

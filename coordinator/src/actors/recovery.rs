@@ -12,7 +12,8 @@ use crate::journal::{JournalError, JournalReader, Refusal, StreamId};
 /// A search as the journal has it.
 pub(crate) struct Recovered {
     pub(crate) search: Search,
-    pub(crate) proposer: Proposer,
+    /// None when the search asks for nothing more: of thousands that have ended, only the states are kept.
+    pub(crate) proposer: Option<Proposer>,
     pub(crate) kept: Kept,
 }
 
@@ -54,6 +55,9 @@ fn read_search(reader: &JournalReader, id: SearchId) -> Result<Option<Recovered>
         }
         Ok(())
     })?;
+    if let Some(recovered) = recovered.as_mut().filter(|one| !one.search.may_ask()) {
+        recovered.proposer = None;
+    }
     Ok(recovered)
 }
 
@@ -64,7 +68,7 @@ impl Recovered {
     /// It is another event than the one that creates a search.
     pub(crate) fn begin(id: SearchId, event: &Event, time_ms: u64) -> Result<Self, Refusal> {
         let search = Search::from_first_event(id, event, time_ms).ok_or(BadStart)?;
-        let proposer = Proposer::new(search.definition());
+        let proposer = Some(Proposer::new(search.definition()));
         Ok(Self {
             search,
             proposer,
@@ -74,12 +78,14 @@ impl Recovered {
 
     /// The same calls, in the same order, that the search's actor made when the event happened.
     fn apply(&mut self, event: &Event, time_ms: u64) {
-        self.proposer.recorded(event);
+        if let Some(proposer) = &mut self.proposer {
+            proposer.recorded(event);
+        }
         for effect in self.search.apply(event, time_ms) {
-            match effect {
-                Effect::Tell(observation) => self.proposer.tell(&observation),
+            match (effect, &mut self.proposer) {
+                (Effect::Tell(observation), Some(proposer)) => proposer.tell(&observation),
                 // Nobody has been told anything by this coordinator: a worker that asks for it learns it.
-                Effect::Drop { .. } => {}
+                (Effect::Drop { .. }, _) | (Effect::Tell(_), None) => {}
             }
         }
         self.kept.apply(&self.search, event);

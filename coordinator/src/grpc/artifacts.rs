@@ -1,7 +1,7 @@
 //! Artifacts as streams of pieces, up and down.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use espalier_common::ids::{AttemptKey, Digest, WorkerId};
 use espalier_core::search::Command;
@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use tonic::{Status, Streaming};
 use v1::upload_artifact_request::Part;
 
-use crate::actors::{CallError, Retry, SearchHandle, Searches};
+use crate::actors::{CallError, DispatcherHandle, Retry, SearchHandle, Searches};
 use crate::artifacts::{ArtifactError, ArtifactStore, Hold};
 
 /// The longest pause within an upload: far longer than a slow network takes for a piece.
@@ -24,9 +24,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(super) type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Takes in an artifact: only from an attempt that was told to upload it, and no more than it announced.
+/// What comes is a sign of life: the attempt may be one of a worker that was started again since, and does
+/// not renew what its older instance held. Its lease is prolonged as often as `renew_every` says.
 pub(super) async fn upload(
     searches: &Searches,
     store: &ArtifactStore,
+    dispatcher: &DispatcherHandle,
+    renew_every: Duration,
     mut parts: Streaming<v1::UploadArtifactRequest>,
 ) -> Result<(), Status> {
     let Some(Part::Header(header)) = next(&mut parts).await?.and_then(|first| first.part) else {
@@ -38,7 +42,14 @@ pub(super) async fn upload(
     let digest = digest_from_wire("digest", &header.digest)?;
     let search = searches.require(key.search)?;
     search.may_upload(worker, key, digest).await?;
-    let stored = match take_in(store, digest, header.size, &mut parts).await {
+    let alive = Alive {
+        dispatcher,
+        worker,
+        key,
+        every: renew_every,
+        last: None,
+    };
+    let stored = match take_in(store, digest, header.size, &mut parts, alive).await {
         Ok(stored) => stored,
         Err(Refused::Store(error)) if error.is_of_the_folder() => {
             return Err(not_stored(&search, worker, key, error).await.into());
@@ -70,6 +81,25 @@ pub(super) async fn undisturbed<T: Send + 'static>(
         .unwrap_or_else(|error| Err(CallError::Internal(error.to_string())))
 }
 
+/// Prolongs the lease of an upload while something of it comes.
+struct Alive<'a> {
+    dispatcher: &'a DispatcherHandle,
+    worker: WorkerId,
+    key: AttemptKey,
+    every: Duration,
+    last: Option<Instant>,
+}
+
+impl Alive<'_> {
+    async fn show(&mut self) -> Result<(), CallError> {
+        if self.last.is_some_and(|last| last.elapsed() < self.every) {
+            return Ok(());
+        }
+        self.last = Some(Instant::now());
+        self.dispatcher.touch(self.worker, self.key).await
+    }
+}
+
 /// Why an upload was not taken in.
 enum Refused {
     /// The store refused or failed.
@@ -96,9 +126,11 @@ async fn take_in(
     digest: Digest,
     size: u64,
     parts: &mut Streaming<v1::UploadArtifactRequest>,
+    mut alive: Alive<'_>,
 ) -> Result<Hold, Refused> {
     let mut upload = store.begin(digest, size).await?;
     while let Some(part) = next(parts).await? {
+        alive.show().await.map_err(Status::from)?;
         let Some(Part::Data(data)) = part.part else {
             let message = "after the header, every message of an upload is data".to_owned();
             return Err(Refused::Call(CallError::Invalid(message).into()));

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::{AttemptKey, ClusterId};
+use espalier_common::job::LeasedJob;
 use espalier_common::metrics::Measurement;
-use espalier_core::search::{Command, Completion, ReleaseReason, WeightsAnswer};
+use espalier_core::search::{
+    Command, Completion, DropReason, Rejection, ReleaseReason, WeightsAnswer,
+};
 use espalier_proto::v1::worker_service_server::WorkerService;
 use espalier_proto::{
-    MAX_LEASE_WAIT_MS, MAX_SLOTS, attempt_from_wire, attempt_to_wire, digest_from_wire,
-    failure_from_wire, leased_job_to_wire, measurement_from_wire, metrics_from_wire,
-    uuid_from_wire, uuid_to_wire, v1,
+    MAX_LEASE_WAIT_MS, MAX_MESSAGE_BYTES, MAX_SLOTS, attempt_from_wire, attempt_to_wire,
+    digest_from_wire, failure_from_wire, leased_job_to_wire, measurement_from_wire,
+    metrics_from_wire, uuid_from_wire, uuid_to_wire, v1,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -22,6 +26,13 @@ use crate::clock::millis;
 
 /// The most attempts of one Renew or Release: twice the most slots, for those that end while others begin.
 const MAX_ATTEMPTS: usize = 2 * MAX_SLOTS as usize;
+/// The most bytes of leases in one reply: far below what a message may have, and still hundreds of large
+/// networks.
+const MAX_LEASE_REPLY_BYTES: usize = MAX_MESSAGE_BYTES / 2;
+/// More than a lease takes beside its job.
+const LEASE_BYTES: usize = 64;
+/// The largest job that can be sent: what a message may have, less some for what is around it.
+const MAX_JOB_BYTES: usize = MAX_MESSAGE_BYTES - 64 * 1024;
 /// The most measurements that one completion may bring: years of epochs.
 const MAX_MEASUREMENTS: usize = 100_000;
 
@@ -54,6 +65,37 @@ impl WorkerApi {
         })
     }
 
+    /// The leases that one reply can bring. The others go back at once: the worker asks again for the slots
+    /// that are left.
+    async fn deliverable(&self, jobs: &[LeasedJob]) -> Result<Vec<v1::Lease>, CallError> {
+        let Sorted {
+            leases,
+            mut left,
+            too_large,
+        } = Sorted::of(jobs, MAX_LEASE_REPLY_BYTES)?;
+        if !left.is_empty() {
+            // What goes back goes before all others, so the first must go last.
+            left.reverse();
+            self.dispatcher.undelivered(left);
+        }
+        for (key, bytes) in too_large {
+            let command = Command::FailJob {
+                trial: key.trial,
+                attempt: key.attempt,
+                failure: Failure::new(
+                    FailureDomain::Candidate,
+                    FailureKind::Build,
+                    format!(
+                        "its job has {bytes} bytes, and one of more than {MAX_JOB_BYTES} cannot be sent to a \
+                         worker: keep the network smaller, by fewer layers"
+                    ),
+                ),
+            };
+            self.searches.require(key.search)?.command(command).await?;
+        }
+        Ok(leases)
+    }
+
     /// What a completion brings, and a hold on its weights when they are stored already.
     async fn completion(
         &self,
@@ -79,6 +121,37 @@ impl WorkerApi {
             weights_stored: stored.is_some(),
         };
         Ok((completion, stored))
+    }
+}
+
+/// Leased jobs by what becomes of them.
+#[derive(Debug, Default)]
+struct Sorted {
+    leases: Vec<v1::Lease>,
+    /// Leases that do not fit into the reply beside the others.
+    left: Vec<AttemptKey>,
+    /// Leases that no message can bring, with their sizes.
+    too_large: Vec<(AttemptKey, usize)>,
+}
+
+impl Sorted {
+    /// Sorts jobs so that the leases have at most `bytes` together; a single one may have more.
+    fn of(jobs: &[LeasedJob], bytes: usize) -> Result<Self, CallError> {
+        let mut sorted = Self::default();
+        let mut used = 0;
+        for job in jobs {
+            let lease = leased_job_to_wire(job)?;
+            let size = lease.job_json.len() + LEASE_BYTES;
+            if size > MAX_JOB_BYTES {
+                sorted.too_large.push((job.key(), size));
+            } else if used > 0 && used + size > bytes {
+                sorted.left.push(job.key());
+            } else {
+                used += size;
+                sorted.leases.push(lease);
+            }
+        }
+        Ok(sorted)
     }
 }
 
@@ -143,11 +216,7 @@ impl WorkerService for WorkerApi {
             .dispatcher
             .lease(worker, call, slots, missing, wait)
             .await?;
-        let leases = leased
-            .iter()
-            .map(leased_job_to_wire)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(CallError::from)?;
+        let leases = self.deliverable(&leased).await?;
         Ok(Response::new(v1::LeaseReply {
             call,
             ttl_ms: millis(self.lease_ttl),
@@ -190,9 +259,16 @@ impl WorkerService for WorkerApi {
             number: request.number,
             measurement: measurement_from_wire(measurement)?,
         };
-        self.searches.require(key.search)?.command(command).await?;
-        // An attempt that is not wanted any more is refused, which says the same.
-        Ok(Response::new(v1::ReportReply { stop: false }))
+        let stop = match self.searches.require(key.search)?.command(command).await {
+            Ok(_) => false,
+            // Nothing is wrong: the search was stopped, say, and what runs for it is not needed.
+            Err(CallError::Rejected(Rejection::NotHeld {
+                reason: DropReason::Closed,
+                ..
+            })) => true,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Response::new(v1::ReportReply { stop }))
     }
 
     async fn complete(
@@ -271,7 +347,9 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactReply>, Status> {
-        artifacts::upload(&self.searches, &self.artifacts, request.into_inner()).await?;
+        let (searches, store, dispatcher) = (&self.searches, &self.artifacts, &self.dispatcher);
+        let parts = request.into_inner();
+        artifacts::upload(searches, store, dispatcher, self.renew_every, parts).await?;
         Ok(Response::new(v1::UploadArtifactReply {}))
     }
 

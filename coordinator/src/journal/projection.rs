@@ -13,6 +13,8 @@ pub fn rows(objective: &Objective, event: &Event) -> Vec<RowChange> {
     match event {
         Event::SearchCreated { .. }
         | Event::SearchRecovered
+        | Event::TimePassed
+        | Event::UploadResumed { .. }
         | Event::ProposalsEnded { .. }
         | Event::SearchPaused { .. }
         | Event::SearchResumed

@@ -11,7 +11,7 @@ use espalier_common::job::LeasedJob;
 use espalier_coordinator::server::{self, ServerConfig, ServerError};
 use espalier_proto::v1::search_service_client::SearchServiceClient;
 use espalier_proto::v1::worker_service_client::WorkerServiceClient;
-use espalier_proto::{leased_job_from_wire, v1};
+use espalier_proto::{MAX_MESSAGE_BYTES, leased_job_from_wire, v1};
 use espalier_runtime::Shutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -143,7 +143,7 @@ pub struct TestWorker {
 impl TestWorker {
     pub async fn register(channel: Channel, name: &str, slots: u32) -> Self {
         let mut worker = Self {
-            client: WorkerServiceClient::new(channel),
+            client: WorkerServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
             id: Uuid::new_v4().as_bytes().to_vec(),
             name: name.to_owned(),
             slots,
@@ -200,22 +200,47 @@ impl TestWorker {
     }
 
     pub async fn renew(&mut self, held: &[&LeasedJob], calls_ended: u64) -> Vec<v1::Attempt> {
+        self.try_renew(held, calls_ended).await.unwrap()
+    }
+
+    pub async fn try_renew(
+        &mut self,
+        held: &[&LeasedJob],
+        calls_ended: u64,
+    ) -> Result<Vec<v1::Attempt>, Status> {
         let request = v1::RenewRequest {
             worker: self.id.clone(),
             held: held.iter().map(|job| attempt(job)).collect(),
             calls_ended,
         };
-        self.client.renew(request).await.unwrap().into_inner().drop
+        Ok(self.client.renew(request).await?.into_inner().drop)
     }
 
-    pub async fn report(&mut self, job: &LeasedJob, step: u32, score: f64) -> Result<(), Status> {
+    /// Says that the job failed by a fault of this machine.
+    pub async fn fail(&mut self, job: &LeasedJob) -> Result<(), Status> {
+        let failure = v1::FailRequest {
+            worker: self.id.clone(),
+            attempt: Some(attempt(job)),
+            failure: Some(v1::Failure {
+                domain: "worker".to_owned(),
+                kind: "crashed".to_owned(),
+                // Another last line each time, or the search would be paused.
+                message: format!("crashed in {}", Uuid::new_v4()),
+                log_tail: String::new(),
+            }),
+        };
+        self.client.fail(failure).await.map(drop)
+    }
+
+    /// Reports a measurement; whether the attempt is to stop.
+    pub async fn report(&mut self, job: &LeasedJob, step: u32, score: f64) -> Result<bool, Status> {
         let request = v1::ReportRequest {
             worker: self.id.clone(),
             attempt: Some(attempt(job)),
             measurement: Some(measurement(step, score)),
             number: step,
         };
-        self.client.report(request).await.map(drop)
+        Ok(self.client.report(request).await?.into_inner().stop)
     }
 
     pub async fn complete(

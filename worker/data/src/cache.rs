@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 use crate::mapped::MappedDataset;
 use crate::order;
+use crate::prune::note_use;
+use crate::pulse::Pulse;
 use crate::source::{Role, Source, Visitor};
 
 pub(crate) const MAGIC: &[u8; 8] = b"ESPALDAT";
@@ -29,6 +31,9 @@ pub(crate) const JSON_START: usize = 48;
 /// Where the examples begin. The JSON must fit before it: it holds one path of at most 4096 bytes, each
 /// of which may become six in JSON.
 pub(crate) const PAYLOAD_START: u64 = 64 << 10;
+/// How the name of a decoded file starts, and that of one that is being made.
+pub(crate) const DECODED_PREFIX: &str = "idx-";
+pub(crate) const UNFINISHED_PREFIX: &str = ".making-";
 /// A page: sections start on one, so that a tensor over them is aligned.
 const ALIGNMENT: u64 = 4096;
 
@@ -97,7 +102,7 @@ pub(crate) struct Header {
 #[must_use]
 pub fn cache_file_name(info: &DatasetInfo) -> String {
     format!(
-        "idx-{}-train{}-validation{}-seed{}.v{VERSION}",
+        "{DECODED_PREFIX}{}-train{}-validation{}-seed{}.v{VERSION}",
         info.fingerprint.short(),
         info.train,
         info.validation,
@@ -111,9 +116,23 @@ pub fn cache_file_name(info: &DatasetInfo) -> String {
 /// # Errors
 /// [`DataError`], also when the data below `root` are not the ones that `info` describes.
 pub fn prepare(root: &Path, cache_dir: &Path, info: &DatasetInfo) -> Result<PathBuf, DataError> {
+    prepare_watched(root, cache_dir, info, &Pulse::default())
+}
+
+/// [`prepare`], with a pulse that beats while it makes progress.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_watched(
+    root: &Path,
+    cache_dir: &Path,
+    info: &DatasetInfo,
+    pulse: &Pulse,
+) -> Result<PathBuf, DataError> {
     let path = cache_dir.join(cache_file_name(info));
     // A damaged file is made again, as is one of another version or of other data under the same name.
-    if MappedDataset::open(&path, info).is_ok() {
+    if MappedDataset::open_watched(&path, info, pulse).is_ok() {
+        note_use(&path);
         return Ok(path);
     }
     let source = Source::open(root, &info.reference)?;
@@ -121,10 +140,11 @@ pub fn prepare(root: &Path, cache_dir: &Path, info: &DatasetInfo) -> Result<Path
     std::fs::create_dir_all(cache_dir)
         .map_err(|error| DataError::cache("make the folder", cache_dir, error))?;
     let temporary = tempfile::Builder::new()
-        .prefix(".making-")
+        .prefix(UNFINISHED_PREFIX)
         .tempfile_in(cache_dir)
         .map_err(|error| DataError::cache("make a file in", cache_dir, error))?;
-    write(temporary.as_file(), temporary.path(), source, info, layout)?;
+    let target = (temporary.as_file(), temporary.path());
+    write(target, source, info, layout, pulse)?;
     // Read only: the file is mapped, and a program that cuts it short would end the others that map it.
     temporary
         .as_file()
@@ -171,11 +191,11 @@ fn check_info(source: &Source, info: &DatasetInfo) -> Result<Layout, DataError> 
 }
 
 fn write(
-    file: &File,
-    path: &Path,
+    (file, path): (&File, &Path),
     source: Source,
     info: &DatasetInfo,
     layout: Layout,
+    pulse: &Pulse,
 ) -> Result<(), DataError> {
     let folder = source.folder.clone();
     // One length for the whole file from the start: the gaps between sections read as zeros.
@@ -191,7 +211,7 @@ fn write(
         sum: 0,
         sum_of_squares: 0,
     };
-    let scan = source.scan(&mut writer)?;
+    let scan = source.scan(&mut writer, pulse)?;
     let (mean, deviation) = writer.moments();
     if scan.fingerprint != info.fingerprint {
         return Err(DataError::OtherData {
@@ -213,13 +233,13 @@ fn write(
         info: info.clone(),
         mean: vec![mean],
         deviation: vec![deviation],
-        payload: hash_payload(file, path)?,
+        payload: hash_payload(file, path, pulse)?,
         layout,
     };
     write_header(file, path, &header)
 }
 
-fn hash_payload(mut file: &File, path: &Path) -> Result<Digest, DataError> {
+fn hash_payload(mut file: &File, path: &Path, pulse: &Pulse) -> Result<Digest, DataError> {
     let cannot = |error| DataError::cache("read back", path, error);
     file.seek(SeekFrom::Start(PAYLOAD_START)).map_err(cannot)?;
     let mut hasher = blake3::Hasher::new();
@@ -229,6 +249,7 @@ fn hash_payload(mut file: &File, path: &Path) -> Result<Digest, DataError> {
             0 => return Ok(Digest(*hasher.finalize().as_bytes())),
             count => hasher.update(&buffer[..count]),
         };
+        pulse.beat();
     }
 }
 

@@ -82,6 +82,17 @@ pub enum DataError {
         /// What differs.
         why: String,
     },
+    /// Reading does not go on.
+    #[error(
+        "reading {path} made no progress for {seconds} s and was given up; if it lies on a network file \
+         system, look whether that answers"
+    )]
+    Hung {
+        /// The data set's folder, or the cache.
+        path: PathBuf,
+        /// How long nothing happened.
+        seconds: u64,
+    },
     /// A decoded file is damaged.
     #[error("the decoded data set {path} is damaged ({why}); delete it and it is made again")]
     BadCache {
@@ -111,6 +122,13 @@ impl DataError {
             source,
             in_cache: true,
         }
+    }
+
+    /// Whether the same files would give the same error: they have been read, or are not there. What the
+    /// operating system refused may go well the next time.
+    #[must_use]
+    pub fn is_about_content(&self) -> bool {
+        !matches!(self, Self::Io { .. } | Self::Hung { .. })
     }
 
     /// The failure this is for a job. The data were inspected when the search was submitted, so what

@@ -7,18 +7,24 @@
 //!
 //! The cache holds one file for each pair of data set and split, about as large as the decoded data
 //! (55 MB for Fashion-MNIST). Nothing in it is precious: a file that is deleted or damaged is made
-//! again by the next [`prepare`]. Files of data sets that are no longer used stay until somebody
-//! deletes them; deleting one that is in use is safe, since a mapped file lives until it is unmapped.
+//! again by the next [`prepare`]. [`prune`] removes the files that were not used for the longest time;
+//! removing one that is in use is safe, since a mapped file lives until it is unmapped.
 
 mod cache;
 mod error;
 mod idx;
 mod mapped;
 pub mod order;
+mod prune;
+mod pulse;
 mod source;
+mod stamp;
 
-pub use cache::{cache_file_name, prepare};
+pub use cache::{cache_file_name, prepare, prepare_watched};
 pub use error::DataError;
 pub use idx::{IdxHeader, MAX_EXAMPLE_BYTES, MAX_EXAMPLES, MAX_FILE_BYTES};
 pub use mapped::{MappedDataset, Split};
-pub use source::{inspect, locate};
+pub use prune::{note_use, prune};
+pub use pulse::Pulse;
+pub use source::{inspect, inspect_watched, locate, stamp};
+pub use stamp::Stamp;

@@ -11,6 +11,8 @@ use espalier_common::network::Shape;
 
 use crate::error::DataError;
 use crate::idx::{IdxHeader, MAX_FILE_BYTES};
+use crate::pulse::Pulse;
+use crate::stamp::Stamp;
 
 /// Longer paths are refused; Linux takes none longer either.
 const MAX_PATH_BYTES: usize = 4096;
@@ -93,13 +95,44 @@ pub fn locate(root: &Path, reference: &DatasetReference) -> Result<PathBuf, Data
 /// # Errors
 /// [`DataError`] names the file and what to do.
 pub fn inspect(root: &Path, reference: &DatasetReference) -> Result<DatasetInfo, DataError> {
+    inspect_watched(root, reference, &Pulse::default())
+}
+
+/// What [`inspect`] would look at, as the file system describes it: while that stays the same, so does what
+/// [`inspect`] says.
+///
+/// # Errors
+/// [`DataError::BadPath`] as [`locate`].
+pub fn stamp(root: &Path, reference: &DatasetReference) -> Result<Stamp, DataError> {
+    let DatasetFormat::Idx = reference.format;
+    let folder = locate(root, reference)?;
+    Ok(Stamp::of_files(
+        [
+            Role::TrainImages,
+            Role::TrainLabels,
+            Role::TestImages,
+            Role::TestLabels,
+        ]
+        .map(|role| folder.join(role.file_name())),
+    ))
+}
+
+/// [`inspect`], with a pulse that beats while it makes progress.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_watched(
+    root: &Path,
+    reference: &DatasetReference,
+    pulse: &Pulse,
+) -> Result<DatasetInfo, DataError> {
     let source = Source::open(root, reference)?;
     let examples = source.train_images.header.examples();
     let (train, validation) = split_sizes(&source.folder, examples, reference)?;
     let input = source.input();
     let test = source.test_examples();
     let folder = source.folder.clone();
-    let scan = source.scan(&mut NoVisitor)?;
+    let scan = source.scan(&mut NoVisitor, pulse)?;
     if scan.classes < 2 {
         return Err(DataError::BadFile {
             path: folder,
@@ -111,6 +144,7 @@ pub fn inspect(root: &Path, reference: &DatasetReference) -> Result<DatasetInfo,
         fingerprint: scan.fingerprint,
         input,
         classes: scan.classes,
+        vocabulary: None,
         train,
         validation,
         test,
@@ -164,6 +198,22 @@ pub(crate) trait Visitor {
         size: usize,
         bytes: &[u8],
     ) -> Result<(), DataError>;
+}
+
+/// Lets the pulse beat with every piece that is read.
+struct Beating<'a, V>(&'a mut V, &'a Pulse);
+
+impl<V: Visitor> Visitor for Beating<'_, V> {
+    fn examples(
+        &mut self,
+        role: Role,
+        first: u64,
+        size: usize,
+        bytes: &[u8],
+    ) -> Result<(), DataError> {
+        self.1.beat();
+        self.0.examples(role, first, size, bytes)
+    }
 }
 
 struct NoVisitor;
@@ -235,7 +285,8 @@ impl Source {
     }
 
     /// Reads every file once in the order of the fingerprint.
-    pub(crate) fn scan(self, visitor: &mut impl Visitor) -> Result<Scan, DataError> {
+    pub(crate) fn scan(self, visitor: &mut impl Visitor, pulse: &Pulse) -> Result<Scan, DataError> {
+        let visitor = &mut Beating(visitor, pulse);
         let mut hasher = blake3::Hasher::new_derive_key("espalier idx data set, version 1");
         self.train_images.read(&mut hasher, visitor)?;
         let classes = 1 + u32::from(self.train_labels.read_labels(&mut hasher, visitor)?);

@@ -64,6 +64,7 @@ pub fn dataset() -> DatasetInfo {
         fingerprint: Digest::of(b"data"),
         input: Shape::image(1, 2, 2),
         classes: 2,
+        vocabulary: None,
         train: 10,
         validation: 10,
         test: 0,

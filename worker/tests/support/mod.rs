@@ -64,10 +64,12 @@ impl Bench {
             device: "cpu".to_owned(),
             data_root: self.path("data"),
             cache_dir: self.path("cache"),
+            cache_bytes: 1 << 30,
             work_dir: self.path("work"),
             evaluators: vec![self.script()],
             guard: env!("CARGO_BIN_EXE_espalier-worker").into(),
             evaluator_silence: Duration::from_secs(60),
+            data_silence: Duration::from_secs(60),
             until_idle: None,
             drain_timeout: Duration::from_secs(10),
         }

@@ -61,6 +61,18 @@ impl Parameters {
         self.add(name, &tensor, true)
     }
 
+    /// Adds a trained tensor drawn from a normal distribution around 0.
+    pub(crate) fn normal(
+        &mut self,
+        name: String,
+        size: &[i64],
+        deviation: f64,
+    ) -> Result<Tensor, TchError> {
+        let mut tensor = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
+        let _ = tensor.f_normal_(0.0, deviation)?;
+        self.add(name, &tensor, true)
+    }
+
     /// Adds a tensor that is `value` everywhere.
     pub(crate) fn constant(
         &mut self,

@@ -76,6 +76,11 @@ impl Training<'_> {
                 "the network has no weights to train".to_owned(),
             ));
         }
+        if let (1, Some(node)) = (self.batch_size(), self.model.needs_larger_batches()) {
+            return Err(JobError::Build(format!(
+                "{node}: a batch_norm with one value of each channel cannot be trained on batches of one example"
+            )));
+        }
         let mut optimizer = Optimizer::new(&self.recipe.optimizer, parameters)?;
         for epoch in 0..to {
             let started = Instant::now();

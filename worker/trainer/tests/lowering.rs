@@ -107,6 +107,10 @@ fn activations_are_those_of_pytorch() {
         (Activation::Tanh, 0.905_148_3, -0.905_148_3),
         (Activation::Sigmoid, 0.817_574_5, 0.182_425_5),
         (Activation::Elu, 1.5, -0.776_869_8),
+        (Activation::Mish, 1.403_378_3, -0.298_099_8),
+        (Activation::Softplus, 1.701_413_3, 0.201_413_3),
+        (Activation::Selu, 1.576_051_5, -1.365_814_8),
+        (Activation::HardSigmoid, 0.75, 0.25),
     ];
     for (activation, positive, negative) in expected {
         let model = Model::new(&chain(vec![Op::Activation(activation)]), Device::Cpu).unwrap();

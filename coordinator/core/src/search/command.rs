@@ -1,5 +1,7 @@
 //! Commands: what somebody wants of a search, and the answers.
 
+use std::collections::BTreeSet;
+
 use espalier_common::failure::Failure;
 use espalier_common::ids::{AttemptNumber, Digest, TrialNumber, WorkerId};
 use espalier_common::job::LeasedJob;
@@ -30,6 +32,9 @@ pub enum Command {
         slots: u32,
         /// Whether the worker's evaluator can run the job that tests the best.
         can_test: bool,
+        /// Trials that failed on some worker before and that this worker may get. Others of that kind are
+        /// passed over.
+        retries: BTreeSet<TrialNumber>,
     },
     /// A measurement of a running attempt.
     ReportMeasurement {

@@ -5,10 +5,10 @@ use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
 use espalier_common::job::JobKind;
 use espalier_common::metrics::Measurement;
 
-use super::command::{Completion, Drop, Rejection, Reply, WeightsAnswer};
+use super::command::{Completion, Rejection, Reply, WeightsAnswer};
 use super::decide::Decision;
 use super::event::Event;
-use super::state::{LivePhase, OpenTrial, Search, TrialState};
+use super::state::{LivePhase, OpenTrial, Search};
 
 impl Search {
     /// A completion counts whenever its trial is open, even from an attempt whose lease has expired: the
@@ -20,10 +20,7 @@ impl Search {
         attempt: AttemptNumber,
         completion: Completion,
     ) -> Result<Decision, Rejection> {
-        let known = self
-            .trial(trial)
-            .filter(|known| (1..=known.attempts).contains(&attempt.0));
-        let known = known.ok_or(Rejection::UnknownAttempt { trial, attempt })?;
+        self.known(trial, attempt)?;
         if let Some(open) = self.open.get(&trial) {
             return self.complete_trial(open, worker, trial, attempt, completion);
         }
@@ -35,21 +32,7 @@ impl Search {
             },
             // Said before, and the answer was lost: answer again.
             Some(_) => Ok(weights_decision(Vec::new(), WeightsAnswer::Upload)),
-            None if known.state == TrialState::Completed && known.completed_by == Some(attempt) => {
-                Ok(weights_decision(Vec::new(), self.late_answer(trial)))
-            }
-            None => Err(Rejection::NotHeld {
-                trial,
-                attempt,
-                reason: Drop::Closed,
-            }),
-        }
-    }
-
-    fn late_answer(&self, trial: TrialNumber) -> WeightsAnswer {
-        match &self.best {
-            Some(best) if best.trial == trial && best.stored => WeightsAnswer::Keep,
-            _ => WeightsAnswer::Discard,
+            None => self.complete_late(worker, trial, attempt, &completion),
         }
     }
 
@@ -61,7 +44,8 @@ impl Search {
         attempt: AttemptNumber,
         completion: Completion,
     ) -> Result<Decision, Rejection> {
-        let reported = open.last.get(&attempt);
+        let reported = open.attempts.get(&attempt);
+        let reported = reported.and_then(|record| record.last.as_ref());
         let seen = reported.map_or(0, |measurement| measurement.step);
         let measurements: Vec<Measurement> = completion
             .measurements
@@ -69,18 +53,9 @@ impl Search {
             .filter(|new| new.step > seen)
             .collect();
         let last = measurements.last().or(reported);
-        let metric = &self.objective().metric;
-        let (step, score) = match last.map(|last| (last.step, last.metrics.get(metric))) {
-            Some((step, Some(score))) => (step, score),
-            missing => {
-                let message = match missing {
-                    None => "the evaluator ended the job without one measurement".to_owned(),
-                    Some(_) => format!(
-                        "the last measurement has no {metric:?}, which is what the search optimises; \
-                         the evaluator must report it, or `objectives:` name another metric"
-                    ),
-                };
-                let failure = Failure::new(FailureDomain::User, FailureKind::Evaluator, message);
+        let (step, score) = match self.score_of(last) {
+            Ok(scored) => scored,
+            Err(failure) => {
                 let events = self.decide_fail(trial, attempt, failure)?;
                 return Ok(weights_decision(events, WeightsAnswer::Discard));
             }
@@ -114,6 +89,25 @@ impl Search {
             }
         };
         Ok(weights_decision(events, answer))
+    }
+
+    /// The step and the score of a last measurement. What is wrong with it would be wrong with every trial's.
+    fn score_of(&self, last: Option<&Measurement>) -> Result<(u32, f64), Failure> {
+        let wrong =
+            |message: String| Failure::new(FailureDomain::User, FailureKind::Evaluator, message);
+        let Some(last) = last else {
+            return Err(wrong(
+                "the evaluator ended the job without one measurement".to_owned(),
+            ));
+        };
+        let metric = &self.objective().metric;
+        let score = last.metrics.get(metric).ok_or_else(|| {
+            wrong(format!(
+                "the last measurement has no {metric:?}, which is what the search optimises; \
+                 the evaluator must report it, or `objectives:` name another metric"
+            ))
+        })?;
+        Ok((last.step, score))
     }
 
     fn complete_retraining(
@@ -176,7 +170,7 @@ impl Search {
     }
 }
 
-fn weights_decision(events: Vec<Event>, answer: WeightsAnswer) -> Decision {
+pub(super) fn weights_decision(events: Vec<Event>, answer: WeightsAnswer) -> Decision {
     Decision {
         events,
         reply: Reply::Weights(answer),

@@ -1,12 +1,14 @@
 //! Decide: a command against the state. Validates everything; changes nothing.
 
-use espalier_common::ids::{AttemptNumber, Digest, TrialNumber, WorkerId};
+use std::collections::BTreeSet;
+
+use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
 use espalier_common::job::Job;
 use espalier_common::metrics::Measurement;
 
 use super::command::{Command, Drop, Rejection, Reply};
 use super::event::{Event, FinishReason, PauseReason, Prepared, Refusal, Refused, ReleaseReason};
-use super::state::{LiveAttempt, LivePhase, Phase, Search};
+use super::state::{LiveAttempt, LivePhase, Phase, Search, Trial};
 
 /// What a command comes to, before it is applied.
 pub(super) struct Decision {
@@ -41,7 +43,8 @@ pub(super) fn decide(
             worker,
             slots,
             can_test,
-        } => Ok(lease(search, worker, slots, can_test, now_ms)),
+            retries,
+        } => Ok(lease(search, worker, slots, can_test, &retries, now_ms)),
         Command::ReportMeasurement {
             worker,
             trial,
@@ -74,12 +77,12 @@ pub(super) fn decide(
             trial,
             attempt,
             weights,
-        } => record_weights(search, trial, attempt, weights),
+        } => search.decide_weights(trial, attempt, weights),
         Command::PauseSearch { reason } => pause(search, reason),
         Command::ResumeSearch => resume(search),
         Command::StopSearch => stop(search),
         Command::Recover => Ok(Decision::done(recover(search))),
-        Command::CheckTime => Ok(Decision::done(Vec::new())),
+        Command::CheckTime => Ok(Decision::done(search.decide_time(now_ms))),
     }
 }
 
@@ -118,52 +121,62 @@ fn record_proposal(
             Event::ProposalRefused { ask, refusal }
         })
         .collect();
-    match outcome {
-        Ok(proposal) if search.identities.contains_key(&proposal.candidate_id) => {
-            // The searcher's side checks identity first; this keeps the promise if it ever errs.
-            let of = search.identities[&proposal.candidate_id];
-            let Prepared {
-                candidate,
-                origin,
-                memo,
-                ..
-            } = *proposal;
-            let refusal = Refusal {
-                candidate,
-                origin,
-                memo,
-                refused: Refused::Duplicate { of },
-            };
-            events.push(Event::ProposalRefused { ask, refusal });
-        }
-        Ok(proposal) => {
-            events.push(Event::TrialProposed {
-                ask,
-                told,
-                trial: next_number(),
-                proposal,
-            });
-        }
-        Err(reason) => events.push(Event::ProposalsEnded { ask, reason }),
-    }
+    events.push(match outcome {
+        Ok(proposal) => proposed(search, ask, told, &mut next_number, proposal),
+        Err(reason) => Event::ProposalsEnded { ask, reason },
+    });
     events
 }
 
-fn lease(search: &Search, worker: WorkerId, slots: u32, can_test: bool, now_ms: u64) -> Decision {
+/// A proposal that passed, unless it is an earlier trial's candidate: the searcher's side checks identity
+/// first, and this keeps the promise if it ever errs.
+fn proposed(
+    search: &Search,
+    ask: u64,
+    told: u64,
+    next_number: impl FnOnce() -> TrialNumber,
+    proposal: Box<Prepared>,
+) -> Event {
+    let Some(&of) = search.identities.get(&proposal.candidate_id) else {
+        return Event::TrialProposed {
+            ask,
+            told,
+            trial: next_number(),
+            proposal,
+        };
+    };
+    let refusal = Refusal {
+        candidate: proposal.candidate,
+        origin: proposal.origin,
+        memo: proposal.memo,
+        refused: Refused::Duplicate { of },
+    };
+    Event::ProposalRefused { ask, refusal }
+}
+
+fn lease(
+    search: &Search,
+    worker: WorkerId,
+    slots: u32,
+    can_test: bool,
+    retries: &BTreeSet<TrialNumber>,
+    now_ms: u64,
+) -> Decision {
     let mut work: Vec<(TrialNumber, Job)> = Vec::new();
     if search.phase == Phase::Running && !search.time_is_up(now_ms) {
         let to = search.definition.spec.space.training.epochs;
-        let wanted = slots.min(search.leasable()) as usize;
+        let wanted = slots.min(search.free_parallel()) as usize;
+        let allowed = search.queue.iter().copied();
+        let allowed = allowed.filter(|trial| search.may_lease(*trial, retries));
         work.extend(
-            search
-                .queue
-                .iter()
+            allowed
                 .take(wanted)
-                .map(|&trial| (trial, Job::Train { from: 0, to })),
+                .map(|trial| (trial, Job::Train { from: 0, to })),
         );
     } else if slots > 0
         && let Some((trial, job)) = search.final_job()
         && (can_test || !matches!(job, Job::Test { .. }))
+        && search.may_lease(trial, retries)
     {
         work.push((trial, job));
     }
@@ -220,6 +233,13 @@ fn report(
         // Said before, and the acknowledgement was lost: acknowledge again.
         return Ok(Decision::done(Vec::new()));
     }
+    if measurement.step <= live.step {
+        return Err(Rejection::Invalid(format!(
+            "attempt {attempt} of trial {trial} reports step {} after step {}; steps count the epochs \
+             finished and must grow",
+            measurement.step, live.step
+        )));
+    }
     Ok(Decision::done(vec![Event::Measured {
         trial,
         attempt,
@@ -245,36 +265,6 @@ fn release(
         events.extend(search.exhausted_by_loss(trial));
     }
     Ok(Decision::done(events))
-}
-
-fn record_weights(
-    search: &Search,
-    trial: TrialNumber,
-    attempt: AttemptNumber,
-    weights: Digest,
-) -> Result<Decision, Rejection> {
-    match search.held(trial, attempt) {
-        Ok(live) if live.phase == LivePhase::Uploading => {
-            Ok(Decision::done(vec![Event::WeightsStored {
-                trial,
-                attempt,
-                weights,
-            }]))
-        }
-        Ok(_) => Err(Rejection::Invalid(format!(
-            "attempt {attempt} of trial {trial} was not asked for its weights"
-        ))),
-        // Uploaded twice, the acknowledgement of the first was lost.
-        Err(_)
-            if search
-                .best
-                .as_ref()
-                .is_some_and(|best| best.weights == Some(weights) && best.stored) =>
-        {
-            Ok(Decision::done(Vec::new()))
-        }
-        Err(rejection) => Err(rejection),
-    }
 }
 
 fn pause(search: &Search, reason: PauseReason) -> Result<Decision, Rejection> {
@@ -320,16 +310,24 @@ fn recover(search: &Search) -> Vec<Event> {
 }
 
 impl Search {
+    /// The trial of this attempt, if there was such an attempt.
+    pub(super) fn known(
+        &self,
+        trial: TrialNumber,
+        attempt: AttemptNumber,
+    ) -> Result<&Trial, Rejection> {
+        let known = self.trial(trial);
+        let known = known.filter(|known| (1..=known.attempts).contains(&attempt.0));
+        known.ok_or(Rejection::UnknownAttempt { trial, attempt })
+    }
+
     /// The live lease of this attempt.
     pub(super) fn held(
         &self,
         trial: TrialNumber,
         attempt: AttemptNumber,
     ) -> Result<&LiveAttempt, Rejection> {
-        let known = self
-            .trial(trial)
-            .filter(|known| (1..=known.attempts).contains(&attempt.0));
-        let known = known.ok_or(Rejection::UnknownAttempt { trial, attempt })?;
+        let known = self.known(trial, attempt)?;
         match self.live.get(&trial) {
             Some(live) if live.attempt == attempt => Ok(live),
             _ => {

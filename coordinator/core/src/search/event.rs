@@ -23,8 +23,11 @@ pub enum Event {
         definition: Box<Definition>,
     },
     /// The coordinator was started again and has read this search. The time between the event before and
-    /// this one does not count against the time budget.
+    /// this one does not count against the time budget; `TimePassed` keeps short what is lost so.
     SearchRecovered,
+    /// A search with a time budget runs, and nothing else has happened for a while: what had passed by then
+    /// counts, should the coordinator die.
+    TimePassed,
     /// A proposal was refused before it became work.
     ProposalRefused {
         /// The ask that made it.
@@ -105,6 +108,16 @@ pub enum Event {
         weights: Digest,
         /// Whether the worker was told to upload them.
         upload: bool,
+    },
+    /// The weights of the best, whose upload had been interrupted, are on their way again: their attempt
+    /// holds a lease once more.
+    UploadResumed {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt that has the weights.
+        attempt: AttemptNumber,
+        /// The worker's instance.
+        worker: WorkerId,
     },
     /// A trial's weights are in the artifact store.
     WeightsStored {

@@ -5,7 +5,7 @@ use espalier_common::ids::{AttemptNumber, TrialNumber};
 
 use super::command::Rejection;
 use super::event::{Event, PauseReason, ReleaseReason};
-use super::state::{LivePhase, OpenTrial, Phase, Search};
+use super::state::{LivePhase, OpenTrial, Phase, Search, TrialState};
 
 /// So many different trials in a row whose attempts fail in the same way (see [`Failure::key`]) mean that the
 /// user's data or program is at fault, not the candidates.
@@ -18,7 +18,13 @@ impl Search {
         attempt: AttemptNumber,
         failure: Failure,
     ) -> Result<Vec<Event>, Rejection> {
-        if self.held(trial, attempt)?.phase == LivePhase::Uploading {
+        let held = match self.held(trial, attempt) {
+            Ok(held) => held,
+            // Said before, and the acknowledgement was lost: acknowledge again.
+            Err(_) if self.knows_failure_of(trial, attempt) => return Ok(Vec::new()),
+            Err(rejection) => return Err(rejection),
+        };
+        if held.phase == LivePhase::Uploading {
             // The job itself is done; only its weights are lost, and they can be trained again.
             let reason = ReleaseReason::Worker;
             return Ok(vec![Event::AttemptReleased {
@@ -47,6 +53,19 @@ impl Search {
         Ok(events)
     }
 
+    /// Whether this attempt's worker has said that it failed.
+    fn knows_failure_of(&self, trial: TrialNumber, attempt: AttemptNumber) -> bool {
+        if let Some(open) = self.open.get(&trial) {
+            return open.faults.were_reported_by(attempt);
+        }
+        let known = self.trial(trial);
+        let was_its_end = known.is_some_and(|known| {
+            known.state == TrialState::Failed && known.ended_by == Some(attempt)
+        });
+        let of_the_best = self.best.as_ref().is_some_and(|best| best.trial == trial);
+        was_its_end || (of_the_best && self.final_faults.were_reported_by(attempt))
+    }
+
     pub(super) fn decide_expire(
         &self,
         trial: TrialNumber,
@@ -69,7 +88,7 @@ impl Search {
     /// The end of a trial whose attempts are used up: from then on it counts as the candidate's fault, so
     /// that a trial which kills workers does not kill them all.
     fn exhausted(&self, open: &OpenTrial, trial: TrialNumber, last: &Failure) -> Option<Event> {
-        let used = open.failures + 1;
+        let used = open.faults.counted() + 1;
         (used >= self.definition.spec.attempts).then(|| {
             let message = format!("{used} attempts failed; the last one: {}", last.message);
             let kind = FailureKind::AttemptsExhausted;

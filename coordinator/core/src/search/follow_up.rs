@@ -17,11 +17,6 @@ pub(super) fn follow_up(search: &Search, now_ms: u64) -> Option<Event> {
 }
 
 impl Search {
-    pub(super) fn time_is_up(&self, now_ms: u64) -> bool {
-        let budget = self.definition.spec.budget.time_ms;
-        budget.is_some_and(|budget| self.elapsed_ms(now_ms) >= budget)
-    }
-
     fn reason_to_finish(&self, now_ms: u64) -> Option<FinishReason> {
         let budget = &self.definition.spec.budget;
         if let (Some(target), Some(best)) = (budget.target, &self.best)
@@ -80,7 +75,7 @@ impl Search {
             return None;
         }
         let shortfall = self.final_attempts_used_up().then(|| {
-            let failures = self.final_failures;
+            let failures = self.final_faults.counted();
             format!("the best could not be stored and tested: {failures} attempts failed")
         });
         Some(Event::SearchFinished {

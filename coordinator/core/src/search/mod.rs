@@ -9,9 +9,13 @@ mod decide;
 mod definition;
 mod event;
 mod fail;
+mod faults;
 mod follow_up;
 mod jobs;
 mod state;
+mod time;
+mod waiting;
+mod weights;
 
 pub use command::{Command, Completion, Drop as DropReason, Rejection, Reply, WeightsAnswer};
 pub use definition::{Definition, INLINE_EVALUATOR};
@@ -19,6 +23,7 @@ pub use event::{
     Effect, Event, FinishReason, PauseReason, Prepared, Refusal, Refused, ReleaseReason,
 };
 pub use state::{Best, Counts, LiveAttempt, LivePhase, Phase, Search, Trial, TrialState};
+pub use waiting::{WaitingJobs, WaitingRetry};
 
 /// What one command came to.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
-use espalier_common::job::{Job, JobKind};
+use espalier_common::job::JobKind;
 use espalier_common::metrics::{Measurement, Metrics, Objective};
 
 use super::definition::Definition;
 use super::event::{Event, FinishReason, PauseReason, Prepared};
+use super::faults::Faults;
 
 /// Where a search stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,8 +83,8 @@ pub struct Trial {
     pub state: TrialState,
     /// The highest fencing number given out; 0 before the first lease.
     pub attempts: u32,
-    /// The attempt that completed it.
-    pub completed_by: Option<AttemptNumber>,
+    /// The attempt that completed it, or whose failure was its end.
+    pub ended_by: Option<AttemptNumber>,
     /// Its score.
     pub score: Option<f64>,
 }
@@ -92,10 +93,39 @@ pub struct Trial {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OpenTrial {
     pub(super) proposal: Box<Prepared>,
-    /// Attempts that count against the cap.
-    pub(super) failures: u32,
-    /// The last measurement of every attempt that reported one: a stale completion is scored by its own.
-    pub(super) last: BTreeMap<AttemptNumber, Measurement>,
+    pub(super) faults: Faults,
+    /// What a stale completion is judged by; of the latest attempts only.
+    pub(super) attempts: BTreeMap<AttemptNumber, AttemptRecord>,
+}
+
+/// The most attempts of a trial that are remembered: hand-backs cost nothing, so there may be any number.
+const REMEMBERED_ATTEMPTS: usize = 16;
+
+/// What is kept of an attempt while its trial is open.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct AttemptRecord {
+    /// Its last measurement.
+    pub(super) last: Option<Measurement>,
+    /// Seconds of it that count as compute already.
+    pub(super) counted_seconds: f64,
+}
+
+impl OpenTrial {
+    pub(super) fn new(proposal: Box<Prepared>) -> Self {
+        Self {
+            proposal,
+            faults: Faults::default(),
+            attempts: BTreeMap::new(),
+        }
+    }
+
+    /// The record of an attempt; the oldest one makes room for a new one.
+    pub(super) fn record_mut(&mut self, attempt: AttemptNumber) -> &mut AttemptRecord {
+        if self.attempts.len() >= REMEMBERED_ATTEMPTS && !self.attempts.contains_key(&attempt) {
+            self.attempts.pop_first();
+        }
+        self.attempts.entry(attempt).or_default()
+    }
 }
 
 /// What a live lease is held for.
@@ -120,6 +150,10 @@ pub struct LiveAttempt {
     pub phase: LivePhase,
     /// The highest message number taken from it.
     pub reported: u32,
+    /// The step of its last measurement.
+    pub step: u32,
+    /// When it began, Unix milliseconds.
+    pub since_ms: u64,
 }
 
 /// The best trial so far.
@@ -181,8 +215,8 @@ pub struct Search {
     pub(super) best: Option<Best>,
     pub(super) completed_since_best: u32,
     pub(super) repeated: RepeatedFailure,
-    /// Failed attempts at the work that ends a search (training the best again, its test).
-    pub(super) final_failures: u32,
+    /// Of the work that ends a search (training the best again, its test).
+    pub(super) final_faults: Faults,
     pub(super) test_metrics: Option<Metrics>,
     pub(super) shortfall: Option<String>,
     pub(super) proposals_ended: Option<String>,
@@ -216,7 +250,7 @@ impl Search {
             best: None,
             completed_since_best: 0,
             repeated: RepeatedFailure::default(),
-            final_failures: 0,
+            final_faults: Faults::default(),
             test_metrics: None,
             shortfall: None,
             proposals_ended: None,
@@ -306,15 +340,6 @@ impl Search {
         )
     }
 
-    /// Trials that could be leased now, were there slots.
-    #[must_use]
-    pub fn leasable(&self) -> u32 {
-        if self.phase != Phase::Running {
-            return 0;
-        }
-        self.queued().min(self.free_parallel())
-    }
-
     /// How many more attempts `parallel` allows.
     #[must_use]
     pub fn free_parallel(&self) -> u32 {
@@ -336,22 +361,20 @@ impl Search {
         })
     }
 
+    /// Whether the search may ever ask its searcher for something again.
+    #[must_use]
+    pub fn may_ask(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Paused(_))
+    }
+
     /// The number the next ask gets. Asks that were never answered do not use a number up.
     #[must_use]
     pub fn next_ask(&self) -> u64 {
         self.next_ask
     }
 
-    /// Running time that counts against the time budget, in milliseconds.
-    #[must_use]
-    pub fn elapsed_ms(&self, now_ms: u64) -> u64 {
-        self.elapsed_ms
-            + self
-                .running_since
-                .map_or(0, |since| now_ms.saturating_sub(since))
-    }
-
-    /// Seconds spent in evaluators.
+    /// Seconds of compute: those that completed attempts spent in evaluators, and the time for which the other
+    /// attempts were held.
     #[must_use]
     pub fn compute_seconds(&self) -> f64 {
         self.compute_seconds
@@ -381,39 +404,9 @@ impl Search {
             self.objective().better(score, best.score) || (ties && trial < best.trial)
         })
     }
-
-    /// The job that is left to do when no trial is open: train the best again when its weights were lost,
-    /// then measure it on the test split.
-    #[must_use]
-    pub fn final_job(&self) -> Option<(TrialNumber, Job)> {
-        let Phase::Finishing(reason) = &self.phase else {
-            return None;
-        };
-        if *reason == FinishReason::Stopped
-            || !self.open.is_empty()
-            || self.final_attempts_used_up()
-        {
-            return None;
-        }
-        let best = self.best.as_ref()?;
-        let weights = best.weights?;
-        if self.live.contains_key(&best.trial) {
-            return None;
-        }
-        if !best.stored {
-            let to = self.definition.spec.space.training.epochs;
-            return Some((best.trial, Job::Train { from: 0, to }));
-        }
-        let wants_test = self.definition.tests_the_best() && self.test_metrics.is_none();
-        wants_test.then_some((best.trial, Job::Test { weights }))
-    }
-
-    pub(super) fn final_attempts_used_up(&self) -> bool {
-        self.final_failures >= self.definition.spec.attempts
-    }
 }
 
-fn count(length: usize) -> u32 {
+pub(super) fn count(length: usize) -> u32 {
     // Trials are numbered in 32 bits, so no collection of them is longer.
     u32::try_from(length).unwrap_or(u32::MAX)
 }

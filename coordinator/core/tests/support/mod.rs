@@ -8,12 +8,12 @@
 
 pub mod model;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use espalier_common::candidate::{Candidate, Value};
 use espalier_common::dataset::DatasetInfo;
-use espalier_common::ids::{Digest, SearchId, WorkerId};
+use espalier_common::ids::{Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::LeasedJob;
 use espalier_common::metrics::{Measurement, Metrics};
 use espalier_common::network::Shape;
@@ -108,6 +108,7 @@ pub fn definition(text: &str) -> Arc<Definition> {
         reference,
         input: Shape::image(1, 16, 16),
         classes: 10,
+        vocabulary: None,
         train: 1000,
         validation: 100,
         test: 100,
@@ -129,6 +130,12 @@ pub fn definition_with(text: &str, searcher: &str, trials: u32, seed: u64) -> Ar
 /// A worker.
 pub fn worker(number: u128) -> WorkerId {
     WorkerId(Uuid::from_u128(number))
+}
+
+/// Every trial that waits and failed on some worker before.
+pub fn retries(search: &Search) -> BTreeSet<TrialNumber> {
+    let waiting = search.waiting().retries;
+    waiting.iter().map(|retry| retry.trial).collect()
 }
 
 /// A completion with a score, as an evaluator would bring it.
@@ -226,10 +233,12 @@ impl Run {
 
     /// Leases jobs to a worker.
     pub fn lease(&mut self, number: u128, slots: u32) -> Vec<LeasedJob> {
+        let retries = retries(&self.search);
         let command = Command::LeaseJobs {
             worker: worker(number),
             slots,
             can_test: true,
+            retries,
         };
         match self.command(command).unwrap().reply {
             Reply::Leased(jobs) => jobs,

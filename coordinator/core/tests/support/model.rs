@@ -89,6 +89,14 @@ impl Model {
                     self.live.remove(trial);
                 }
             }
+            Event::UploadResumed {
+                trial,
+                attempt,
+                worker,
+            } => {
+                let before = self.live.insert(*trial, (*attempt, *worker));
+                assert_eq!(before, None, "trial {trial} is held twice");
+            }
             Event::WeightsStored { trial, attempt, .. } => {
                 if let Some((held, _)) = self.live.get(trial) {
                     assert_eq!(held, attempt);
@@ -117,6 +125,7 @@ impl Model {
             Event::SearchFinished { .. } => self.finished = true,
             Event::SearchCreated { .. }
             | Event::SearchRecovered
+            | Event::TimePassed
             | Event::ProposalsEnded { .. }
             | Event::Measured { .. } => {}
         }

@@ -117,6 +117,19 @@ impl LeaseTable {
         renewal
     }
 
+    /// The worker that holds this lease.
+    pub(super) fn holder(&self, key: &AttemptKey) -> Option<WorkerId> {
+        Some(self.leases.get(key)?.worker)
+    }
+
+    /// Gives one lease a fresh deadline, if the worker holds it.
+    pub(super) fn touch(&mut self, worker: WorkerId, key: &AttemptKey, now: Instant) {
+        let entry = self.leases.get_mut(key);
+        if let Some(entry) = entry.filter(|entry| entry.worker == worker) {
+            entry.deadline = now + self.ttl;
+        }
+    }
+
     /// The leases of a worker, each with the call that granted it.
     pub(super) fn of_worker(
         &self,

@@ -3,8 +3,10 @@
 //! cluster's events: leases are the searches' to grant and to end, and a restart rebuilds the table from
 //! them.
 
+mod health;
 mod lease_table;
 mod registry;
+mod searches;
 mod task;
 mod waiting;
 
@@ -12,8 +14,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use espalier_common::ids::{AttemptKey, Digest, SearchId, WorkerId};
+use espalier_common::ids::{AttemptKey, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::{JobKind, LeasedJob};
+use espalier_core::search::WaitingJobs;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -57,21 +60,39 @@ pub(crate) struct Poll {
 pub(crate) struct Changed {
     pub(crate) search: SearchId,
     pub(crate) summary: SearchSummary,
-    /// Slots of the Lease requests that this batch has answered.
-    pub(crate) answered: u32,
+    /// The Lease requests that this batch has answered.
+    pub(crate) answered: Vec<Answered>,
     pub(crate) granted: Vec<(AttemptKey, WorkerId, u64)>,
     pub(crate) ended: Vec<AttemptKey>,
+    /// What attempts say about the machines they ran on.
+    pub(crate) signs: Vec<(AttemptKey, Sign)>,
     /// Polls for which there was no job after all.
     pub(crate) returned: Vec<Poll>,
+}
+
+/// A Lease request that was answered.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// Slots it promised.
+    pub(crate) slots: u32,
+    /// Retries it promised.
+    pub(crate) retries: BTreeSet<TrialNumber>,
+}
+
+/// What an attempt says about the machine it ran on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// Its job was done.
+    Well,
+    /// It failed by a fault of the machine.
+    Sick,
 }
 
 /// How far a search is, as far as the dispatcher is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SearchSummary {
-    /// Jobs that may be leased at once: what is queued, up to the search's own limits.
-    pub(crate) leasable: u32,
-    /// Whether what is queued is the test of the best, for which not every evaluator will do.
-    pub(crate) wants_test: bool,
+    /// Jobs that may be leased at once.
+    pub(crate) waiting: WaitingJobs,
     pub(crate) running: u32,
     /// Whether it would propose more, were there slots waiting for it.
     pub(crate) would_ask: bool,
@@ -106,8 +127,10 @@ pub(crate) enum Message {
         worker: WorkerId,
         held: BTreeSet<AttemptKey>,
         calls_ended: u64,
-        reply: oneshot::Sender<Vec<AttemptKey>>,
+        reply: oneshot::Sender<Result<Vec<AttemptKey>, CallError>>,
     },
+    /// Sign of life of one lease, by another way than a renewal.
+    Touch(WorkerId, AttemptKey),
     Leave(WorkerId, oneshot::Sender<Result<(), CallError>>),
     List(oneshot::Sender<ClusterStatus>),
 }
@@ -124,7 +147,8 @@ pub(crate) enum News {
         leases: Vec<(AttemptKey, WorkerId)>,
     },
     Changed(Changed),
-    /// Granted to a poll whose caller had gone by the time the grant was durable.
+    /// Granted, and on no way to the worker: its caller had gone by the time the grant was durable, or the
+    /// reply was full.
     Undelivered(Vec<AttemptKey>),
 }
 
@@ -166,6 +190,9 @@ impl DispatcherHandle {
     }
 
     /// Prolongs what is held; answers with what is to be dropped.
+    ///
+    /// # Errors
+    /// The worker is not registered. What it holds is prolonged all the same.
     pub(crate) async fn renew(
         &self,
         worker: WorkerId,
@@ -178,7 +205,20 @@ impl DispatcherHandle {
             calls_ended,
             reply,
         })
-        .await
+        .await?
+    }
+
+    /// Prolongs one lease: something of its attempt is on its way here.
+    pub(crate) async fn touch(&self, worker: WorkerId, key: AttemptKey) -> Result<(), CallError> {
+        let touch = Message::Touch(worker, key);
+        let sent = self.mailbox.send(touch).await;
+        sent.map_err(|_| CallError::Stopping)
+    }
+
+    /// These grants do not reach their worker: they go back at once, and cost no attempt.
+    pub(crate) fn undelivered(&self, keys: Vec<AttemptKey>) {
+        // The dispatcher ends only with the coordinator.
+        let _ = self.news.send(News::Undelivered(keys));
     }
 
     /// The worker ends; answered once that is durable.

@@ -31,13 +31,20 @@ impl Worker {
         !lacks_data && jobs.is_some_and(|jobs| jobs.contains(&JobKind::Train))
     }
 
+    /// Whether the worker can test the best of this search.
+    pub(super) fn can_test(&self, search: &SearchProfile) -> bool {
+        let jobs = self.registration.evaluators.get(&search.evaluator);
+        jobs.is_some_and(|jobs| jobs.contains(&JobKind::Test))
+    }
+
     /// The worker with so many free slots, for the dispatcher's choice.
-    pub(super) fn offer(&self, slots: u32) -> Offer {
+    pub(super) fn offer(&self, slots: u32, resting: bool) -> Offer {
         Offer {
             worker: self.registration.worker,
             slots,
             evaluators: self.registration.evaluators.clone(),
             missing: self.missing.clone(),
+            resting,
         }
     }
 }
@@ -98,6 +105,11 @@ impl Registry {
 
     pub(super) fn get(&self, worker: WorkerId) -> Option<&Worker> {
         self.workers.get(&worker)
+    }
+
+    /// The instance that goes by this name.
+    pub(super) fn named(&self, name: &str) -> Option<WorkerId> {
+        self.names.get(name).copied()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> {

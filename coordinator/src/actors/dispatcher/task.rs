@@ -1,26 +1,29 @@
 //! The dispatcher's task: takes messages in batches, keeps the tables, and after each batch gives waiting
 //! slots their jobs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod assign;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use espalier_common::ids::{AttemptKey, SearchId, WorkerId};
-use espalier_core::dispatch::{self, Demand, Grant, Offer, Waiting};
 use espalier_core::search::ReleaseReason;
 use espalier_runtime::Shutdown;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::health::Infirmary;
 use super::lease_table::{BEFORE_START, LeaseTable, NO_CALL};
 use super::registry::{Registry, Worker};
+use super::searches::OpenSearches;
 use super::waiting::{Polls, answer_empty};
 use super::{
     Changed, ClusterStatus, DispatcherHandle, MAILBOX, Message, News, Poll, Registration,
-    SearchSummary, WorkerStatus,
+    WorkerStatus,
 };
 use crate::actors::cluster::{ClusterEvent, ClusterLog, Departure, Waiter};
 use crate::actors::error::CallError;
-use crate::actors::search::{Request, SearchLink};
+use crate::actors::search::Request;
 
 /// Messages taken at once; the tables are looked through once for all of them.
 const BATCH: usize = 256;
@@ -31,8 +34,6 @@ const SILENT_TTLS: u32 = 3;
 const MAX_WORKERS: usize = 20_000;
 /// How often deadlines are looked at within a time to live.
 const LOOKS_PER_TTL: u32 = 20;
-/// The most slots that a search is told are waiting: it never has more proposals under way at one time.
-const MAX_DEMAND: u32 = 1_024;
 
 /// What the dispatcher is told at its start.
 #[derive(Clone, Copy, Debug)]
@@ -41,45 +42,13 @@ pub(crate) struct Settings {
     pub(crate) lease_ttl: Duration,
 }
 
-/// A search as the dispatcher sees it.
-#[derive(Debug)]
-struct OpenSearch {
-    link: SearchLink,
-    summary: SearchSummary,
-    /// Slots of Lease requests that the search has not answered yet.
-    promised: u32,
-}
-
-impl OpenSearch {
-    /// What the search could have leased now, on top of what is promised.
-    fn demand(&self) -> Demand {
-        let profile = &self.link.profile;
-        let summary = &self.summary;
-        let free = summary.leasable.saturating_sub(self.promised);
-        Demand {
-            search: profile.id,
-            training: if summary.wants_test { 0 } else { free },
-            test: summary.wants_test && free > 0,
-            running: summary.running.saturating_add(self.promised),
-            parallel: profile.definition.spec.parallel,
-            evaluator: profile.evaluator.clone(),
-            dataset: profile.dataset,
-        }
-    }
-
-    fn has_work(&self) -> bool {
-        self.summary.leasable > self.promised
-    }
-}
-
 /// The dispatcher's state.
 pub(crate) struct Dispatcher {
     settings: Settings,
     cluster: ClusterLog,
-    /// In the order in which they were created.
-    searches: Vec<OpenSearch>,
-    index: HashMap<SearchId, usize>,
+    searches: OpenSearches,
     registry: Registry,
+    infirmary: Infirmary,
     leases: LeaseTable,
     waiting: Polls,
     /// Commands for searches that the present batch has called for.
@@ -100,9 +69,9 @@ impl Dispatcher {
         let dispatcher = Self {
             settings,
             cluster,
-            searches: Vec::new(),
-            index: HashMap::new(),
+            searches: OpenSearches::default(),
             registry: Registry::default(),
+            infirmary: Infirmary::new(Instant::now()),
             leases: LeaseTable::new(settings.lease_ttl, Instant::now()),
             waiting: Polls::default(),
             outbox: Vec::new(),
@@ -124,7 +93,7 @@ impl Dispatcher {
         let mut looks = tokio::time::interval(self.settings.lease_ttl / LOOKS_PER_TTL);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let overdue = self.waiting.next_deadline();
+            let due = self.next_due();
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
@@ -132,7 +101,7 @@ impl Dispatcher {
                 // time to live, and an expiry that is no longer true is refused by the search.
                 _ = looks.tick() => self.look(),
                 taken = newspaper.recv_many(&mut news, BATCH) => if taken == 0 { return },
-                () = sleep_until(overdue) => {}
+                () = sleep_until(due) => {}
                 taken = messages.recv_many(&mut inbox, BATCH) => if taken == 0 { return },
             }
             // Messages are taken out before the news, and the news looked at first: what a search has
@@ -151,11 +120,25 @@ impl Dispatcher {
             for message in inbox.drain(..) {
                 self.take_message(message);
             }
-            self.waiting.answer_overdue(Instant::now());
-            self.assign();
-            self.publish_demand();
+            let now = Instant::now();
+            self.waiting.answer_overdue(now);
+            self.assign(now);
+            self.publish_demand(now);
             self.send().await;
         }
+    }
+
+    /// When something is to be done though nobody says anything: a poll's time is up, or a wait of a retry or
+    /// a worker's pause is over while slots wait.
+    fn next_due(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let polls = self.waiting.next_deadline()?;
+        let retries = self
+            .searches
+            .iter()
+            .filter_map(|open| open.next_rested(now));
+        let pauses = self.infirmary.next_return(now);
+        retries.chain(pauses).chain([polls]).min()
     }
 
     /// Sends what the batch has called for. A full mailbox makes every worker wait, which is right: it is
@@ -165,9 +148,8 @@ impl Dispatcher {
             self.cluster.append(std::mem::take(&mut self.events)).await;
         }
         for (search, request) in self.outbox.drain(..) {
-            if let Some(&at) = self.index.get(&search)
-                && let Some(open) = self.searches.get(at)
-            {
+            // One that has ended wants nothing, and has no lease left to end.
+            if let Some(open) = self.searches.get(search) {
                 // A search whose actor is gone is one that stops with the coordinator.
                 let _ = open.link.mailbox.send(request).await;
             }
@@ -184,9 +166,9 @@ impl Dispatcher {
                 calls_ended,
                 reply,
             } => {
-                let drop = self.renew(worker, &held, calls_ended);
-                let _ = reply.send(drop);
+                let _ = reply.send(self.renew(worker, &held, calls_ended));
             }
+            Message::Touch(worker, key) => self.leases.touch(worker, &key, Instant::now()),
             Message::Leave(worker, reply) => self.leave(worker, reply),
             Message::List(reply) => {
                 let _ = reply.send(self.list());
@@ -245,19 +227,22 @@ impl Dispatcher {
             })
     }
 
+    /// An instance that is not known here is told so, and registers again: else one whose slots are all busy
+    /// would be missing from every listing until it asks for a job. Its leases are its own all the same.
     fn renew(
         &mut self,
         worker: WorkerId,
         held: &BTreeSet<AttemptKey>,
         calls_ended: u64,
-    ) -> Vec<AttemptKey> {
+    ) -> Result<Vec<AttemptKey>, CallError> {
         let now = Instant::now();
-        if let Some(known) = self.registry.seen(worker, now) {
-            known.calls_ended = known.calls_ended.max(calls_ended);
-        }
         let renewal = self.leases.renew(worker, held, calls_ended, now);
         self.release(renewal.lost, ReleaseReason::ReplyLost);
-        renewal.drop
+        let Some(known) = self.registry.seen(worker, now) else {
+            return Err(self.why_unknown(worker));
+        };
+        known.calls_ended = known.calls_ended.max(calls_ended);
+        Ok(renewal.drop)
     }
 
     fn leave(&mut self, worker: WorkerId, reply: oneshot::Sender<Result<(), CallError>>) {
@@ -296,13 +281,7 @@ impl Dispatcher {
                 for (key, worker) in leases {
                     self.leases.grant(key, worker, BEFORE_START, now);
                 }
-                let open = OpenSearch {
-                    link,
-                    summary,
-                    promised: 0,
-                };
-                self.index.insert(open.link.profile.id, self.searches.len());
-                self.searches.push(open);
+                self.searches.open(link, summary, now);
             }
             News::Changed(changed) => self.changed(changed),
             News::Undelivered(keys) => self.release(keys, ReleaseReason::ReplyLost),
@@ -311,9 +290,10 @@ impl Dispatcher {
 
     fn changed(&mut self, changed: Changed) {
         let now = Instant::now();
-        if let Some(open) = self.search_mut(changed.search) {
-            open.summary = changed.summary;
-            open.promised = open.promised.saturating_sub(changed.answered);
+        self.searches
+            .change(changed.search, changed.summary, &changed.answered, now);
+        for (key, sign) in changed.signs {
+            self.note_sign(&key, sign, now);
         }
         for key in &changed.ended {
             self.leases.end(key);
@@ -335,77 +315,6 @@ impl Dispatcher {
         }
     }
 
-    fn search_mut(&mut self, id: SearchId) -> Option<&mut OpenSearch> {
-        let at = *self.index.get(&id)?;
-        self.searches.get_mut(at)
-    }
-
-    /// Gives waiting slots their jobs. A poll is answered by one search: should several have been chosen
-    /// for it, the one that gives most; the worker asks again for the slots that are left.
-    fn assign(&mut self) {
-        if self.waiting.is_empty() || !self.searches.iter().any(OpenSearch::has_work) {
-            return;
-        }
-        // Only those that can do something are looked at closely: thousands of idle workers cost little.
-        let useful = |worker: &&Worker| {
-            let mut searches = self.searches.iter().filter(|open| open.has_work());
-            searches.any(|open| worker.can_run(&open.link.profile))
-        };
-        let polls = self.waiting.iter();
-        let offers: Vec<Offer> = polls
-            .filter_map(|poll| {
-                let worker = self.registry.get(poll.worker).filter(useful)?;
-                Some(worker.offer(poll.free_slots))
-            })
-            .collect();
-        let demands: Vec<Demand> = self.searches.iter().map(OpenSearch::demand).collect();
-        let mut chosen: BTreeMap<WorkerId, Grant> = BTreeMap::new();
-        for grant in dispatch::pick(&offers, &demands) {
-            let best = chosen.entry(grant.worker).or_insert(grant);
-            if grant.slots > best.slots {
-                *best = grant;
-            }
-        }
-        for grant in chosen.into_values() {
-            let Some(poll) = self.waiting.take_of(grant.worker) else {
-                continue;
-            };
-            if let Some(open) = self.search_mut(grant.search) {
-                open.promised = open.promised.saturating_add(grant.slots);
-            }
-            let request = Request::Lease {
-                poll,
-                slots: grant.slots,
-                can_test: grant.can_test,
-            };
-            self.outbox.push((grant.search, request));
-        }
-    }
-
-    /// Tells every search how many slots wait that it could fill.
-    fn publish_demand(&self) {
-        for open in &self.searches {
-            let mut demand = 0_u32;
-            if open.summary.would_ask {
-                for poll in self.waiting.iter() {
-                    let worker = self.registry.get(poll.worker);
-                    if worker.is_some_and(|worker| worker.can_run(&open.link.profile)) {
-                        demand = demand.saturating_add(poll.free_slots);
-                    }
-                    if demand >= MAX_DEMAND {
-                        break;
-                    }
-                }
-            }
-            let demand = demand.min(MAX_DEMAND);
-            open.link.demand.send_if_modified(|now| {
-                let changed = *now != demand;
-                *now = demand;
-                changed
-            });
-        }
-    }
-
     /// Looks at deadlines.
     fn look(&mut self) {
         let now = Instant::now();
@@ -421,6 +330,7 @@ impl Dispatcher {
         for key in looked.expired {
             self.outbox.push((key.search, Request::Expire { key }));
         }
+        self.infirmary.forget(now);
         let silence = self.settings.lease_ttl * SILENT_TTLS;
         for worker in self.registry.forget_silent(now, silence) {
             let id = worker.registration.worker;
@@ -448,37 +358,9 @@ impl Dispatcher {
             waiting: self
                 .searches
                 .iter()
-                .filter_map(|open| Some((open.link.profile.id, self.why_waiting(open)?)))
+                .filter_map(|open| Some((open.link.profile.id, self.why_waiting(open, now)?)))
                 .collect(),
         }
-    }
-
-    /// Why a search that has work gets no worker.
-    fn why_waiting(&self, open: &OpenSearch) -> Option<String> {
-        if open.summary.finished {
-            return None;
-        }
-        let mut demand = open.demand();
-        if open.summary.would_ask && demand.training == 0 {
-            demand.training = 1; // it would propose one, were there a slot for it
-        }
-        let offers: Vec<Offer> = self
-            .registry
-            .iter()
-            .map(|worker| {
-                let id = worker.registration.worker;
-                worker.offer(self.waiting.free_slots(id))
-            })
-            .collect();
-        let reasons: Vec<String> = dispatch::explain(&demand, &offers)
-            .iter()
-            .map(Waiting::to_string)
-            .collect();
-        if reasons.is_empty() {
-            let reason = open.summary.waits_for.clone();
-            return reason.map(std::borrow::Cow::into_owned);
-        }
-        Some(reasons.join("; "))
     }
 }
 

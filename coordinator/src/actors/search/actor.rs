@@ -6,31 +6,33 @@
 //! (tells and asks for the searcher's thread, the dispatcher's view of what may be leased) need not wait,
 //! since all that comes of it passes through the journal behind the events it came from.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use espalier_common::ids::{AttemptKey, AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
+use espalier_common::ids::{AttemptKey, Digest, TrialNumber, WorkerId};
 use espalier_core::search::{
-    Command, DropReason, Effect, Event, LiveAttempt, LivePhase, Phase, Rejection, ReleaseReason,
-    Reply, Search, step,
+    Command, DropReason, Phase, Rejection, ReleaseReason, Reply, Search, step,
 };
 use espalier_runtime::Shutdown;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::kept::Kept;
 use super::log::EventLog;
+use super::record::key;
 use super::settle::{Answer, Settlement, Shared};
 use super::status::{self, SearchStatus, TrialChange, Update};
 use super::uploads::FailedUploads;
 use super::{MAILBOX, Request, Retry, SearchHandle, SearchLink, SearchProfile};
-use crate::actors::dispatcher::{Changed, DispatcherHandle, NO_CALL, News, Poll, SearchSummary};
+use crate::actors::dispatcher::{
+    Answered, DispatcherHandle, NO_CALL, News, Poll, SearchSummary, Sign,
+};
 use crate::actors::error::CallError;
 use crate::actors::recovery::Recovered;
 use crate::actors::searcher::{SearcherThread, ToSearcher};
 use crate::artifacts::ArtifactStore;
 use crate::clock;
-use crate::journal::{Batch, JournalHandle, Record, StreamId, rows};
+use crate::journal::{Batch, JournalHandle, Record, StreamId};
 
 /// Commands taken at once: their events become durable together.
 const BATCH: usize = 256;
@@ -51,43 +53,46 @@ pub(crate) struct Context {
 
 /// What one batch of commands has come to so far.
 #[derive(Debug, Default)]
-struct Pending {
-    time_ms: u64,
-    records: Vec<Record>,
-    changes: Vec<TrialChange>,
+pub(super) struct Pending {
+    pub(super) time_ms: u64,
+    pub(super) records: Vec<Record>,
+    pub(super) changes: Vec<TrialChange>,
     settlement: Settlement,
-    answered: u32,
-    granted: Vec<(AttemptKey, WorkerId, u64)>,
-    ended: Vec<AttemptKey>,
-    returned: Vec<Poll>,
+    pub(super) answered: Vec<Answered>,
+    pub(super) granted: Vec<(AttemptKey, WorkerId, u64)>,
+    pub(super) ended: Vec<AttemptKey>,
+    pub(super) signs: Vec<(AttemptKey, Sign)>,
+    pub(super) returned: Vec<Poll>,
 }
 
 /// A search's actor.
 pub(super) struct SearchActor {
-    search: Search,
-    searcher: SearcherThread,
+    pub(super) search: Search,
+    /// Until the search begins to end: from then on nothing is asked of it.
+    pub(super) searcher: Option<SearcherThread>,
     journal: JournalHandle,
-    shutdown: Shutdown,
+    pub(super) shutdown: Shutdown,
     demand: watch::Receiver<u32>,
-    shared: Arc<Shared>,
-    log: EventLog,
-    pending: Pending,
-    kept: Kept,
+    pub(super) shared: Arc<Shared>,
+    pub(super) log: EventLog,
+    pub(super) pending: Pending,
+    pub(super) kept: Kept,
     /// The artifacts that the search has claimed. They are released only behind the event that replaced
     /// them, and not at the end: what is stored then is to be there at the next start.
     claimed: Vec<Digest>,
     failed_uploads: FailedUploads,
     /// The summary that the dispatcher was sent last.
-    summary: SearchSummary,
+    pub(super) summary: SearchSummary,
     last_ask: u64,
     /// Asks without an answer yet.
-    asking: u32,
+    pub(super) asking: u32,
     /// Settlements that were sent to the journal.
     sent: u64,
 }
 
 impl Context {
-    /// Starts the actor and the searcher's thread of a search whose events so far are durable.
+    /// Starts the actor of a search whose events so far are durable, and its searcher's thread unless the
+    /// search ends or has ended.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -106,7 +111,12 @@ impl Context {
         let (updates, _) = broadcast::channel(UPDATES);
         let news = self.dispatcher.news();
         let weak = mailbox.downgrade();
-        let searcher = SearcherThread::start(profile.id, proposer, weak, self.shutdown.clone())?;
+        let start = |proposer| {
+            let shutdown = self.shutdown.clone();
+            SearcherThread::start(profile.id, proposer, weak, shutdown)
+        };
+        let proposer = proposer.filter(|_| search.may_ask());
+        let searcher = proposer.map(start).transpose()?;
         let summary = status::summary(&search, 0);
         let leases = search
             .live()
@@ -126,13 +136,13 @@ impl Context {
         let _ = news.send(opened);
         let mut actor = SearchActor {
             last_ask: search.next_ask().saturating_sub(1),
+            log: EventLog::new(&search),
             search,
             searcher,
             journal: self.journal.clone(),
             shutdown: self.shutdown.clone(),
             demand: demanded,
             shared: Arc::new(Shared::new(updates, news, self.artifacts.clone())),
-            log: EventLog::default(),
             pending: Pending::default(),
             kept,
             claimed: Vec::new(),
@@ -158,17 +168,19 @@ impl SearchActor {
         }
         self.end().await;
         loop {
-            let time_left = self.time_left();
+            let time_to_look = self.time_to_look();
+            let has_ended = self.has_ended();
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
                 taken = requests.recv_many(&mut inbox, BATCH) => if taken == 0 { return },
-                changed = self.demand.changed() => if changed.is_err() { return },
-                () = sleep(time_left) => {}
+                // The dispatcher forgets a search that has ended, and ends itself only with the coordinator.
+                changed = self.demand.changed(), if !has_ended => if changed.is_err() { return },
+                () = sleep(time_to_look) => {}
             }
             self.begin();
             // Whatever woke it up: the sleep begins anew with every request, and might never end.
-            if self.time_left().is_some_and(|left| left.is_zero()) {
+            if self.time_to_look().is_some_and(|left| left.is_zero()) {
                 self.internal(Command::CheckTime);
             }
             for request in inbox.drain(..) {
@@ -186,6 +198,10 @@ impl SearchActor {
     async fn end(&mut self) {
         self.ask();
         self.claim();
+        if !self.search.may_ask() {
+            // Ends its thread, and gives its memory back.
+            self.searcher = None;
+        }
         self.tell_dispatcher();
         let pending = std::mem::take(&mut self.pending);
         let mut settlement = pending.settlement;
@@ -231,7 +247,8 @@ impl SearchActor {
                 poll,
                 slots,
                 can_test,
-            } => return self.lease(poll, slots, can_test),
+                retries,
+            } => return self.lease(poll, slots, can_test, retries),
             Request::Release { key, reason } => {
                 let (trial, attempt) = (key.trial, key.attempt);
                 return self.internal(Command::ReleaseJob {
@@ -258,7 +275,12 @@ impl SearchActor {
                 worker,
                 weights,
                 reply,
-            } => Answer::Upload(reply, self.may_upload(key, worker, weights)),
+            } => {
+                let may = self
+                    .search
+                    .may_upload(worker, key.trial, key.attempt, weights);
+                Answer::Upload(reply, may.map_err(CallError::from))
+            }
             Request::NotStored { key, worker, reply } => {
                 Answer::Retry(reply, self.not_stored(key, worker))
             }
@@ -308,8 +330,11 @@ impl SearchActor {
         }
     }
 
-    fn lease(&mut self, poll: Poll, slots: u32, can_test: bool) {
-        self.pending.answered += slots;
+    fn lease(&mut self, poll: Poll, slots: u32, can_test: bool, retries: BTreeSet<TrialNumber>) {
+        self.pending.answered.push(Answered {
+            slots,
+            retries: retries.clone(),
+        });
         if poll.reply.is_closed() {
             return; // the caller has gone, so there is nobody to lease to
         }
@@ -317,6 +342,7 @@ impl SearchActor {
             worker: poll.worker,
             slots,
             can_test,
+            retries,
         };
         let outcome = step(&mut self.search, command, self.pending.time_ms);
         let jobs = match outcome {
@@ -334,89 +360,6 @@ impl SearchActor {
         } else {
             let answer = Answer::Lease(poll, jobs);
             self.pending.settlement.answers.push(answer);
-        }
-    }
-
-    /// Takes in what a command came to: records for the journal, tells, leases that began or ended.
-    fn record(&mut self, events: Vec<Event>, effects: Vec<Effect>, call: u64) {
-        let time_ms = self.pending.time_ms;
-        let watched = self.shared.is_watched();
-        let definition = Arc::clone(self.search.definition());
-        for event in events {
-            self.kept.apply(&self.search, &event);
-            self.log.write(&self.search, &event, time_ms);
-            match serde_json::to_string(&event) {
-                Ok(body) => self.pending.records.push(Record {
-                    body,
-                    rows: rows(&definition.spec.objective, &event),
-                }),
-                // Every event has a JSON form. Should one not, the state in memory is ahead of anything
-                // that can ever be durable.
-                Err(error) => self
-                    .shutdown
-                    .fail(format!("an event cannot be written: {error}")),
-            }
-            if watched {
-                let change = TrialChange::of(&event, &self.search, time_ms);
-                self.pending.changes.extend(change);
-            }
-            if let Some((trial, attempt)) = lease_of(&event) {
-                self.note_lease(trial, attempt, call);
-            }
-            if is_about_proposals(&event) {
-                self.searcher.send(ToSearcher::Recorded(event));
-            }
-        }
-        for effect in effects {
-            match effect {
-                Effect::Tell(observation) => self.searcher.send(ToSearcher::Tell(observation)),
-                Effect::Drop { trial, attempt, .. } => self.note_lease(trial, attempt, call),
-            }
-        }
-    }
-
-    /// Notes for the dispatcher whether an attempt holds its lease.
-    fn note_lease(&mut self, trial: TrialNumber, attempt: AttemptNumber, call: u64) {
-        let key = key(self.search.id(), trial, attempt);
-        match self.search.live().get(&trial) {
-            Some(live) if live.attempt == attempt => {
-                self.pending.granted.push((key, live.worker, call));
-            }
-            _ => self.pending.ended.push(key),
-        }
-    }
-
-    fn may_upload(
-        &self,
-        key: AttemptKey,
-        worker: WorkerId,
-        weights: Digest,
-    ) -> Result<(), CallError> {
-        let (trial, attempt) = (key.trial, key.attempt);
-        let best = self.search.best().filter(|best| best.trial == trial);
-        if best.is_some_and(|best| best.stored && best.weights == Some(weights)) {
-            return Ok(()); // once more, since the acknowledgement was lost
-        }
-        let live = self.search.live().get(&trial);
-        let Some(live) = live.filter(|live| live.attempt == attempt && live.worker == worker)
-        else {
-            let reason = DropReason::Stale;
-            return Err(CallError::Rejected(Rejection::NotHeld {
-                trial,
-                attempt,
-                reason,
-            }));
-        };
-        if live.phase != LivePhase::Uploading {
-            return Err(CallError::Invalid(format!(
-                "attempt {attempt} of trial {trial} was not asked for its weights"
-            )));
-        }
-        match best.and_then(|best| best.weights) {
-            Some(announced) if announced != weights => Err(CallError::Invalid(format!(
-                "attempt {attempt} of trial {trial} announced the weights {announced}, not {weights}"
-            ))),
-            _ => Ok(()),
         }
     }
 
@@ -453,8 +396,12 @@ impl SearchActor {
     }
 
     /// Asks for as many proposals as slots wait for, and a few ahead: a number of them, never a matter of
-    /// time, so that the same history asks the same.
+    /// time, so that the same history asks the same. What waits to be tried elsewhere fills no slot that is
+    /// free, or it would have been leased.
     fn ask(&mut self) {
+        let Some(searcher) = &self.searcher else {
+            return;
+        };
         let running = self.search.running();
         let ahead = if running <= 1 {
             0
@@ -462,47 +409,25 @@ impl SearchActor {
             MAX_AHEAD.min(running / RUNNING_PER_AHEAD)
         };
         let demand = (*self.demand.borrow_and_update()).min(self.search.free_parallel());
-        let ready = self.search.queued().saturating_add(self.asking);
+        let fresh = self.search.queued() - self.search.queued_again();
+        let ready = fresh.saturating_add(self.asking);
         let missing = demand.saturating_add(ahead).saturating_sub(ready);
         let wanted = self.search.proposals_wanted().saturating_sub(self.asking);
         for _ in 0..missing.min(wanted) {
             self.last_ask = (self.last_ask + 1).max(self.search.next_ask());
             self.asking += 1;
-            self.searcher.send(ToSearcher::Ask(self.last_ask));
+            searcher.send(ToSearcher::Ask(self.last_ask));
         }
     }
 
-    fn tell_dispatcher(&mut self) {
-        let summary = status::summary(&self.search, self.asking);
-        let pending = &mut self.pending;
-        keep_live(&mut pending.granted, self.search.live());
-        let nothing = pending.answered == 0
-            && pending.granted.is_empty()
-            && pending.ended.is_empty()
-            && pending.returned.is_empty();
-        if nothing && summary == self.summary {
-            return;
-        }
-        self.summary.clone_from(&summary);
-        // The dispatcher ends only with the coordinator.
-        let _ = self.shared.news.send(News::Changed(Changed {
-            search: self.search.id(),
-            summary,
-            answered: std::mem::take(&mut pending.answered),
-            granted: std::mem::take(&mut pending.granted),
-            ended: std::mem::take(&mut pending.ended),
-            returned: std::mem::take(&mut pending.returned),
-        }));
+    /// In how long the search is to look at the time.
+    fn time_to_look(&self) -> Option<Duration> {
+        let left = self.search.time_to_look_ms(clock::now_ms());
+        left.map(Duration::from_millis)
     }
 
-    /// What is left of the time budget while its clock runs.
-    fn time_left(&self) -> Option<Duration> {
-        let budget = self.search.definition().spec.budget.time_ms?;
-        if *self.search.phase() != Phase::Running {
-            return None;
-        }
-        let elapsed = self.search.elapsed_ms(clock::now_ms());
-        Some(Duration::from_millis(budget.saturating_sub(elapsed)))
+    fn has_ended(&self) -> bool {
+        matches!(self.search.phase(), Phase::Finished(_))
     }
 }
 
@@ -510,88 +435,5 @@ async fn sleep(time: Option<Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,
-    }
-}
-
-fn key(search: SearchId, trial: TrialNumber, attempt: AttemptNumber) -> AttemptKey {
-    AttemptKey {
-        search,
-        trial,
-        attempt,
-    }
-}
-
-/// Forgets the grants that the same batch has ended again: the dispatcher takes in what has ended before
-/// what was granted, and would hold such a lease for ever.
-fn keep_live(
-    granted: &mut Vec<(AttemptKey, WorkerId, u64)>,
-    live: &BTreeMap<TrialNumber, LiveAttempt>,
-) {
-    granted.retain(|(key, _, _)| {
-        live.get(&key.trial)
-            .is_some_and(|live| live.attempt == key.attempt)
-    });
-}
-
-/// Whether the searcher's side is to know of this event.
-fn is_about_proposals(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::ProposalRefused { .. } | Event::TrialProposed { .. } | Event::ProposalsEnded { .. }
-    )
-}
-
-/// The attempt whose lease an event may have begun or ended.
-fn lease_of(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
-    match event {
-        Event::JobLeased { trial, attempt, .. }
-        | Event::TrialCompleted { trial, attempt, .. }
-        | Event::TrialRetrained { trial, attempt, .. }
-        | Event::WeightsStored { trial, attempt, .. }
-        | Event::TestCompleted { trial, attempt, .. }
-        | Event::AttemptFailed { trial, attempt, .. }
-        | Event::LeaseExpired { trial, attempt }
-        | Event::AttemptReleased { trial, attempt, .. } => Some((*trial, *attempt)),
-        Event::SearchCreated { .. }
-        | Event::SearchRecovered
-        | Event::ProposalRefused { .. }
-        | Event::TrialProposed { .. }
-        | Event::ProposalsEnded { .. }
-        | Event::Measured { .. }
-        | Event::TrialFailed { .. }
-        | Event::TrialCancelled { .. }
-        | Event::SearchPaused { .. }
-        | Event::SearchResumed
-        | Event::SearchFinishing { .. }
-        | Event::SearchFinished { .. } => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use espalier_common::job::JobKind;
-    use uuid::Uuid;
-
-    use super::*;
-
-    #[test]
-    fn a_lease_that_begins_and_ends_in_one_batch_is_not_granted() {
-        let search = SearchId(Uuid::from_u128(1));
-        let worker = WorkerId(Uuid::from_u128(2));
-        let attempt = |trial, attempt| key(search, TrialNumber(trial), AttemptNumber(attempt));
-        let held = LiveAttempt {
-            attempt: AttemptNumber(2),
-            worker,
-            job: JobKind::Train,
-            phase: LivePhase::Running,
-            reported: 0,
-        };
-        let live = BTreeMap::from([(TrialNumber(1), held)]);
-        // Trial 1 was granted, given back and granted again; trial 2 was granted and has ended.
-        let mut granted: Vec<_> = [attempt(1, 1), attempt(1, 2), attempt(2, 1)]
-            .map(|key| (key, worker, 7))
-            .into();
-        keep_live(&mut granted, &live);
-        assert_eq!(granted, [(attempt(1, 2), worker, 7)]);
     }
 }

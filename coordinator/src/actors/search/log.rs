@@ -1,47 +1,89 @@
 //! One line in the log per change of a search, with the ids as fields. May import the core and tracing.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use espalier_common::ids::{AttemptNumber, TrialNumber};
-use espalier_core::search::{Event, Refused, Search};
+use espalier_core::search::{Event, LivePhase, Refused, Search, TrialState};
 
 /// Writes the log of one search.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct EventLog {
-    /// When the attempts that run were leased, to say how long they took.
-    leased_ms: HashMap<(TrialNumber, AttemptNumber), u64>,
+    /// When the attempts that run were leased, to say how long they took. At most one runs a trial.
+    leased_ms: BTreeMap<TrialNumber, (AttemptNumber, u64)>,
+    /// The phase that the search was in before the event.
+    phase: &'static str,
 }
 
 impl EventLog {
+    /// The log of a search, which may have been there before this start of the coordinator.
+    pub(super) fn new(search: &Search) -> Self {
+        let running = search.live().iter();
+        let running = running.filter(|(_, live)| live.phase == LivePhase::Running);
+        Self {
+            leased_ms: running
+                .map(|(trial, live)| (*trial, (live.attempt, live.since_ms)))
+                .collect(),
+            phase: search.phase().name(),
+        }
+    }
+
     /// Writes the line of an event, unless nobody would see it: then it costs one comparison.
     pub(super) fn write(&mut self, search: &Search, event: &Event, time_ms: u64) {
         if !tracing::enabled!(tracing::Level::INFO) {
             return;
         }
-        if !self.attempt_line(search, event, time_ms) && !Self::trial_line(search, event) {
-            Self::search_line(search, event);
+        let written = self.begin_line(search, event, time_ms)
+            || self.result_line(search, event, time_ms)
+            || self.loss_line(search, event, time_ms)
+            || self.trial_line(search, event);
+        if !written {
+            self.search_line(search, event);
         }
     }
 
-    fn took(&mut self, trial: TrialNumber, attempt: AttemptNumber, time_ms: u64) -> u64 {
-        let leased = self.leased_ms.remove(&(trial, attempt));
-        leased.map_or(0, |leased| time_ms.saturating_sub(leased))
+    /// An attempt is not needed any more.
+    pub(super) fn dropped(&mut self, trial: TrialNumber) {
+        self.leased_ms.remove(&trial);
     }
 
-    /// The lines of events that begin or end an attempt.
-    fn attempt_line(&mut self, search: &Search, event: &Event, time_ms: u64) -> bool {
+    fn took(&mut self, trial: TrialNumber, attempt: AttemptNumber, time_ms: u64) -> Option<u64> {
+        // A stale completion ends a trial that another attempt runs; how long it took itself is not known here.
+        let (leased, since) = *self.leased_ms.get(&trial)?;
+        (leased == attempt).then(|| {
+            self.leased_ms.remove(&trial);
+            time_ms.saturating_sub(since)
+        })
+    }
+
+    /// The state from which a trial goes on when nothing is said of an attempt.
+    fn stands(&self, trial: TrialNumber) -> &'static str {
+        if self.leased_ms.contains_key(&trial) {
+            "running"
+        } else {
+            "queued"
+        }
+    }
+
+    fn begin_line(&mut self, search: &Search, event: &Event, time_ms: u64) -> bool {
+        let Event::JobLeased {
+            trial,
+            attempt,
+            worker,
+            job,
+        } = event
+        else {
+            return false;
+        };
+        self.leased_ms.insert(*trial, (*attempt, time_ms));
+        let (from, job) = (rest_state(search, *trial), job.kind());
+        tracing::info!(search = %search.id(), trial = trial.0, attempt = attempt.0, %worker, %job, from, to = "running", "job leased");
+        true
+    }
+
+    /// The lines of events that bring what an attempt was leased for.
+    fn result_line(&mut self, search: &Search, event: &Event, time_ms: u64) -> bool {
         let id = search.id();
         match event {
-            Event::JobLeased {
-                trial,
-                attempt,
-                worker,
-                job,
-            } => {
-                self.leased_ms.insert((*trial, *attempt), time_ms);
-                let job = job.kind();
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, %worker, %job, from = "queued", to = "running", "job leased");
-            }
             Event::TrialCompleted {
                 trial,
                 attempt,
@@ -50,12 +92,13 @@ impl EventLog {
                 step,
                 ..
             } => {
+                let from = self.stands(*trial);
                 let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, %worker, from = "running", to = "completed", score, step, duration_ms, "trial completed");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, %worker, from, to = "completed", score, step, duration_ms, "trial completed");
             }
             Event::TrialRetrained { trial, attempt, .. } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, duration_ms, "best trial trained again");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to = "completed", duration_ms, "best trial trained again");
             }
             Event::TestCompleted {
                 trial,
@@ -64,20 +107,45 @@ impl EventLog {
                 ..
             } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, duration_ms, ?metrics, "best trial tested");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to = "completed", duration_ms, ?metrics, "best trial tested");
             }
+            Event::UploadResumed {
+                trial,
+                attempt,
+                worker,
+            } => {
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, %worker, from = "lost", to = "uploading", "upload of the best weights taken up again");
+            }
+            Event::WeightsStored {
+                trial,
+                attempt,
+                weights,
+            } => {
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, from = "uploading", to = "stored", %weights, "weights stored");
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// The lines of events that end an attempt without a result.
+    fn loss_line(&mut self, search: &Search, event: &Event, time_ms: u64) -> bool {
+        let id = search.id();
+        match event {
             Event::AttemptFailed {
                 trial,
                 attempt,
                 failure,
             } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
+                let to = rest_state(search, *trial);
                 let (domain, kind) = (failure.domain, failure.kind);
-                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", duration_ms, %domain, %kind, reason = failure.message, "attempt failed");
+                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to, duration_ms, %domain, %kind, reason = failure.message, "attempt failed");
             }
             Event::LeaseExpired { trial, attempt } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", duration_ms, "lease expired: its worker was not heard of");
+                let to = rest_state(search, *trial);
+                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to, duration_ms, "lease expired: its worker was not heard of");
             }
             Event::AttemptReleased {
                 trial,
@@ -85,7 +153,8 @@ impl EventLog {
                 reason,
             } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to = "queued", duration_ms, %reason, "attempt handed back");
+                let to = rest_state(search, *trial);
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to, duration_ms, %reason, "attempt handed back");
             }
             _ => return false,
         }
@@ -93,7 +162,7 @@ impl EventLog {
     }
 
     /// The lines of the other events about a trial.
-    fn trial_line(search: &Search, event: &Event) -> bool {
+    fn trial_line(&mut self, search: &Search, event: &Event) -> bool {
         let id = search.id();
         match event {
             Event::TrialProposed {
@@ -103,11 +172,11 @@ impl EventLog {
                 ..
             } => {
                 let origin = &proposal.origin;
-                tracing::info!(search = %id, trial = trial.0, ask, searcher = origin.searcher, method = origin.method, to = "queued", "trial proposed");
+                tracing::info!(search = %id, trial = trial.0, ask, searcher = origin.searcher, method = origin.method, from = "proposed", to = "queued", "trial proposed");
             }
             Event::ProposalRefused { ask, refusal } => match &refusal.refused {
                 Refused::Infeasible { trial, reason, .. } => {
-                    tracing::info!(search = %id, trial = trial.0, ask, to = "infeasible", reason, "proposal refused");
+                    tracing::info!(search = %id, trial = trial.0, ask, from = "proposed", to = "infeasible", reason, "proposal refused");
                 }
                 Refused::Duplicate { of } => {
                     tracing::debug!(search = %id, ask, of = of.0, "proposal seen before");
@@ -122,19 +191,13 @@ impl EventLog {
                 let (step, metrics) = (measurement.step, &measurement.metrics);
                 tracing::debug!(search = %id, trial = trial.0, attempt = attempt.0, step, ?metrics, "measured");
             }
-            Event::WeightsStored {
-                trial,
-                attempt,
-                weights,
-            } => {
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, %weights, "weights stored");
-            }
             Event::TrialFailed { trial, failure } => {
-                let kind = failure.kind;
-                tracing::warn!(search = %id, trial = trial.0, to = "failed", %kind, reason = failure.message, "trial failed");
+                let (from, kind) = (self.stands(*trial), failure.kind);
+                tracing::warn!(search = %id, trial = trial.0, from, to = "failed", %kind, reason = failure.message, "trial failed");
             }
             Event::TrialCancelled { trial } => {
-                tracing::info!(search = %id, trial = trial.0, to = "cancelled", "trial cancelled");
+                let from = self.stands(*trial);
+                tracing::info!(search = %id, trial = trial.0, from, to = "cancelled", "trial cancelled");
             }
             _ => return false,
         }
@@ -142,35 +205,186 @@ impl EventLog {
     }
 
     /// The lines of events about the search as a whole.
-    fn search_line(search: &Search, event: &Event) {
+    fn search_line(&mut self, search: &Search, event: &Event) {
         let id = search.id();
         let name = &search.definition().spec.name;
+        let from = self.phase;
         match event {
-            Event::SearchCreated { .. } => {
-                tracing::info!(search = %id, name, to = "running", "search created");
-            }
             Event::SearchRecovered => {
                 let counts = search.counts();
-                tracing::info!(search = %id, name, completed = counts.completed, running = search.running(), queued = search.queued(), "search recovered");
+                tracing::info!(search = %id, name, from, to = from, completed = counts.completed, running = search.running(), queued = search.queued(), "search recovered");
             }
             Event::ProposalsEnded { reason, .. } => {
                 tracing::info!(search = %id, name, reason, "nothing more to propose");
             }
             Event::SearchPaused { reason } => {
-                tracing::warn!(search = %id, name, from = "running", to = "paused", %reason, "search paused");
+                self.phase = "paused";
+                tracing::warn!(search = %id, name, from, to = self.phase, %reason, "search paused");
             }
             Event::SearchResumed => {
-                tracing::info!(search = %id, name, from = "paused", to = "running", "search resumed");
+                self.phase = "running";
+                tracing::info!(search = %id, name, from, to = self.phase, "search resumed");
             }
             Event::SearchFinishing { reason } => {
-                tracing::info!(search = %id, name, to = "finishing", %reason, "search is finishing");
+                self.phase = "finishing";
+                tracing::info!(search = %id, name, from, to = self.phase, %reason, "search is finishing");
             }
             Event::SearchFinished { reason, shortfall } => {
+                self.phase = "finished";
                 let best = search.best().map(|best| best.trial.0);
                 let score = search.best().map(|best| best.score);
-                tracing::info!(search = %id, name, from = "finishing", to = "finished", %reason, shortfall, best, score, "search finished");
+                tracing::info!(search = %id, name, from, to = self.phase, %reason, shortfall, best, score, "search finished");
             }
+            // Its line is written when it is created.
             _ => {}
         }
+    }
+}
+
+/// The state of a trial that no attempt runs: the best has its score, whatever else is done with it.
+fn rest_state(search: &Search, trial: TrialNumber) -> &'static str {
+    let known = search.trial(trial).map(|known| known.state);
+    if known == Some(TrialState::Completed) {
+        TrialState::Completed.name()
+    } else {
+        TrialState::Queued.name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use espalier_common::failure::{Failure, FailureDomain, FailureKind};
+    use espalier_common::ids::{SearchId, WorkerId};
+    use espalier_core::search::{Command, Definition, step};
+    use espalier_core::searcher::Proposer;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const SPEC: &str = "
+name: some
+hyperparameters: {x: {range: [0.0, 1.0]}}
+evaluator: mine
+objectives: [{maximize: score}]
+budget: {trials: 9}
+";
+
+    /// Takes in what is logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A search with one trial that is leased at 1,000 ms.
+    fn leased() -> Search {
+        let definition = Definition {
+            spec: espalier_common::spec::read(SPEC, "spec.yaml").unwrap(),
+            text: SPEC.to_owned(),
+            dataset: None,
+        };
+        let created = Event::SearchCreated {
+            definition: Box::new(definition),
+        };
+        let id = SearchId(Uuid::from_u128(1));
+        let mut search = Search::from_first_event(id, &created, 0).unwrap();
+        let answer = Proposer::new(search.definition()).ask(1);
+        step(&mut search, answer.into(), 0).unwrap();
+        let lease = Command::LeaseJobs {
+            worker: WorkerId(Uuid::from_u128(2)),
+            slots: 1,
+            can_test: false,
+            retries: Default::default(),
+        };
+        step(&mut search, lease, 1_000).unwrap();
+        search
+    }
+
+    /// The lines of what a command comes to.
+    fn lines_of(
+        search: &mut Search,
+        log: &mut EventLog,
+        command: Command,
+        now_ms: u64,
+    ) -> Vec<serde_json::Value> {
+        let lines = Lines::default();
+        let written = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || written.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for event in step(search, command, now_ms).unwrap().events {
+                log.write(search, &event, now_ms);
+            }
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect()
+    }
+
+    #[test]
+    fn a_failed_attempt_says_from_where_to_where_and_how_long_it_took_also_after_a_restart() {
+        let mut search = leased();
+        let mut log = EventLog::new(&search);
+        let (trial, attempt) = (TrialNumber(1), AttemptNumber(1));
+        let fail = Command::FailJob {
+            trial,
+            attempt,
+            failure: Failure::new(FailureDomain::Candidate, FailureKind::Diverged, "NaN"),
+        };
+        let lines = lines_of(&mut search, &mut log, fail, 3_500);
+        assert_eq!(lines[0]["from"], "running");
+        assert_eq!(lines[0]["to"], "queued");
+        assert_eq!(lines[0]["duration_ms"], 2_500);
+        assert_eq!(lines[1]["from"], "queued");
+        assert_eq!(lines[1]["to"], "failed");
+    }
+
+    #[test]
+    fn every_line_of_a_change_of_state_says_from_and_to() {
+        let mut search = leased();
+        let mut log = EventLog::new(&search);
+        let lines = lines_of(&mut search, &mut log, Command::StopSearch, 2_000);
+        let moves: Vec<_> = lines
+            .iter()
+            .map(|line| (line["from"].as_str(), line["to"].as_str()))
+            .collect();
+        assert_eq!(
+            moves,
+            [
+                (Some("running"), Some("finishing")),
+                (Some("running"), Some("cancelled")),
+                (Some("finishing"), Some("finished")),
+            ]
+        );
+    }
+
+    #[test]
+    fn attempts_that_are_dropped_leave_nothing_behind() {
+        let mut search = leased();
+        let mut log = EventLog::new(&search);
+        assert_eq!(log.leased_ms.len(), 1);
+        for effect in step(&mut search, Command::StopSearch, 2_000)
+            .unwrap()
+            .effects
+        {
+            if let espalier_core::search::Effect::Drop { trial, .. } = effect {
+                log.dropped(trial);
+            }
+        }
+        assert_eq!(log.leased_ms.len(), 0);
     }
 }

@@ -4,13 +4,15 @@
 mod actor;
 mod kept;
 mod log;
+mod record;
 mod settle;
 mod status;
 mod uploads;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use espalier_common::ids::{AttemptKey, Digest, SearchId, WorkerId};
+use espalier_common::ids::{AttemptKey, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_core::search::{
     Command, Completion, Definition, ReleaseReason, Reply, Search, WeightsAnswer,
 };
@@ -41,6 +43,8 @@ pub(crate) enum Request {
         poll: Poll,
         slots: u32,
         can_test: bool,
+        /// Trials that failed elsewhere and that this worker may get.
+        retries: BTreeSet<TrialNumber>,
     },
     /// The dispatcher ends a lease; nothing is wrong should it have ended before.
     Release {

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
-use espalier_common::job::Job;
 use espalier_common::metrics::Metrics;
 use espalier_core::search::{
     Counts, Definition, Event, PauseReason, Phase, Refused, Search, TrialState,
@@ -76,12 +75,9 @@ impl SearchStatus {
 
 /// What the dispatcher needs to know of a search; `asking`: proposals under way.
 pub(super) fn summary(search: &Search, asking: u32) -> SearchSummary {
-    let final_job = search.final_job();
-    let wants_test = matches!(final_job, Some((_, Job::Test { .. })));
     let free = search.free_parallel();
     SearchSummary {
-        leasable: final_job.map_or_else(|| search.leasable(), |_| 1),
-        wants_test,
+        waiting: search.waiting(),
         running: search.running(),
         would_ask: search.proposals_wanted() > 0 && free > 0,
         finished: matches!(search.phase(), Phase::Finished(_)),
@@ -139,97 +135,79 @@ pub(crate) struct TrialChange {
 impl TrialChange {
     /// The change that an event is, if it is one of a trial. `search` is the state after it.
     pub(super) fn of(event: &Event, search: &Search, time_ms: u64) -> Option<Self> {
-        let base = |trial: TrialNumber, attempt: AttemptNumber| Self {
+        let (trial, attempt) = subject(event)?;
+        let state = search.trial(trial).map(|known| known.state);
+        let mut change = Self {
             trial,
-            state: search
-                .trial(trial)
-                .map_or(TrialState::Queued, |known| known.state)
-                .name(),
+            state: state.unwrap_or(TrialState::Queued).name(),
             attempt: attempt.0,
             score: None,
-            reason: String::new(),
+            reason: reason_of(event),
             worker: None,
             step: 0,
             time_ms,
         };
-        let none = AttemptNumber(0);
-        let change = match event {
-            Event::TrialProposed { trial, .. } => base(*trial, none),
-            Event::ProposalRefused { refusal, .. } => match &refusal.refused {
-                Refused::Infeasible { trial, reason, .. } => Self {
-                    reason: reason.clone(),
-                    ..base(*trial, none)
-                },
-                Refused::Duplicate { .. } => return None,
-            },
-            Event::JobLeased {
-                trial,
-                attempt,
-                worker,
-                ..
-            } => Self {
-                worker: Some(*worker),
-                ..base(*trial, *attempt)
-            },
-            Event::Measured {
-                trial,
-                attempt,
-                measurement,
-                ..
-            } => Self {
-                score: measurement
-                    .metrics
-                    .get(&search.definition().spec.objective.metric),
-                step: measurement.step,
-                ..base(*trial, *attempt)
-            },
-            Event::TrialCompleted {
-                trial,
-                attempt,
-                score,
-                step,
-                ..
-            } => Self {
-                score: Some(*score),
-                step: *step,
-                ..base(*trial, *attempt)
-            },
-            Event::AttemptFailed {
-                trial,
-                attempt,
-                failure,
-            } => Self {
-                reason: failure.message.clone(),
-                ..base(*trial, *attempt)
-            },
-            Event::LeaseExpired { trial, attempt } => Self {
-                reason: "its lease expired: the worker was not heard of".to_owned(),
-                ..base(*trial, *attempt)
-            },
-            Event::AttemptReleased {
-                trial,
-                attempt,
-                reason,
-            } => Self {
-                reason: reason.to_string(),
-                ..base(*trial, *attempt)
-            },
-            Event::TrialFailed { trial, failure } => Self {
-                reason: failure.message.clone(),
-                ..base(*trial, none)
-            },
-            Event::TrialCancelled { trial } => base(*trial, none),
-            Event::TrialRetrained { trial, attempt, .. }
-            | Event::WeightsStored { trial, attempt, .. }
-            | Event::TestCompleted { trial, attempt, .. } => base(*trial, *attempt),
-            Event::SearchCreated { .. }
-            | Event::SearchRecovered
-            | Event::ProposalsEnded { .. }
-            | Event::SearchPaused { .. }
-            | Event::SearchResumed
-            | Event::SearchFinishing { .. }
-            | Event::SearchFinished { .. } => return None,
-        };
+        match event {
+            Event::JobLeased { worker, .. } => change.worker = Some(*worker),
+            Event::Measured { measurement, .. } => {
+                let metric = &search.definition().spec.objective.metric;
+                change.score = measurement.metrics.get(metric);
+                change.step = measurement.step;
+            }
+            Event::TrialCompleted { score, step, .. } => {
+                change.score = Some(*score);
+                change.step = *step;
+            }
+            _ => {}
+        }
         Some(change)
+    }
+}
+
+/// The trial that an event is about, and its attempt, 0 when it is about none.
+fn subject(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
+    let none = AttemptNumber(0);
+    match event {
+        Event::TrialProposed { trial, .. }
+        | Event::TrialFailed { trial, .. }
+        | Event::TrialCancelled { trial } => Some((*trial, none)),
+        Event::ProposalRefused { refusal, .. } => match refusal.refused {
+            Refused::Infeasible { trial, .. } => Some((trial, none)),
+            Refused::Duplicate { .. } => None,
+        },
+        Event::JobLeased { trial, attempt, .. }
+        | Event::Measured { trial, attempt, .. }
+        | Event::TrialCompleted { trial, attempt, .. }
+        | Event::AttemptFailed { trial, attempt, .. }
+        | Event::LeaseExpired { trial, attempt }
+        | Event::AttemptReleased { trial, attempt, .. }
+        | Event::TrialRetrained { trial, attempt, .. }
+        | Event::UploadResumed { trial, attempt, .. }
+        | Event::WeightsStored { trial, attempt, .. }
+        | Event::TestCompleted { trial, attempt, .. } => Some((*trial, *attempt)),
+        Event::SearchCreated { .. }
+        | Event::SearchRecovered
+        | Event::TimePassed
+        | Event::ProposalsEnded { .. }
+        | Event::SearchPaused { .. }
+        | Event::SearchResumed
+        | Event::SearchFinishing { .. }
+        | Event::SearchFinished { .. } => None,
+    }
+}
+
+/// Why it came to this event, when that is not plain.
+fn reason_of(event: &Event) -> String {
+    match event {
+        Event::ProposalRefused { refusal, .. } => match &refusal.refused {
+            Refused::Infeasible { reason, .. } => reason.clone(),
+            Refused::Duplicate { .. } => String::new(),
+        },
+        Event::AttemptFailed { failure, .. } | Event::TrialFailed { failure, .. } => {
+            failure.message.clone()
+        }
+        Event::LeaseExpired { .. } => "its lease expired: the worker was not heard of".to_owned(),
+        Event::AttemptReleased { reason, .. } => reason.to_string(),
+        _ => String::new(),
     }
 }

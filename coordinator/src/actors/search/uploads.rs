@@ -8,9 +8,10 @@ use espalier_core::search::{FinishReason, LivePhase, Phase, Search};
 
 use super::Retry;
 
-/// Tries of one upload. With the waits between them that is about two minutes: enough to make room, and
-/// an end, since a search does not end while an upload goes on.
-pub(super) const MAX_TRIES: u32 = 20;
+/// Tries of one upload: no more than a worker makes, which takes it ten to twenty seconds. There must be an
+/// end, since a search does not end while an upload goes on; and giving up costs no more than training the
+/// best once more, when there may be room again.
+pub(super) const MAX_TRIES: u32 = 8;
 
 /// The tries of every upload that has failed.
 #[derive(Debug, Default)]

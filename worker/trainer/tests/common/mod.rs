@@ -179,7 +179,12 @@ pub fn input() -> Shape {
 
 /// A network of operations in a row.
 pub fn chain(ops: Vec<Op>) -> Network {
-    let mut builder = Builder::new(input());
+    chain_on(input(), ops)
+}
+
+/// The same on another input.
+pub fn chain_on(input: Shape, ops: Vec<Op>) -> Network {
+    let mut builder = Builder::new(input);
     let mut node = 0;
     for (index, op) in ops.into_iter().enumerate() {
         node = builder

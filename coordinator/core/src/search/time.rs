@@ -1,0 +1,51 @@
+//! The time budget: wall time while the search is running, from its first lease on, by the coordinator's clock.
+//! The journal is its only memory, so while nothing happens the passing of time is an event now and then.
+
+use super::event::Event;
+use super::state::Search;
+
+/// So much of the budget may be lost when the coordinator dies, ...
+const LOST_PART: u64 = 100;
+/// ... but a budget of seconds does not fill the journal,
+const LEAST_LOST_MS: u64 = 1_000;
+/// and one of days loses no more than a minute.
+const MOST_LOST_MS: u64 = 60_000;
+
+impl Search {
+    /// Running time that counts against the time budget, in milliseconds.
+    #[must_use]
+    pub fn elapsed_ms(&self, now_ms: u64) -> u64 {
+        self.elapsed_ms
+            + self
+                .running_since
+                .map_or(0, |since| now_ms.saturating_sub(since))
+    }
+
+    pub(super) fn time_is_up(&self, now_ms: u64) -> bool {
+        let budget = self.definition.spec.budget.time_ms;
+        budget.is_some_and(|budget| self.elapsed_ms(now_ms) >= budget)
+    }
+
+    /// In how many milliseconds the search wants to be asked to look at the time; `None` while no clock runs.
+    #[must_use]
+    pub fn time_to_look_ms(&self, now_ms: u64) -> Option<u64> {
+        let (budget, to_note) = self.time_to_note_ms(now_ms)?;
+        Some(budget.saturating_sub(self.elapsed_ms(now_ms)).min(to_note))
+    }
+
+    pub(super) fn decide_time(&self, now_ms: u64) -> Vec<Event> {
+        match self.time_to_note_ms(now_ms) {
+            Some((_, 0)) => vec![Event::TimePassed],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The budget, and in how many milliseconds it is to be noted that time has passed.
+    fn time_to_note_ms(&self, now_ms: u64) -> Option<(u64, u64)> {
+        let budget = self.definition.spec.budget.time_ms?;
+        self.running_since?;
+        let every = (budget / LOST_PART).clamp(LEAST_LOST_MS, MOST_LOST_MS);
+        let since = now_ms.saturating_sub(self.updated_ms);
+        Some((budget, every.saturating_sub(since)))
+    }
+}

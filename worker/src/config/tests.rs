@@ -1,0 +1,120 @@
+//! Flags and what is made of them.
+
+use super::*;
+
+#[test]
+fn a_command_line_is_split_as_a_shell_splits_it() {
+    let program = Program::parse("mine=python 'my train.py' --lr=0.1").unwrap();
+    assert_eq!(program.name, "mine");
+    assert_eq!(program.command, ["python", "my train.py", "--lr=0.1"]);
+}
+
+#[test]
+fn wrong_evaluators_are_refused_with_what_to_write() {
+    for (text, part) in [
+        ("python train.py", "NAME='command line'"),
+        ("mine=", "no command"),
+        ("mine=python 'open", "mine"),
+        ("trainer=python x", "--trainer"),
+        ("a b=python", "letters"),
+        ("=python", "1 to 64"),
+    ] {
+        let error = Program::parse(text).unwrap_err().to_string();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_coordinator_is_a_host_with_a_port() {
+    for text in ["node1:7050", "http://node1:7050", "http://node1:7050/"] {
+        assert_eq!(coordinator_url(text).unwrap(), "http://node1:7050");
+    }
+    assert_eq!(coordinator_url("[::1]:80").unwrap(), "http://[::1]:80");
+    for (text, part) in [
+        ("node1", "no port"),
+        ("https://node1:1", "TLS"),
+        ("node1:7050/x", "after the port"),
+        ("a b:1", "no address"),
+        ("", "no address"),
+    ] {
+        let error = coordinator_url(text).unwrap_err().to_string();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn times_need_a_unit() {
+    assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+    assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+    assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+    for text in [
+        "90",
+        "",
+        "s",
+        "1.5s",
+        "-1s",
+        "99999999999999999999h",
+        "9999999999999999h",
+    ] {
+        assert!(parse_duration(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn the_flags_have_the_documented_defaults() {
+    let args = Args::try_parse_from([
+        "espalier-worker",
+        "--join=localhost:1",
+        "--name=n1",
+        "--cache-dir=/tmp/c",
+        "--slots=2",
+    ])
+    .unwrap();
+    let config = WorkerConfig::from_args(args).unwrap();
+    assert_eq!(config.work_dir, Path::new("/tmp/c/workers/n1"));
+    assert!(config.threads >= 1);
+    assert_eq!(config.evaluator_silence, Duration::from_secs(60));
+    assert_eq!(config.drain_timeout, Duration::from_secs(10));
+    assert_eq!(config.data_silence, Duration::from_secs(120));
+    assert_eq!(config.cache_bytes, 20 << 30);
+    assert_eq!(config.device, "cpu");
+    // Tests run in target/debug/deps, where there is no trainer.
+    assert!(config.evaluators.is_empty());
+}
+
+#[test]
+fn the_example_file_has_every_option_and_can_be_read() {
+    let text = include_str!("../../../deploy/config/worker.toml");
+    let path = |text: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    };
+    let read = |file: &tempfile::NamedTempFile| {
+        let line = ["espalier-worker", "--config"].map(OsString::from);
+        let line = line.into_iter().chain([file.path().into()]);
+        Args::read(line).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let args = read(&path(text));
+    assert_eq!((args.join.as_str(), args.slots), ("127.0.0.1:7777", 1));
+    // And with all that is shown as an example.
+    let whole = text.lines().map(|line| {
+        let example = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+        example.unwrap_or(line)
+    });
+    let whole: String = whole.map(|line| format!("{line}\n")).collect();
+    let args = read(&path(&whole));
+    assert_eq!(args.evaluators, ["mine=python3 train.py"]);
+    assert_eq!(args.until_idle, Some(Duration::from_secs(600)));
+    for option in Args::command().get_arguments() {
+        let name = option.get_long().unwrap_or_default().replace('-', "_");
+        let told = whole.contains(&format!("\n{name} = "));
+        assert!(told || name == "config", "{name} is not in the file");
+    }
+}
+
+#[test]
+fn a_device_is_cpu_or_a_numbered_gpu() {
+    assert!(check_device("cpu").is_ok() && check_device("cuda:1").is_ok());
+    assert!(check_device("cuda").is_err() && check_device("gpu:0").is_err());
+}
