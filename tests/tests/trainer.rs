@@ -230,7 +230,7 @@ async fn a_stopped_search_ends_though_the_weights_of_its_best_cannot_be_stored()
         trainer: true,
         ..WorkerOptions::default()
     };
-    let worker = cluster.start_worker("only", &options)?;
+    let _worker = cluster.start_worker("only", &options)?;
     let search = submit(&cluster, &spec(1, 1))?;
     let refused = "weights of the best trial cannot be stored";
     wait_until("a refused upload", LIMIT, || async {
