@@ -36,7 +36,6 @@ impl Played {
                 evaluators: vec![v1::EvaluatorOffer {
                     name: "mine".to_owned(),
                     jobs: vec!["train".to_owned()],
-                    description: String::new(),
                 }],
                 device: "cpu".to_owned(),
                 version: "test".to_owned(),

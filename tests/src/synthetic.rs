@@ -28,7 +28,6 @@ impl SyntheticWorker {
         let offer = v1::EvaluatorOffer {
             name: "scripted".to_owned(),
             jobs: vec!["train".to_owned()],
-            description: "synthetic".to_owned(),
         };
         client
             .register(v1::RegisterRequest {
@@ -36,7 +35,6 @@ impl SyntheticWorker {
                 name: name.to_owned(),
                 slots,
                 evaluators: vec![offer],
-                datasets: Vec::new(),
                 device: "cpu".to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 cluster: Vec::new(),

@@ -55,8 +55,7 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
 
     let starting = async {
         let (warm, offers) = try_evaluators(&config).await?;
-        let mut registration =
-            Registration::new(client.clone(), worker, &config, datasets.clone(), offers);
+        let mut registration = Registration::new(client.clone(), worker, &config, offers);
         let welcome = tokio::select! {
             welcome = registration.register() => welcome?,
             () = idle(config.until_idle) => return Ok(None),

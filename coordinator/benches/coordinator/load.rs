@@ -164,9 +164,7 @@ impl Worker {
             evaluators: vec![v1::EvaluatorOffer {
                 name: "null-objective".to_owned(),
                 jobs: vec!["train".to_owned()],
-                description: String::new(),
             }],
-            datasets: Vec::new(),
             device: "cpu".to_owned(),
             version: String::new(),
             cluster: Vec::new(),

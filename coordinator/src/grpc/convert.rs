@@ -200,8 +200,6 @@ pub(super) fn registration_from_wire(
             .collect::<Result<_, _>>()?;
         evaluators.insert(name, jobs);
     }
-    // What the worker has verified is checked and then left alone: only what it lacks keeps jobs off it.
-    datasets_from_wire("datasets", &request.datasets)?;
     Ok(Registration {
         worker,
         name: name("name", request.name)?,

@@ -162,9 +162,7 @@ impl TestWorker {
             evaluators: vec![v1::EvaluatorOffer {
                 name: "scripted".to_owned(),
                 jobs: self.jobs.clone(),
-                description: String::new(),
             }],
-            datasets: Vec::new(),
             device: "cpu".to_owned(),
             version: "0.1.0".to_owned(),
             cluster: Vec::new(),

@@ -28,8 +28,6 @@ pub(crate) enum Resolved {
 /// What other parts may see.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
-    /// Fingerprints verified here.
-    pub(crate) verified: Vec<Digest>,
     /// Fingerprints looked for and not found.
     pub(crate) missing: Vec<Digest>,
 }

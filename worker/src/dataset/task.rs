@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use espalier_common::dataset::DatasetInfo;
 use espalier_common::failure::FailureKind;
-use espalier_common::ids::Digest;
 use espalier_data::{DataError, Pulse, Stamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -22,7 +21,6 @@ const MAX_REMEMBERED: usize = 256;
 /// Data that were verified.
 #[derive(Clone, Debug)]
 struct Present {
-    fingerprint: Digest,
     path: PathBuf,
     /// Of the files that an evaluator reads.
     stamp: Stamp,
@@ -203,16 +201,9 @@ impl Task {
     }
 
     fn publish(&self) {
-        let mut verified: Vec<Digest> = self
-            .present
-            .values()
-            .map(|present| present.fingerprint)
-            .collect();
-        verified.sort_unstable();
-        verified.dedup();
         let missing = self.missing.iter().map(|missing| missing.info.fingerprint);
         let missing = missing.collect();
-        self.publish.send_replace(Known { verified, missing });
+        self.publish.send_replace(Known { missing });
     }
 }
 
@@ -250,11 +241,7 @@ fn read(
             let path =
                 espalier_data::prepare_watched(&places.data_root, &places.cache_dir, info, pulse)?;
             let stamp = Stamp::of_file(&path);
-            Ok(Present {
-                fingerprint,
-                path,
-                stamp,
-            })
+            Ok(Present { path, stamp })
         }
         Form::Folder => {
             let path = espalier_data::locate(&places.data_root, &info.reference)?;
@@ -266,11 +253,7 @@ fn read(
                     found: found.fingerprint,
                 });
             }
-            Ok(Present {
-                fingerprint,
-                path,
-                stamp,
-            })
+            Ok(Present { path, stamp })
         }
     }
 }

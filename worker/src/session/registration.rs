@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use crate::client::{Client, for_ever};
 use crate::config::WorkerConfig;
-use crate::dataset::Datasets;
 use crate::error::WorkerError;
 
 /// A worker that so often within [`DISPLACED_WITHIN`] finds another instance under its name takes turns
@@ -50,7 +49,6 @@ pub(crate) enum Unknown {
 pub(crate) struct Registration {
     client: Client,
     address: String,
-    datasets: Datasets,
     request: v1::RegisterRequest,
     cluster: Option<ClusterId>,
     displaced: VecDeque<Instant>,
@@ -64,7 +62,6 @@ impl Registration {
         client: Client,
         worker: WorkerId,
         config: &WorkerConfig,
-        datasets: Datasets,
         evaluators: Vec<v1::EvaluatorOffer>,
     ) -> Self {
         let request = v1::RegisterRequest {
@@ -72,7 +69,6 @@ impl Registration {
             name: config.name.clone(),
             slots: config.slots,
             evaluators,
-            datasets: Vec::new(),
             device: config.device.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: Vec::new(),
@@ -80,7 +76,6 @@ impl Registration {
         Self {
             client,
             address: config.join.clone(),
-            datasets,
             request,
             cluster: None,
             displaced: VecDeque::new(),
@@ -91,8 +86,6 @@ impl Registration {
 
     /// Registers, waiting for the coordinator without limit.
     pub(crate) async fn register(&mut self) -> Result<Welcome, WorkerError> {
-        let verified = self.datasets.known().verified;
-        self.request.datasets = verified.iter().map(ToString::to_string).collect();
         let answer = for_ever("Register", || self.client.register(self.request.clone())).await;
         let reply = answer.map_err(|status| self.refused(&status.to_string()))?;
         let cluster = uuid_from_wire("cluster", &reply.cluster)
@@ -171,7 +164,5 @@ pub(crate) fn offer(name: &str, ready: &Ready) -> v1::EvaluatorOffer {
     v1::EvaluatorOffer {
         name: name.to_owned(),
         jobs: jobs.iter().map(word).collect(),
-        // A program may say anything; this travels and is shown.
-        description: ready.description.chars().take(200).collect(),
     }
 }
