@@ -353,9 +353,7 @@ fn a_mistake_in_the_meaning_is_told_with_its_place() {
         x.yaml:23:42: budget.target.acuracy: a target is about the objective's metric, which is `accuracy`; did you mean "accuracy"?
         x.yaml:23:9: budget: `trials`, `time` or both are needed, or the search might never end
         x.yaml:21:13: objectives: the trainer does not measure "f1", only accuracy, loss, train_loss
-        x.yaml:23:42: budget.target.accuracy: a target is about the objective's metric, which is `f1`
         x.yaml:21:13: objectives: this would look for the worst loss
-        x.yaml:23:42: budget.target.accuracy: a target is about the objective's metric, which is `loss`
         x.yaml:7:22: network[1].repeat.times.range: the low end 3 must be less than the high end 1
         x.yaml:7:36: network[1].repeat.times.step: steps of 2 from 1 do not meet 4
         x.yaml:18:63: training.optimizer.sgd.learning_rate.step: steps of 0.2 from 0.01 do not meet 0.3

@@ -25,6 +25,8 @@ mod yaml;
 #[cfg(test)]
 mod bad_specs;
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod docs_tests;
 #[cfg(test)]
 mod layers_tests;

@@ -62,18 +62,24 @@ impl Reader<'_> {
             None => Some(SearcherSpec::default()),
         };
         let objective = fields.get("objectives").and_then(|at| self.objective(at));
+        let before = self.mistakes();
+        if evaluator.as_ref().is_some_and(EvaluatorSpec::is_trainer) {
+            self.check_metric(&fields, objective.as_ref());
+        }
+        // A target is held against a metric that is right only: one mistake, one error.
+        let sound = objective.as_ref().filter(|_| before == self.mistakes());
         let constraints = match fields.get("constraints") {
             Some(at) => self.constraints(at),
             None => Vec::new(),
         };
         let budget = match fields.get("budget") {
-            Some(at) => self.budget(at, objective.as_ref()),
+            Some(at) => self.budget(at, sound),
             None => Budget::default(),
         };
         let parallel = self.small(&fields, "parallel");
         let seed = self.scalar(&fields, "seed").unwrap_or(0);
         let attempts = self.small(&fields, "attempts").unwrap_or(DEFAULT_ATTEMPTS);
-        self.check_together(&fields, evaluator.as_ref(), objective.as_ref());
+        self.check_together(&fields, evaluator.as_ref());
         if self.mistakes() == 0 {
             let at = fields.get("network").map_or(fields.place(), |at| at.place);
             self.check_size(at, &space);
@@ -155,12 +161,7 @@ impl Reader<'_> {
     }
 
     /// What the parts of a spec ask of each other.
-    fn check_together(
-        &mut self,
-        fields: &Fields<'_>,
-        evaluator: Option<&EvaluatorSpec>,
-        objective: Option<&Objective>,
-    ) {
+    fn check_together(&mut self, fields: &Fields<'_>, evaluator: Option<&EvaluatorSpec>) {
         let has = |key: &str| fields.get(key).is_some();
         let network = fields.get("network");
         if let (Some(at), false) = (network, has("dataset")) {
@@ -215,7 +216,6 @@ impl Reader<'_> {
                 "the trainer reads no hyperparameters; they are for an `evaluator` of your own",
             );
         }
-        self.check_metric(fields, objective);
     }
 
     fn check_metric(&mut self, fields: &Fields<'_>, objective: Option<&Objective>) {

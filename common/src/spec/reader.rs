@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::error::{SpecError, SpecErrors, nearest};
 use super::names::Names;
 use super::scalar::Kind;
-use super::words::{Key, Shape, Table};
+use super::words::{Key, SPEC, Shape, Table};
 use super::yaml::{self, Node, Place, Text};
 use crate::candidate::Value;
 use crate::space::{Scalar, Setting};
@@ -308,11 +308,12 @@ impl<'f> Reader<'f> {
             }
         };
         // A required key that a misspelt one stands for is not missing as well.
-        let mut meant = Vec::new();
+        let (mut meant, mut unknown) = (Vec::new(), 0);
         for (key, entry) in &entries {
             let mut known = table.keys.iter().map(|key| key.name);
             if !known.any(|name| name == key.text) {
                 let names = table.keys.iter().map(|key| key.name);
+                unknown += 1;
                 meant.extend(self.unknown(key.place, &entry.path, &key.text, names));
             }
         }
@@ -321,7 +322,10 @@ impl<'f> Reader<'f> {
             place: at.place,
             entries,
         };
-        for key in table.keys.iter().filter(|key| key.required) {
+        // An unknown key may stand for a missing one. In the map of the whole spec they are told apart: there
+        // are many keys, and most are needed.
+        let silent = unknown > meant.len() && table.name != SPEC.name;
+        for key in table.keys.iter().filter(|key| key.required && !silent) {
             if fields.get(key.name).is_none() && !meant.iter().any(|name| name == key.name) {
                 self.wrong(at, format!("`{}` is missing", key.name));
             }

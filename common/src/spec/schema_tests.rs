@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::bad_specs::structure;
 use super::scalar::{Kind, is_null};
-use super::tests::{CELLS, EVERYTHING, FASHION, OWN_PROGRAM, change, changes};
+use super::tests::{change, changes, corpus};
 use super::yaml::{self, Node};
 use super::{read, schema};
 use crate::candidate::Value;
@@ -196,8 +196,8 @@ pub(super) fn accepted(text: &str) -> bool {
 
 #[test]
 fn the_schema_takes_what_the_reader_takes() {
-    for text in [FASHION, OWN_PROGRAM, CELLS, EVERYTHING] {
-        assert!(accepted(text), "{text}");
+    for text in corpus() {
+        assert!(accepted(&text), "{text}");
     }
 }
 
@@ -227,8 +227,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn a_changed_spec_that_the_reader_takes_is_taken_by_the_schema(which in 0_usize..4, changes in changes()) {
-        let text = change([FASHION, OWN_PROGRAM, CELLS, EVERYTHING][which], &changes);
+    fn a_changed_spec_that_the_reader_takes_is_taken_by_the_schema(which: prop::sample::Index, changes in changes()) {
+        let corpus = corpus();
+        let text = change(&corpus[which.index(corpus.len())], &changes);
         if read(&text, "x.yaml").is_ok() {
             prop_assert!(accepted(&text), "{text}");
         }

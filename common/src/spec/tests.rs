@@ -1,8 +1,15 @@
 //! Tests of the reader: good specs, a corpus of bad ones, and texts that are no specs at all.
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 use super::{EvaluatorSpec, SearcherSpec, Spec, read};
+use crate::candidate::DecisionPath;
+use crate::presets;
+use crate::space::{MAX_DECISIONS, Space, fashion_mnist};
 
 pub(super) const FASHION: &str = include_str!("../../../examples/fashion-mnist.yaml");
 pub(super) const OWN_PROGRAM: &str = include_str!("../../../examples/own-program.yaml");
@@ -38,6 +45,23 @@ seed: 1
 
 /// Every block and every form of a setting.
 pub(super) const EVERYTHING: &str = include_str!("everything.yaml");
+
+/// A grammar with a tie.
+pub(super) const HIERARCHICAL: &str = include_str!("hierarchical.yaml");
+
+/// Good specs, the ones above and one for every preset, with its text written out.
+pub(super) fn corpus() -> Vec<String> {
+    let mut corpus: Vec<String> = [FASHION, OWN_PROGRAM, CELLS, EVERYTHING, HIERARCHICAL]
+        .map(str::to_owned)
+        .into();
+    corpus.extend(presets::all().iter().map(|preset| {
+        format!(
+            "name: x\ndataset: {{format: idx, path: x, validation: 1}}\nobjectives: [{{maximize: accuracy}}]\nbudget: {{trials: 1}}\n{}",
+            preset.text
+        )
+    }));
+    corpus
+}
 
 fn good(text: &str) -> Spec {
     match read(text, "x.yaml") {
@@ -79,11 +103,37 @@ fn every_bare_word_is_a_block() {
 
 #[test]
 fn the_examples_are_read_and_survive_the_journal() {
-    for text in [FASHION, OWN_PROGRAM, CELLS, EVERYTHING] {
-        let spec = good(text);
+    for text in corpus() {
+        let spec = good(&text);
         let json = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<Spec>(&json).unwrap(), spec);
     }
+}
+
+/// As the first journals hold it: no definitions, ties, weights or second lists.
+const OLD_SPACE: &str = r#"{"network": [
+    {"name": "stem", "kind": {"layer": {"conv": {"channels": {"decide": {"choice": [16, 32]}}, "kernel": {"fixed": 3},
+        "stride": {"fixed": 2}, "padding": null, "groups": {"fixed": {"count": 1}}, "dilation": {"fixed": 1}, "bias": null}}}},
+    {"kind": {"layer": "batch_norm"}},
+    {"kind": {"layer": {"activation": {"fixed": "relu"}}}},
+    {"kind": {"repeat": {"times": {"decide": {"integer": {"low": 1, "high": 3, "step": 1, "scale": "linear"}}}, "shared": false,
+        "block": [{"kind": {"choice": [{"name": "plain", "blocks": [{"kind": {"residual": []}}]}, {"name": "skip", "blocks": []}]}}]}}},
+    {"kind": {"branches": {"join": {"fixed": "add"}, "of": [[], []]}}},
+    {"kind": {"optional": [{"kind": {"layer": {"dropout": {"rate": {"fixed": 0.5}}}}}]}},
+    {"kind": {"layer": "global_avg_pool"}},
+    {"kind": {"layer": {"linear": {"features": {"fixed": "classes"}, "bias": {"fixed": true}}}}}],
+  "training": {"epochs": 1, "batch_size": {"fixed": 128}, "optimizer": [{"adamw": {"learning_rate": {"fixed": 0.001},
+    "weight_decay": {"fixed": 0.01}}}], "schedule": [{"cosine": {"warmup_epochs": {"fixed": 0.0}}}], "label_smoothing": {"fixed": 0.0}},
+  "hyperparameters": {"a": {"decide": {"real": {"low": 0.0, "high": 1.0, "scale": "linear", "step": null}}}}}"#;
+
+#[test]
+fn a_space_of_an_older_journal_is_read() {
+    let space: Space = serde_json::from_str(OLD_SPACE).unwrap();
+    // 2 channels, 1 to 3 rounds of 2 alternatives, and what is optional.
+    assert_eq!(space.size().candidates, Some(2 * (2 + 4 + 8) * 2));
+    assert!(space.build(&space.first(), Some(&fashion_mnist())).is_ok());
+    let path = DecisionPath("network.stem.channels".to_owned());
+    assert!(space.first().get(&path).is_some());
 }
 
 proptest! {
@@ -102,11 +152,19 @@ proptest! {
     }
 
     #[test]
-    fn no_change_of_a_good_spec_makes_the_reader_panic(which in 0_usize..4, changes in changes()) {
-        let text = change([FASHION, OWN_PROGRAM, CELLS, EVERYTHING][which], &changes);
+    fn no_change_of_a_good_spec_makes_the_reader_panic(which: prop::sample::Index, changes in changes()) {
+        let corpus = corpus();
+        let text = change(&corpus[which.index(corpus.len())], &changes);
+        let start = Instant::now();
         if let Ok(spec) = read(&text, "x.yaml") {
-            prop_assert!(spec.space.count().decisions <= crate::space::MAX_DECISIONS);
+            prop_assert!(spec.space.count().decisions <= MAX_DECISIONS);
+            // What is read can be sampled and built to an end, for better or worse.
+            let candidate = spec.space.sample(&mut ChaCha8Rng::seed_from_u64(1));
+            prop_assert!(spec.space.resolve(&candidate).is_ok());
+            let _ = spec.space.build(&candidate, Some(&fashion_mnist()));
         }
+        // Far above what any text takes, even where the machine is busy; an endless one takes longer.
+        prop_assert!(start.elapsed() < Duration::from_secs(20));
     }
 }
 

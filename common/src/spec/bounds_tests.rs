@@ -1,0 +1,116 @@
+//! Specs at their bounds and beyond: refused with a reason, or read in good time.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use super::read;
+use super::tests::CELLS;
+use crate::space::{MAX_NESTING, Space, fashion_mnist};
+
+/// Far above what is needed, for machines that are busy; release builds are measured by `make bench-space`.
+const LONG: Duration = Duration::from_secs(15);
+
+fn refusal(text: &str) -> String {
+    let start = Instant::now();
+    let errors = read(text, "x.yaml").unwrap_err();
+    assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
+    assert_eq!(errors.0.len(), 1, "{errors}");
+    errors.to_string()
+}
+
+/// A spec with these blocks and this network.
+fn spec(blocks: &str, network: &str) -> String {
+    let blocks = if blocks.is_empty() {
+        String::new()
+    } else {
+        format!("blocks:\n{blocks}")
+    };
+    format!(
+        "name: x\ndataset: {{format: idx, path: x, validation: 1}}\ntraining: {{epochs: 1}}\nobjectives: [{{maximize: accuracy}}]\nbudget: {{trials: 1}}\n{blocks}network:\n{network}  - global_avg_pool\n  - linear: {{features: classes}}\n"
+    )
+}
+
+fn space(text: &str) -> Space {
+    read(text, "x.yaml")
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .space
+}
+
+#[test]
+fn a_spec_of_fifty_megabytes_is_refused_for_its_size() {
+    let text = CELLS.to_owned() + &"# comment\n".repeat(5_000_000);
+    let refusal = refusal(&text);
+    assert!(
+        refusal.contains("50000") && refusal.contains("at most 1048576 are read"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn bombs_are_refused_before_they_grow() {
+    let mut laughs = "a: &a [x, x]\n".to_owned();
+    for (name, before) in ('b'..='z').zip('a'..='y') {
+        let _ = writeln!(laughs, "{name}: &{name} [*{before}, *{before}, *{before}]");
+    }
+    assert!(refusal(&laughs).contains("anchors (&name) are not read"));
+    let many = CELLS.to_owned() + "tie: {a: {choice: [" + &"1, ".repeat(300_000) + "1]}}\n";
+    assert!(refusal(&many).contains("more than 250000 values"));
+    let wide = CELLS.to_owned() + "tie: {a: {choice: [" + &"1, ".repeat(200_000) + "1]}}\n";
+    assert!(refusal(&wide).contains("this one 200001"));
+    assert!(refusal(&"[".repeat(1_000_000)).contains("not YAML"));
+}
+
+#[test]
+fn ten_thousand_decisions_are_read_and_counted_in_good_time() {
+    let line = "  - {conv: {channels: {choice: [8, 16]}, kernel: {choice: [1, 3]}}}\n";
+    let start = Instant::now();
+    let space = space(&spec("", &line.repeat(5_000)));
+    assert_eq!(space.count().decisions, 10_000);
+    assert!((space.size().log10 - 10_000.0 * 2_f64.log10()).abs() < 1e-6);
+    assert_eq!(space.first().0.len(), 10_000);
+    assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
+    let more = spec("", &line.repeat(5_001));
+    assert!(refusal(&more).contains("10002 decisions"));
+}
+
+/// Definitions that use each other in a chain.
+fn chain(length: u64) -> String {
+    let mut blocks = String::new();
+    for index in 0..length {
+        let _ = writeln!(blocks, "  b{index}: [{{use: b{}}}]", index + 1);
+    }
+    let _ = writeln!(blocks, "  b{length}: [relu]");
+    spec(&blocks, "  - use: b0\n")
+}
+
+#[test]
+fn a_chain_of_uses_may_be_as_long_as_lists_may_nest() {
+    // One list for each definition, and the network's own.
+    let deepest = space(&chain(MAX_NESTING - 2));
+    assert_eq!(deepest.count().nesting, MAX_NESTING);
+    let built = deepest.build(&deepest.first(), Some(&fashion_mnist()));
+    assert_eq!(built.unwrap().network.unwrap().nodes.len(), 4);
+    assert!(refusal(&chain(MAX_NESTING - 1)).contains("nested deeper than 128"));
+    assert!(refusal(&chain(900)).contains("nested deeper than 128"));
+}
+
+#[test]
+fn definitions_that_double_each_other_are_counted_without_being_gone_through() {
+    let mut blocks = String::new();
+    for index in 0..60 {
+        let next = index + 1;
+        let _ = writeln!(blocks, "  b{index}: [{{use: b{next}}}, {{use: b{next}}}]");
+    }
+    blocks.push_str("  b60: [{conv: {kernel: {choice: [1, 3]}}}]\n");
+    assert!(refusal(&spec(&blocks, "  - use: b0\n")).contains("decisions, every alternative"));
+}
+
+#[test]
+fn a_recursion_of_many_states_is_counted_once_for_each() {
+    // Two definitions use each other, 16 deep both: 289 states, and more ways through them than can be counted.
+    let blocks = "  a: {depth: 16, choice: {x: [{use: b}], y: [], z: [conv]}}\n  b: {depth: 16, choice: {x: [{use: a}], y: [relu]}}\n";
+    let start = Instant::now();
+    let space = space(&spec(blocks, "  - use: a\n"));
+    assert!(space.size().candidates.is_some_and(|count| count > 30));
+    assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
+}
