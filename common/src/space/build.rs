@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::expand::Resolved;
-use super::{BadCandidate, MAX_BLOCKS, Space, lower};
+use super::{BadCandidate, MAX_BLOCKS, MAX_NESTING, Space, lower};
 use crate::candidate::{Candidate, Value};
 use crate::dataset::DatasetInfo;
 use crate::ids::Digest;
@@ -90,16 +90,18 @@ impl Space {
     }
 }
 
-fn built(resolved: Resolved, dataset: Option<&DatasetInfo>) -> Result<Built, Infeasible> {
+fn built(mut resolved: Resolved, dataset: Option<&DatasetInfo>) -> Result<Built, Infeasible> {
     let whole = |problem: String| Infeasible {
         block: "network".to_owned(),
         operation: "network".to_owned(),
         problem,
     };
     if resolved.cut {
-        return Err(whole(format!("it has more than {MAX_BLOCKS} blocks")));
+        return Err(whole(format!(
+            "it has more than {MAX_BLOCKS} blocks, or nests deeper than {MAX_NESTING}"
+        )));
     }
-    let network = match (&resolved.network, dataset) {
+    let network = match (resolved.network.take(), dataset) {
         (None, _) => None,
         (Some(blocks), Some(dataset)) => Some(lower::lower(blocks, dataset)?),
         (Some(_), None) => {

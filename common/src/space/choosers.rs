@@ -38,13 +38,13 @@ impl Space {
     /// A candidate at random: every active decision sampled from its own domain.
     #[must_use]
     pub fn sample<R: Rng + ?Sized>(&self, rng: &mut R) -> Candidate {
-        self.expand(&mut Sampler(rng)).candidate
+        self.decide(&mut Sampler(rng))
     }
 
     /// The candidate in which every decision takes its first value.
     #[must_use]
     pub fn first(&self) -> Candidate {
-        self.expand(&mut First).candidate
+        self.decide(&mut First)
     }
 
     /// A copy of `parent` in which one active decision takes another value; decisions that this makes
@@ -66,7 +66,7 @@ impl Space {
             target,
             rng,
         };
-        Some((self.expand(&mut mutation).candidate, target.clone()))
+        Some((self.decide(&mut mutation), target.clone()))
     }
 
     /// A child that takes each active decision from one parent or the other, where that parent has it
@@ -78,11 +78,10 @@ impl Space {
         b: &Candidate,
         rng: &mut R,
     ) -> Candidate {
-        self.expand(&mut Crossover {
+        self.decide(&mut Crossover {
             parents: [a, b],
             rng,
         })
-        .candidate
     }
 
     /// What `candidate` means.
@@ -116,7 +115,7 @@ impl Space {
             candidate,
             open: Vec::new(),
         };
-        self.expand(&mut listing);
+        self.decide(&mut listing);
         listing.open
     }
 
@@ -141,7 +140,7 @@ impl Space {
         let mut odometer = Odometer::default();
         for _ in 0..limit {
             odometer.next = 0;
-            see(self.expand(&mut odometer).candidate);
+            see(self.decide(&mut odometer));
             odometer.wheels.truncate(odometer.next);
             if !odometer.advance() {
                 return true;

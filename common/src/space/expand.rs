@@ -41,7 +41,8 @@ pub struct Resolved {
 /// A block without decisions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResolvedBlock {
-    /// Where it stands, e.g. `network[1]#2[0].choice.plain[0]`; unique among the layers of the network.
+    /// Where it stands, e.g. `network[1]#2[0].choice.plain[0]`; unique among the layers of the network. Empty
+    /// for a sequence, which is no node.
     pub name: String,
     /// By what number [`Source::Mark`] finds its output, if it has a name.
     pub mark: Option<u32>,
@@ -88,7 +89,16 @@ impl Space {
     /// Resolves one candidate: asks `chooser` for every active decision. A decision inside a branch that
     /// is not taken is never asked. Total: it ends and does not fail, whatever the chooser answers.
     pub fn expand(&self, chooser: &mut dyn Chooser) -> Resolved {
-        let mut expansion = Expansion::new(self, chooser);
+        self.expanded(chooser, true)
+    }
+
+    /// The candidate that a chooser makes, without what it means: places are given no names.
+    pub(super) fn decide(&self, chooser: &mut dyn Chooser) -> Candidate {
+        self.expanded(chooser, false).candidate
+    }
+
+    fn expanded(&self, chooser: &mut dyn Chooser, named: bool) -> Resolved {
+        let mut expansion = Expansion::new(self, chooser, named);
         let network = self
             .network
             .as_ref()
@@ -117,9 +127,9 @@ impl Space {
 /// Where the traversal stands. The two differ below what is shared, whose decisions have one path while
 /// each of its instances has its own.
 #[derive(Default)]
-pub(super) struct Paths {
-    pub(super) decision: String,
-    pub(super) instance: String,
+struct Paths {
+    decision: String,
+    instance: String,
 }
 
 /// What names mean in the blocks that are being expanded.
@@ -138,7 +148,9 @@ pub(super) struct Expansion<'a> {
     pub(super) space: &'a Space,
     chooser: &'a mut dyn Chooser,
     candidate: Candidate,
-    pub(super) here: Paths,
+    /// Whether instances get names; who wants the candidate alone saves half of the work.
+    is_named: bool,
+    here: Paths,
     /// Blocks so far.
     pub(super) blocks: u64,
     /// Lists around this place.
@@ -156,9 +168,10 @@ pub(super) struct Expansion<'a> {
 }
 
 impl<'a> Expansion<'a> {
-    fn new(space: &'a Space, chooser: &'a mut dyn Chooser) -> Self {
+    fn new(space: &'a Space, chooser: &'a mut dyn Chooser, named: bool) -> Self {
         Self {
             space,
+            is_named: named,
             chooser,
             candidate: Candidate::default(),
             here: Paths::default(),
@@ -191,10 +204,44 @@ impl<'a> Expansion<'a> {
     ) -> T {
         let marks = (self.here.decision.len(), self.here.instance.len());
         push(&mut self.here.decision, decision);
-        push(&mut self.here.instance, instance);
+        if self.is_named {
+            push(&mut self.here.instance, instance);
+        }
         let result = body(self);
         self.here.decision.truncate(marks.0);
         self.here.instance.truncate(marks.1);
+        result
+    }
+
+    /// Runs `body` at an index of a list: as [`Self::within`], without the cost of formatting.
+    pub(super) fn within_index<T>(&mut self, index: usize, body: impl FnOnce(&mut Self) -> T) -> T {
+        let marks = (self.here.decision.len(), self.here.instance.len());
+        push_index(&mut self.here.decision, index);
+        if self.is_named {
+            push_index(&mut self.here.instance, index);
+        }
+        let result = body(self);
+        self.here.decision.truncate(marks.0);
+        self.here.instance.truncate(marks.1);
+        result
+    }
+
+    /// The name of this place.
+    pub(super) fn name(&self) -> String {
+        // Empty where no names are kept, which costs nothing.
+        self.here.instance.clone()
+    }
+
+    /// The path of the decisions of this place.
+    pub(super) fn path(&self) -> &str {
+        &self.here.decision
+    }
+
+    /// Runs `body` with another path of decisions; the names of instances go on.
+    pub(super) fn with_path<T>(&mut self, path: String, body: impl FnOnce(&mut Self) -> T) -> T {
+        let own = std::mem::replace(&mut self.here.decision, path);
+        let result = body(self);
+        self.here.decision = own;
         result
     }
 
@@ -206,7 +253,8 @@ impl<'a> Expansion<'a> {
         domain: impl FnOnce(&mut Self) -> Domain,
     ) -> Value {
         let mark = self.here.decision.len();
-        push(&mut self.here.decision, format_args!(".{word}"));
+        self.here.decision.push('.');
+        self.here.decision.push_str(word);
         let made = self.candidate.0.get(self.here.decision.as_str()).cloned();
         let path = made.is_none().then(|| self.here.decision.clone());
         self.here.decision.truncate(mark);
@@ -248,7 +296,8 @@ impl<'a> Expansion<'a> {
 
     fn decide(&mut self, word: &str, domain: &Domain) -> Value {
         let mark = self.here.decision.len();
-        push(&mut self.here.decision, format_args!(".{word}"));
+        self.here.decision.push('.');
+        self.here.decision.push_str(word);
         let made = self.candidate.0.get(self.here.decision.as_str()).cloned();
         let value = match made {
             Some(made) => made,
@@ -296,8 +345,21 @@ impl<'a> Expansion<'a> {
     }
 }
 
+fn push_index(path: &mut String, index: usize) {
+    path.push('[');
+    match u8::try_from(index) {
+        Ok(digit @ 0..=9) => path.push(char::from(b'0' + digit)),
+        _ => push(path, format_args!("{index}")),
+    }
+    path.push(']');
+}
+
 fn push(path: &mut String, step: fmt::Arguments<'_>) {
     use fmt::Write as _;
+    if let Some(step) = step.as_str() {
+        path.push_str(step);
+        return;
+    }
     // Writing to a String cannot fail.
     let _ = path.write_fmt(step);
 }

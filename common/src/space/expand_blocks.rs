@@ -22,7 +22,7 @@ impl<'a> Expansion<'a> {
                 }
                 resolved.push(match &block.name {
                     Some(name) => e.named_block(name, block),
-                    None => e.within(format_args!("[{index}]"), |e| e.block(block)),
+                    None => e.within_index(index, |e| e.block(block)),
                 });
             }
             e.scope.truncate(scope);
@@ -100,8 +100,13 @@ impl<'a> Expansion<'a> {
             }
             BlockKind::Inputs(inputs) => self.inputs(inputs),
         };
+        let is_sequence = matches!(kind, ResolvedKind::Sequence(_));
         ResolvedBlock {
-            name: self.here.instance.clone(),
+            name: if is_sequence {
+                String::new()
+            } else {
+                self.name()
+            },
             mark: None,
             kind,
         }
@@ -165,7 +170,7 @@ impl<'a> Expansion<'a> {
             }
             let mut round = |decisions: std::fmt::Arguments<'_>| {
                 self.within_both(decisions, format_args!("#{instance}"), |e| ResolvedBlock {
-                    name: e.here.instance.clone(),
+                    name: String::new(),
                     mark: None,
                     kind: ResolvedKind::Sequence(e.list(&repeat.block)),
                 })
@@ -220,17 +225,14 @@ impl<'a> Expansion<'a> {
         self.frames.push(Frame::Use {
             with: &used.with,
             site: if decides {
-                self.here.decision.clone()
+                self.path().to_owned()
             } else {
                 String::new()
             },
         });
         let visible = std::mem::replace(&mut self.visible, self.scope.len());
         let resolved = if used.shared {
-            let own = std::mem::replace(&mut self.here.decision, format!("blocks.{name}"));
-            let resolved = self.body(&definition.body);
-            self.here.decision = own;
-            resolved
+            self.with_path(format!("blocks.{name}"), |e| e.body(&definition.body))
         } else {
             self.body(&definition.body)
         };

@@ -78,7 +78,7 @@ impl<'a> Expansion<'a> {
             e.frames.pop();
             ResolvedEdge {
                 from,
-                name: e.here.instance.clone(),
+                name: e.name(),
                 blocks,
             }
         })

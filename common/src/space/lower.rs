@@ -11,7 +11,7 @@ use crate::network::{Axis, Builder, Network, Op, Shape};
 
 /// The network that `blocks` make on examples of `dataset`, with one output for each class.
 pub(super) fn lower(
-    blocks: &[ResolvedBlock],
+    blocks: Vec<ResolvedBlock>,
     dataset: &DatasetInfo,
 ) -> Result<Network, Infeasible> {
     let mut lowering = Lowering {
@@ -56,14 +56,22 @@ impl Lowering {
         self.builder.shape(id).cloned().unwrap_or(Shape(Vec::new()))
     }
 
+    /// The same, to look at.
+    pub(super) fn shape_of(&self, id: Id) -> &Shape {
+        static NONE: Shape = Shape(Vec::new());
+        self.builder.shape(id).unwrap_or(&NONE)
+    }
+
     pub(super) fn push(&mut self, name: String, op: Op, inputs: Vec<Id>) -> Result<Id, Infeasible> {
         Ok(self.builder.push(name, op, inputs)?)
     }
 
-    pub(super) fn list(&mut self, blocks: &[ResolvedBlock], input: Id) -> Result<Id, Infeasible> {
+    /// Adds blocks one after another. Takes them, so that their names become those of the nodes.
+    pub(super) fn list(&mut self, blocks: Vec<ResolvedBlock>, input: Id) -> Result<Id, Infeasible> {
         let mut last = input;
-        for (index, block) in blocks.iter().enumerate() {
-            let before_norm = blocks.get(index + 1).is_some_and(|next| {
+        let mut blocks = blocks.into_iter().peekable();
+        while let Some(block) = blocks.next() {
+            let before_norm = blocks.peek().is_some_and(|next| {
                 matches!(next.kind, ResolvedKind::Layer(ResolvedLayer::BatchNorm))
             });
             last = self.block(block, last, before_norm)?;
@@ -73,22 +81,21 @@ impl Lowering {
 
     fn block(
         &mut self,
-        block: &ResolvedBlock,
+        block: ResolvedBlock,
         input: Id,
         before_norm: bool,
     ) -> Result<Id, Infeasible> {
-        let output = match &block.kind {
-            ResolvedKind::Layer(layer) => self.layer(&block.name, layer, input, before_norm)?,
+        let name = block.name;
+        let output = match block.kind {
+            ResolvedKind::Layer(layer) => self.layer(name, &layer, input, before_norm)?,
             ResolvedKind::Sequence(blocks) => self.list(blocks, input)?,
             ResolvedKind::Residual { body, shortcut } => {
-                self.residual(&block.name, body, shortcut.as_deref(), input)?
+                self.residual(&name, body, shortcut, input)?
             }
-            ResolvedKind::Branches(join, of) => self.branches(&block.name, *join, of, input)?,
-            ResolvedKind::Cell(cell) => self.cell(&block.name, cell, input)?,
-            ResolvedKind::From(source) => self.source(&block.name, source, input)?,
-            ResolvedKind::Inputs(join, sources) => {
-                self.inputs(&block.name, *join, sources, input)?
-            }
+            ResolvedKind::Branches(join, of) => self.branches(&name, join, of, input)?,
+            ResolvedKind::Cell(cell) => self.cell(&name, *cell, input)?,
+            ResolvedKind::From(source) => self.source(&name, &source, input)?,
+            ResolvedKind::Inputs(join, sources) => self.inputs(&name, join, &sources, input)?,
         };
         if let Some(mark) = block.mark {
             let mark = mark as usize;
@@ -116,10 +123,11 @@ impl Lowering {
     fn residual(
         &mut self,
         name: &str,
-        body: &[ResolvedBlock],
-        shortcut: Option<&[ResolvedBlock]>,
+        body: Vec<ResolvedBlock>,
+        shortcut: Option<Vec<ResolvedBlock>>,
         input: Id,
     ) -> Result<Id, Infeasible> {
+        let is_given = shortcut.is_some();
         let main = self.aside(|l| l.list(body, input))?;
         let side = match shortcut {
             Some(blocks) => self.aside(|l| l.list(blocks, input))?,
@@ -128,12 +136,11 @@ impl Lowering {
         if main == input && side == input {
             return Ok(input);
         }
-        let side = match shortcut {
-            Some(_) => side,
-            None => {
-                let target = self.shape(main);
-                self.fitted("residual", &format!("{name}.shortcut"), side, &target)?
-            }
+        let side = if is_given {
+            side
+        } else {
+            let target = self.shape(main);
+            self.fitted("residual", &format!("{name}.shortcut"), side, &target)?
         };
         self.push(format!("{name}.add"), Op::Add, vec![main, side])
     }
@@ -167,7 +174,7 @@ impl Lowering {
         &mut self,
         name: &str,
         join: Join,
-        of: &[Vec<ResolvedBlock>],
+        of: Vec<Vec<ResolvedBlock>>,
         input: Id,
     ) -> Result<Id, Infeasible> {
         let mut outputs = Vec::with_capacity(of.len());

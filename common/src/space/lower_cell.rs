@@ -12,26 +12,28 @@ impl Lowering {
     pub(super) fn cell(
         &mut self,
         name: &str,
-        cell: &ResolvedCell,
+        mut cell: ResolvedCell,
         input: Id,
     ) -> Result<Id, Infeasible> {
+        let edges_of = std::mem::take(&mut cell.nodes);
+        let mut taken = vec![false; sources_of(&cell) + edges_of.len()];
         let before = self.before_cell.unwrap_or(input);
-        let sources: &[Id] = if cell.inputs < 2 {
-            &[input]
-        } else {
-            &[before, input]
-        };
+        let both = [before, input];
+        let sources = &both[2 - sources_of(&cell)..];
         let size = self.shape(input);
-        let mut values = Vec::with_capacity(sources.len() + cell.nodes.len());
+        let mut values = Vec::with_capacity(taken.len());
         for (index, &source) in sources.iter().enumerate() {
             let name = format!("{name}.input[{index}]");
-            values.push(self.cell_input(&name, cell, source, &size)?);
+            values.push(self.cell_input(&name, &cell, source, &size)?);
         }
-        for (index, edges) in cell.nodes.iter().enumerate() {
+        for (index, edges) in edges_of.into_iter().enumerate() {
             let node = index + sources.len();
             let mut sums = Vec::with_capacity(edges.len());
             for edge in edges {
                 let from = values.get(edge.from as usize).copied().unwrap_or(input);
+                if let Some(taken) = taken.get_mut(edge.from as usize) {
+                    *taken = true;
+                }
                 let halves = cell.reduction && edge.from < cell.inputs;
                 sums.push(self.aside(|l| l.edge(edge, from, halves))?);
             }
@@ -41,7 +43,19 @@ impl Lowering {
             });
         }
         self.before_cell = Some(input);
-        self.cell_output(name, cell, &values, sources.len())
+        let inputs = sources.len();
+        let given: Vec<Id> = match cell.output {
+            CellOutput::Last => values.last().copied().into_iter().collect(),
+            CellOutput::Concat => values.iter().skip(inputs).copied().collect(),
+            CellOutput::Loose => (inputs..values.len())
+                .filter(|&node| !taken[node])
+                .map(|node| values[node])
+                .collect(),
+        };
+        match given.as_slice() {
+            &[only] => Ok(only),
+            _ => self.push(format!("{name}.concat"), Op::Concat, given),
+        }
     }
 
     /// An input in the height and width of the last one, and in the cell's channels if it says some.
@@ -64,8 +78,8 @@ impl Lowering {
         self.norm(name, projected)
     }
 
-    fn edge(&mut self, edge: &ResolvedEdge, from: Id, halves: bool) -> Result<Id, Infeasible> {
-        let output = self.list(&edge.blocks, from)?;
+    fn edge(&mut self, edge: ResolvedEdge, from: Id, halves: bool) -> Result<Id, Infeasible> {
+        let output = self.list(edge.blocks, from)?;
         if !halves {
             return Ok(output);
         }
@@ -88,31 +102,11 @@ impl Lowering {
         }
         self.fitted("cell", &name, output, &target)
     }
+}
 
-    fn cell_output(
-        &mut self,
-        name: &str,
-        cell: &ResolvedCell,
-        values: &[Id],
-        inputs: usize,
-    ) -> Result<Id, Infeasible> {
-        let is_taken = |node: usize| {
-            let mut edges = cell.nodes.iter().flatten();
-            edges.any(|edge| edge.from == node as u64)
-        };
-        let given: Vec<Id> = match cell.output {
-            CellOutput::Last => values.last().copied().into_iter().collect(),
-            CellOutput::Concat => values.iter().skip(inputs).copied().collect(),
-            CellOutput::Loose => (inputs..values.len())
-                .filter(|&node| !is_taken(node))
-                .map(|node| values[node])
-                .collect(),
-        };
-        match given.as_slice() {
-            &[only] => Ok(only),
-            _ => self.push(format!("{name}.concat"), Op::Concat, given),
-        }
-    }
+/// How many inputs a cell has.
+fn sources_of(cell: &ResolvedCell) -> usize {
+    if cell.inputs < 2 { 1 } else { 2 }
 }
 
 /// The shape with half of its height and width, rounded up as a convolution with stride 2 leaves it.

@@ -12,7 +12,7 @@ impl Lowering {
     /// a batch_norm follows at once.
     pub(super) fn layer(
         &mut self,
-        name: &str,
+        name: String,
         layer: &ResolvedLayer,
         input: Id,
         before_norm: bool,
@@ -43,13 +43,13 @@ impl Lowering {
                 vocabulary: Vocabulary::Data,
                 ..
             } if self.vocabulary.is_none() => Err(Infeasible {
-                block: name.to_owned(),
+                block: name,
                 operation: "embedding".to_owned(),
                 problem: "the data set has no vocabulary; give a number, as `vocabulary: 10k`"
                     .to_owned(),
             }),
             _ => match self.op(layer, input, before_norm) {
-                Some(op) => self.push(name.to_owned(), op, vec![input]),
+                Some(op) => self.push(name, op, vec![input]),
                 None => Ok(input),
             },
         }
@@ -57,8 +57,8 @@ impl Lowering {
 
     /// The operation of a layer that is one node, or `None` when it does nothing.
     fn op(&self, layer: &ResolvedLayer, input: Id, before_norm: bool) -> Option<Op> {
-        let shape = self.shape(input);
-        let channels = channels_or_features(&shape);
+        let shape = self.shape_of(input);
+        let channels = channels_or_features(shape);
         Some(match *layer {
             ResolvedLayer::Identity => return None,
             ResolvedLayer::Dropout { rate } | ResolvedLayer::DropPath { rate } if rate == 0.0 => {
@@ -66,9 +66,9 @@ impl Lowering {
             }
             ResolvedLayer::Dropout { rate } => Op::Dropout { rate },
             ResolvedLayer::DropPath { rate } => Op::DropPath { rate },
-            ResolvedLayer::Conv { .. } => conv(layer, &shape, before_norm),
+            ResolvedLayer::Conv { .. } => conv(layer, shape, before_norm),
             ResolvedLayer::Linear { ref features, bias } => Op::Linear {
-                in_features: last_axis(&shape, Axis::Features),
+                in_features: last_axis(shape, Axis::Features),
                 out_features: features.of(channels, |features| match *features {
                     Features::Classes => self.classes,
                     Features::Count(count) => count,
@@ -87,7 +87,7 @@ impl Lowering {
             ResolvedLayer::Zero {
                 ref channels,
                 stride,
-            } => zero(&shape, channels.as_ref(), stride),
+            } => zero(shape, channels.as_ref(), stride),
             ResolvedLayer::Flatten => Op::Flatten,
             ResolvedLayer::ToSequence => Op::ToSequence,
             ResolvedLayer::Embedding {
@@ -127,7 +127,7 @@ impl Lowering {
                 bidirectional,
                 output,
             } => Op::Gru(recurrent(channels, hidden, layers, bidirectional, output)),
-            _ => return pooling(layer, &shape),
+            _ => return pooling(layer, shape),
         })
     }
 }
