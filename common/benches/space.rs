@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 const TIME: Duration = Duration::from_secs(3);
 
 fn main() {
+    reading();
     for preset in presets::all() {
         let spec = spec(preset.name);
         let data = data(preset.name);
@@ -42,6 +43,22 @@ fn main() {
             1e6 * sampling.as_secs_f64() / f64::from(candidates),
         );
     }
+}
+
+/// How long a spec of 10,000 decisions takes: read, checked and counted.
+fn reading() {
+    let line = "  - {conv: {channels: {choice: [8, 16]}, kernel: {choice: [1, 3]}}}\n";
+    let text = format!(
+        "name: x\ndataset: {{format: idx, path: x, validation: 1}}\ntraining: {{epochs: 1}}\nobjectives: [{{maximize: accuracy}}]\nbudget: {{trials: 1}}\nnetwork:\n{}  - global_avg_pool\n  - linear: {{features: classes}}\n",
+        line.repeat(5_000)
+    );
+    let start = Instant::now();
+    let decisions = read(&text, "bench").map(|spec| spec.space.count().decisions);
+    println!(
+        "a spec of {:?} decisions is read in {:?}",
+        decisions.ok(),
+        start.elapsed()
+    );
 }
 
 fn spec(preset: &str) -> Spec {

@@ -165,6 +165,8 @@ pub(super) struct Expansion<'a> {
     /// From where on they can be seen from here.
     pub(super) visible: usize,
     pub(super) marks: u32,
+    /// Shared uses that were expanded, with fixed arguments; kept only where no names are.
+    pub(super) made: Vec<(&'a str, &'a BTreeMap<String, Setting<Value>>)>,
 }
 
 impl<'a> Expansion<'a> {
@@ -184,6 +186,7 @@ impl<'a> Expansion<'a> {
             scope: Vec::new(),
             visible: 0,
             marks: 0,
+            made: Vec::new(),
         }
     }
 
@@ -224,6 +227,11 @@ impl<'a> Expansion<'a> {
         self.here.decision.truncate(marks.0);
         self.here.instance.truncate(marks.1);
         result
+    }
+
+    /// Whether what the candidate means is wanted, and not its decisions alone.
+    pub(super) fn is_named(&self) -> bool {
+        self.is_named
     }
 
     /// The name of this place.

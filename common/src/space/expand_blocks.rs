@@ -1,5 +1,7 @@
 //! The part of the traversal that is about blocks which hold other blocks, or take an earlier output.
 
+use std::collections::BTreeMap;
+
 use super::MAX_BLOCKS;
 use super::block::{
     Alternative, Block, BlockKind, Body, Branches, Inputs, PREVIOUS, Repeat, Shortcut, Use,
@@ -163,6 +165,12 @@ impl<'a> Expansion<'a> {
             self.setting("times", &Setting::Decide(Domain::Choice(vec![none()])))
         };
         let mut instances = Vec::new();
+        // Later rounds of a shared repeat make no decision that the first one did not make.
+        let times = if repeat.shared && !self.is_named() {
+            times.min(1)
+        } else {
+            times
+        };
         for instance in 1..=times {
             // Counted, or an endless repeat of nothing would never end.
             if !self.count_block() {
@@ -211,6 +219,9 @@ impl<'a> Expansion<'a> {
             self.cut = true;
             return Vec::new();
         };
+        if used.shared && !self.is_named() && self.is_made(name, &used.with) {
+            return Vec::new();
+        }
         let before = match definition.depth {
             None => None,
             Some(depth) => match left(depth, name, &self.depths) {
@@ -242,6 +253,18 @@ impl<'a> Expansion<'a> {
             leave(&mut self.depths, name, before);
         }
         resolved
+    }
+
+    /// Whether a shared use with the same fixed arguments was expanded before: then its decisions are made.
+    fn is_made(&mut self, name: &'a str, with: &'a BTreeMap<String, Setting<Value>>) -> bool {
+        let use_of = (name, with);
+        if self.made.contains(&use_of) {
+            return true;
+        }
+        if with.values().all(|given| given.fixed().is_some()) {
+            self.made.push(use_of);
+        }
+        false
     }
 
     fn inputs(&mut self, inputs: &'a Inputs) -> ResolvedKind {
