@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build demo test bench bench-space bench-coordinator bench-overhead bench-trainer lint fmt docs clean
+.PHONY: help setup tools libtorch data build demo test drawings bench bench-space bench-coordinator bench-overhead bench-trainer lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -53,6 +53,9 @@ demo: setup build ## search for a network on Fashion-MNIST: a coordinator and tw
 test: setup ## run all tests
 	$(call step,test: build the binaries and the tests,$(CARGO) build --workspace --bins --tests,$(BUILD_HINT))
 	$(call step,test: run them,$(CARGO) test --workspace,the names of the failed tests are above; run one with: cargo test --workspace NAME)
+
+drawings: tools ## make the drawings of the docs anew from its examples
+	$(call step,drawings: docs/drawings from docs/spec.md,ESPALIER_REMAKE_DRAWINGS=1 $(CARGO) test -q -p espalier-view --test drawings,the message above names the example)
 
 bench: bench-coordinator bench-overhead bench-trainer ## run the benchmarks and print their ratios
 

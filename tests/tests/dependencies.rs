@@ -107,7 +107,7 @@ const LIBTORCH: [&str; 3] = ["tch", "torch-sys", "espalier-trainer"];
 
 #[test]
 fn every_crate_reaches_only_what_the_design_allows() {
-    let forbidden: [(&str, &[&[&str]]); 7] = [
+    let forbidden: [(&str, &[&[&str]]); 8] = [
         (
             "espalier-common",
             &[&INPUT_AND_OUTPUT, &LIBTORCH, &["espalier-proto"]],
@@ -115,6 +115,14 @@ fn every_crate_reaches_only_what_the_design_allows() {
         (
             "espalier-core",
             &[&INPUT_AND_OUTPUT, &LIBTORCH, &["espalier-proto"]],
+        ),
+        (
+            "espalier-view",
+            &[
+                &INPUT_AND_OUTPUT,
+                &LIBTORCH,
+                &["espalier-proto", "espalier-core"],
+            ],
         ),
         (
             "espalier-data",
