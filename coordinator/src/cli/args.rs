@@ -11,6 +11,12 @@ use espalier_runtime::logging::LogArgs;
 use super::error::EXIT_CODES;
 use super::output::OutputArgs;
 
+mod look;
+
+pub(super) use look::{
+    DiffArgs, DrawArgs, LookArgs, Picture, PresetArgs, PresetCommand, SampleArgs, SpaceArgs,
+};
+
 /// Where a coordinator listens when nobody says otherwise.
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7777";
 /// Where data sets lie when nobody says otherwise.
@@ -51,6 +57,11 @@ pub(super) enum Command {
     Serve(ServeArgs),
     Submit(SubmitArgs),
     Validate(ValidateArgs),
+    Space(SpaceArgs),
+    Sample(SampleArgs),
+    Draw(DrawArgs),
+    Diff(DiffArgs),
+    Preset(PresetArgs),
     List(ListArgs),
     Status(StatusArgs),
     Watch(WatchArgs),

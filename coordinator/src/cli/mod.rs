@@ -1,18 +1,25 @@
-//! The commands. Everything but `serve`, `validate`, `schema` and `completions` is a client of a
-//! coordinator's `SearchService`, `run` included. May import the library of this crate (the server), the
-//! wire, the reader of specs and the data sets.
+//! The commands. Everything but `serve` and what `alone` does is a client of a coordinator's
+//! `SearchService`, `run` included. May import the library of this crate (the server), the wire, the reader
+//! of specs, the data sets and the view.
 
 mod args;
+mod candidate_file;
 mod client;
 mod control;
+mod diff;
+mod draw;
 mod error;
 mod follow;
+mod look;
 mod output;
+mod preset;
 mod progress;
 mod query;
 mod render;
 mod run;
+mod sample;
 mod serve;
+mod space;
 mod spec_file;
 mod submit;
 mod validate;
@@ -55,9 +62,14 @@ fn refuse_idle_address(command: &Command, matches: &ArgMatches) -> Result<(), Cl
     let why = match command {
         Command::Run(_) => "`run` starts a coordinator of its own; `submit` takes --address",
         Command::Serve(_) => "`serve` is the coordinator; --listen says where",
-        Command::Schema | Command::Completions(_) | Command::Validate(_) => {
-            "this command asks no coordinator"
-        }
+        Command::Schema
+        | Command::Completions(_)
+        | Command::Validate(_)
+        | Command::Space(_)
+        | Command::Sample(_)
+        | Command::Draw(_)
+        | Command::Diff(_)
+        | Command::Preset(_) => "this command asks no coordinator",
         _ => return Ok(()),
     };
     if given {
@@ -67,18 +79,31 @@ fn refuse_idle_address(command: &Command, matches: &ArgMatches) -> Result<(), Cl
 }
 
 fn dispatch(cli: Cli) -> Result<(), CliError> {
-    match cli.command {
-        Command::Schema => schema(),
-        Command::Completions(args) => completions(args.shell),
-        Command::Validate(args) => validate::validate(&args),
-        command => {
+    match alone(&cli.command) {
+        Some(done) => done,
+        None => {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
                 .map_err(|error| CliError::Failed(format!("cannot start threads: {error}")))?;
-            runtime.block_on(with_coordinator(&cli.address, command))
+            runtime.block_on(with_coordinator(&cli.address, cli.command))
         }
     }
+}
+
+/// What needs neither a coordinator nor threads.
+fn alone(command: &Command) -> Option<Result<(), CliError>> {
+    Some(match command {
+        Command::Schema => schema(),
+        Command::Completions(args) => completions(args.shell),
+        Command::Validate(args) => validate::validate(args),
+        Command::Space(args) => space::space(args),
+        Command::Sample(args) => sample::sample(args),
+        Command::Draw(args) => draw::draw(args),
+        Command::Diff(args) => diff::diff(args),
+        Command::Preset(args) => preset::preset(args),
+        _ => return None,
+    })
 }
 
 async fn with_coordinator(address: &str, command: Command) -> Result<(), CliError> {
@@ -95,9 +120,15 @@ async fn with_coordinator(address: &str, command: Command) -> Result<(), CliErro
         Command::Pause(args) => control::pause(&connect().await?, &args).await,
         Command::Resume(args) => control::resume(&connect().await?, &args).await,
         Command::Stop(args) => control::stop(&connect().await?, &args).await,
-        Command::Schema => schema(),
-        Command::Completions(args) => completions(args.shell),
-        Command::Validate(args) => validate::validate(&args),
+        // Done by `alone`.
+        Command::Schema
+        | Command::Completions(_)
+        | Command::Validate(_)
+        | Command::Space(_)
+        | Command::Sample(_)
+        | Command::Draw(_)
+        | Command::Diff(_)
+        | Command::Preset(_) => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use espalier_common::dataset::DatasetInfo;
+use espalier_common::dataset::{DatasetInfo, DatasetReference};
 use espalier_common::spec::{self, EvaluatorSpec, Spec, SpecError};
 use espalier_proto::v1;
 use uuid::Uuid;
@@ -31,24 +31,35 @@ pub(super) struct SpecFile {
 impl SpecFile {
     /// Reads the spec, inspects its data, and makes sure that at least one candidate may be trained.
     pub(super) fn load(path: &Path, data_root: &Path) -> Result<Self, CliError> {
+        let file = Self::read(path, |reference| {
+            espalier_data::inspect(data_root, reference).map_err(|error| {
+                format!(
+                    "dataset.path {:?}: {error}; relative paths start at --data-root {}",
+                    reference.path,
+                    data_root.display()
+                )
+            })
+        })?;
+        file.spec
+            .first_feasible(file.dataset.as_ref())
+            .map_err(|none| CliError::Spec(format!("{}: {none}", path.display())))?;
+        Ok(file)
+    }
+
+    /// Reads the spec, and describes its data by `inspect`.
+    pub(super) fn read(
+        path: &Path,
+        inspect: impl FnOnce(&DatasetReference) -> Result<DatasetInfo, String>,
+    ) -> Result<Self, CliError> {
         let text = read_text(path)?;
         let (spec, warnings) = spec::read_warned(&text, &path.display().to_string())
             .map_err(|errors| CliError::Spec(errors.to_string()))?;
-        let dataset = match &spec.dataset {
-            None => None,
-            Some(reference) => Some(espalier_data::inspect(data_root, reference).map_err(
-                |error| {
-                    CliError::Spec(format!(
-                        "{}: dataset.path {:?}: {error}; relative paths start at --data-root {}",
-                        path.display(),
-                        reference.path,
-                        data_root.display()
-                    ))
-                },
-            )?),
-        };
-        spec.first_feasible(dataset.as_ref())
-            .map_err(|none| CliError::Spec(format!("{}: {none}", path.display())))?;
+        let dataset = spec
+            .dataset
+            .as_ref()
+            .map(inspect)
+            .transpose()
+            .map_err(|problem| CliError::Spec(format!("{}: {problem}", path.display())))?;
         Ok(Self {
             path: path.to_owned(),
             text,
