@@ -29,6 +29,8 @@ mod layer_tests;
 #[cfg(test)]
 mod lower_tests;
 #[cfg(test)]
+mod names_tests;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod testing;
