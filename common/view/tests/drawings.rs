@@ -12,6 +12,7 @@ use espalier_common::dataset::DatasetInfo;
 use espalier_common::ids::Digest;
 use espalier_common::network::{Network, Shape};
 use espalier_common::presets;
+use espalier_common::space::Space;
 use espalier_common::spec;
 use espalier_view::draw::{Heading, svg};
 use espalier_view::sample::Stream;
@@ -116,7 +117,7 @@ fn whole(example: &str) -> String {
 }
 
 /// The largest network among the first candidates of an example: the one that shows most of its words.
-fn network(example: &Example) -> Network {
+fn network(example: &Example) -> (Space, Network) {
     let spec = spec::read(&whole(&example.text), &example.name)
         .unwrap_or_else(|errors| panic!("{}:\n{errors}", example.heading));
     let text = if example.text.starts_with("preset:") {
@@ -147,7 +148,7 @@ fn network(example: &Example) -> Network {
         built.network.unwrap()
     });
     // The first one of several that are as large.
-    candidates
+    let network = candidates
         .reduce(|most, next| {
             if next.nodes.len() > most.nodes.len() {
                 next
@@ -155,16 +156,17 @@ fn network(example: &Example) -> Network {
                 most
             }
         })
-        .unwrap()
+        .unwrap();
+    (spec.space, network)
 }
 
 fn drawing(example: &Example) -> String {
-    let network = network(example);
+    let (space, network) = network(example);
     let heading = Heading {
         title: example.heading.clone(),
         subtitle: "one network of its space".to_owned(),
     };
-    svg(&network, &heading).unwrap()
+    svg(&network, Some(&space), &heading).unwrap()
 }
 
 #[test]

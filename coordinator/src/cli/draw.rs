@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use espalier_common::network::Network;
+use espalier_common::space::Space;
 use espalier_view::draw::{self, Heading};
 use espalier_view::sample::Stream;
 
@@ -12,10 +13,13 @@ use super::error::CliError;
 use super::look::{built, network_text, read_spec, sizes};
 use super::output::stdout;
 
+/// A title, a network, and the space that it is of, where that is at hand.
+type Drawn = (String, Network, Option<Space>);
+
 /// `espalier draw`.
 pub(super) fn draw(args: &DrawArgs) -> Result<(), CliError> {
     let picture = picture(args)?;
-    let (title, network) = if Place::is_meant(&args.source) {
+    let (title, network, space) = if Place::is_meant(&args.source) {
         of_candidate(args)?
     } else {
         of_spec(args)?
@@ -30,8 +34,8 @@ pub(super) fn draw(args: &DrawArgs) -> Result<(), CliError> {
         subtitle: subtitle(&network),
     };
     let text = match picture {
-        Picture::Svg => draw::svg(&network, &heading),
-        Picture::Dot => draw::dot(&network, &heading),
+        Picture::Svg => draw::svg(&network, space.as_ref(), &heading),
+        Picture::Dot => draw::dot(&network, space.as_ref(), &heading),
     };
     let text = text.map_err(|error| CliError::Spec(format!("{}: {error}", args.source)))?;
     match &args.out {
@@ -61,7 +65,7 @@ fn picture(args: &DrawArgs) -> Result<Picture, CliError> {
     }
 }
 
-fn of_spec(args: &DrawArgs) -> Result<(String, Network), CliError> {
+fn of_spec(args: &DrawArgs) -> Result<Drawn, CliError> {
     if args.spec.is_some() {
         return Err(CliError::Usage(format!(
             "--spec: {} is taken for a spec itself; a candidate is a file that ends in .json, or -",
@@ -75,10 +79,11 @@ fn of_spec(args: &DrawArgs) -> Result<(String, Network), CliError> {
         .feasible()
         .map_err(|error| CliError::Spec(format!("{}: {error}", path.display())))?;
     let network = built.network.ok_or_else(|| no_network(&args.source))?;
-    Ok((format!("{} · seed {seed}", file.spec.name), network))
+    let title = format!("{} · seed {seed}", file.spec.name);
+    Ok((title, network, Some(file.spec.space)))
 }
 
-fn of_candidate(args: &DrawArgs) -> Result<(String, Network), CliError> {
+fn of_candidate(args: &DrawArgs) -> Result<Drawn, CliError> {
     if args.seed.is_some() {
         return Err(CliError::Usage(format!(
             "--seed: {} is a candidate; a seed draws one from a spec",
@@ -93,12 +98,13 @@ fn of_candidate(args: &DrawArgs) -> Result<(String, Network), CliError> {
                 args.source
             ))
         })?;
-        return Ok((title(&candidate, None), network));
+        return Ok((title(&candidate, None), network, None));
     };
     let file = read_spec(spec, &args.look)?;
     let built = built(&file, &candidate)?;
     let network = built.network.ok_or_else(|| no_network(&args.source))?;
-    Ok((title(&candidate, Some(&file.spec.name)), network))
+    let title = title(&candidate, Some(&file.spec.name));
+    Ok((title, network, Some(file.spec.space)))
 }
 
 fn no_network(source: &str) -> CliError {

@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 
 use espalier_common::network::Network;
+use espalier_common::space::Space;
+
+use super::names::definitions;
 
 /// A node or a block.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,9 +30,9 @@ pub(super) struct Group {
     pub(super) members: Vec<Member>,
 }
 
-/// The blocks of a network.
-pub(super) fn blocks(network: &Network) -> Group {
-    let mut tree = Tree::default();
+/// The blocks of a network, with the names that its space has for their definitions.
+pub(super) fn blocks(network: &Network, space: Option<&Space>) -> Group {
+    let mut tree = Tree::new(space);
     for (id, node) in network.nodes.iter().enumerate() {
         tree.insert(&node.name, id);
     }
@@ -51,7 +54,7 @@ pub(super) fn blocks(network: &Network) -> Group {
 
 /// A step of a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+pub(super) enum Step {
     /// `.name`
     Name(String),
     /// `[index]`
@@ -61,13 +64,15 @@ enum Step {
 }
 
 /// The paths of all nodes, with what they share told once.
-struct Tree {
+struct Tree<'s> {
+    space: Option<&'s Space>,
     nodes: Vec<TreeNode>,
     known: BTreeMap<(usize, Step), usize>,
 }
 
 struct TreeNode {
     step: Step,
+    parent: usize,
     /// In the order of the network.
     children: Vec<usize>,
     /// The node of the network whose path ends here.
@@ -76,20 +81,42 @@ struct TreeNode {
 
 const ROOT: usize = 0;
 
-impl Default for Tree {
-    fn default() -> Self {
+impl<'s> Tree<'s> {
+    fn new(space: Option<&'s Space>) -> Self {
         Self {
+            space,
             nodes: vec![TreeNode {
                 step: Step::Name(String::new()),
+                parent: ROOT,
                 children: Vec::new(),
                 own: None,
             }],
             known: BTreeMap::new(),
         }
     }
-}
 
-impl Tree {
+    /// The names of the definitions that the block at a node of the tree uses.
+    fn definitions(&self, at: usize) -> Vec<String> {
+        let Some(space) = self.space else {
+            return Vec::new();
+        };
+        let mut path = Vec::new();
+        let mut here = at;
+        while here != ROOT {
+            path.push(&self.nodes[here].step);
+            here = self.nodes[here].parent;
+        }
+        path.reverse();
+        // What stands on the edges of a cell is the same on all of them.
+        if let [.., Step::Name(word), _] = path[..]
+            && word == "edge"
+        {
+            return Vec::new();
+        }
+        let names = definitions(space, &path);
+        names.into_iter().map(str::to_owned).collect()
+    }
+
     fn insert(&mut self, path: &str, id: usize) {
         let mut at = ROOT;
         for step in steps(path) {
@@ -100,6 +127,7 @@ impl Tree {
                     let next = self.nodes.len();
                     self.nodes.push(TreeNode {
                         step: key.1.clone(),
+                        parent: at,
                         children: Vec::new(),
                         own: None,
                     });
@@ -145,10 +173,10 @@ impl Tree {
         };
         match &node.step {
             Step::Name(name) if node.own.is_none() => group.title.push(name.clone()),
-            Step::Name(_) | Step::Index(_) => {}
+            Step::Name(_) => {}
+            Step::Index(_) => group.title = self.definitions(at),
             Step::Round(round) => group.rounds = round.parse().ok().map(|round| (round, round)),
         }
-        let named = !group.title.is_empty();
         group
             .members
             .extend(node.own.map(|id| Member::Node(id, None)));
@@ -158,16 +186,7 @@ impl Tree {
         }
         // A node may come after those below its name: the projection `shortcut`, after `shortcut.relu`.
         group.members.sort_by_key(first_node);
-        if !named {
-            group.title.extend(words);
-        } else {
-            // What a named block is, its name says; what was chosen for it, only the choice does.
-            group.title.extend(
-                words
-                    .into_iter()
-                    .filter(|word| !KINDS.contains(&word.as_str())),
-            );
-        }
+        group.title.append(&mut words);
         group
     }
 
@@ -259,10 +278,15 @@ fn first_node(member: &Member) -> usize {
     }
 }
 
-/// Words that say what a block is rather than what it is called.
+/// Whether a word says what a block is rather than what it is called.
+pub(super) fn is_kind(word: &str) -> bool {
+    KINDS.contains(&word)
+}
+
+/// The words that do.
 const KINDS: [&str; 5] = ["residual", "branches", "cell", "repeat", "optional"];
 
-fn steps(path: &str) -> Vec<Step> {
+pub(super) fn steps(path: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {

@@ -11,6 +11,7 @@ mod dot;
 mod fold;
 mod layout;
 mod measure;
+mod names;
 mod placed;
 mod scene;
 mod svg;
@@ -23,6 +24,7 @@ mod samples;
 mod tests;
 
 use espalier_common::network::Network;
+use espalier_common::space::Space;
 
 /// The most boxes of one drawing, folded blocks counted once: beyond, nobody sees anything in it, and the
 /// layout takes minutes.
@@ -64,12 +66,17 @@ pub enum CannotDraw {
     Invalid(String),
 }
 
-/// A network as an SVG document.
+/// A network as an SVG document. With the space that it is of, blocks without a name of their own have that
+/// of the definition they use.
 ///
 /// # Errors
 /// [`CannotDraw`] when the network is damaged or too large to be seen.
-pub fn svg(network: &Network, heading: &Heading) -> Result<String, CannotDraw> {
-    let scene = scene::Scene::of(network)?;
+pub fn svg(
+    network: &Network,
+    space: Option<&Space>,
+    heading: &Heading,
+) -> Result<String, CannotDraw> {
+    let scene = scene::Scene::of(network, space)?;
     let passes = scene.frames.iter().map(scene::Frame::passes).sum();
     if passes > MAX_PASSES {
         return Err(CannotDraw::TooTangled { passes });
@@ -77,10 +84,14 @@ pub fn svg(network: &Network, heading: &Heading) -> Result<String, CannotDraw> {
     Ok(svg::write(&layout::place(&scene), heading))
 }
 
-/// A network in the DOT language of Graphviz.
+/// A network in the DOT language of Graphviz, with the names as in [`svg`].
 ///
 /// # Errors
 /// [`CannotDraw`] when the network is damaged or too large to be seen.
-pub fn dot(network: &Network, heading: &Heading) -> Result<String, CannotDraw> {
-    Ok(dot::write(&scene::Scene::of(network)?, heading))
+pub fn dot(
+    network: &Network,
+    space: Option<&Space>,
+    heading: &Heading,
+) -> Result<String, CannotDraw> {
+    Ok(dot::write(&scene::Scene::of(network, space)?, heading))
 }

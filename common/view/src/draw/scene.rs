@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_common::network::{Network, Shape};
+use espalier_common::space::Space;
 
-use super::blocks::{Group, Member, blocks};
+use super::blocks::{Group, Member, blocks, is_kind};
 use super::fold::{Folded, fold};
 use super::words::{Kind, Words, shape, words};
 use super::{CannotDraw, MAX_BOXES};
@@ -98,8 +99,8 @@ pub(super) struct Wire {
 }
 
 impl Scene {
-    /// The scene of a network.
-    pub(super) fn of(network: &Network) -> Result<Self, CannotDraw> {
+    /// The scene of a network, with the names of its space.
+    pub(super) fn of(network: &Network, space: Option<&Space>) -> Result<Self, CannotDraw> {
         let ordered = |(id, node): (usize, &espalier_common::network::Node)| {
             node.inputs.iter().all(|&input| input < id)
         };
@@ -109,7 +110,7 @@ impl Scene {
                     .to_owned(),
             ));
         }
-        let folded = fold(network, blocks(network));
+        let folded = fold(network, blocks(network, space));
         let mut staging = Staging::new(network, &folded);
         staging.frame(&folded.root, None);
         staging.output();
@@ -364,16 +365,18 @@ impl<'n> Staging<'n> {
 /// What stands on a frame: `body · plain × 3`, `round 2 · plain`.
 fn title(group: &Group) -> String {
     let repeated = group.times > 1 || group.rounds.is_some();
-    let words = group
-        .title
-        .iter()
-        .filter(|word| !(repeated && *word == "repeat"));
+    let named = group.title.iter().any(|word| !is_kind(word));
+    // What a block is matters where it has no name; that it is repeated, its number says.
+    let idle = |word: &str| is_kind(word) && (named || (repeated && word == "repeat"));
+    let mut words: Vec<&String> = group.title.iter().filter(|word| !idle(word)).collect();
+    // An alternative may be called as the definition that it is.
+    words.dedup();
     let mut parts: Vec<String> = match group.rounds {
         Some((first, last)) if first == last => vec![format!("round {first}")],
         Some((first, last)) => vec![format!("rounds {first}–{last}")],
         None => Vec::new(),
     };
-    parts.extend(words.cloned());
+    parts.extend(words.into_iter().cloned());
     let name = parts.join(" · ");
     match (group.times, name.is_empty()) {
         (1, _) => name,

@@ -46,7 +46,7 @@ fn sides(one: &PlacedBox<'_>) -> (f64, f64, f64, f64) {
 #[test]
 fn no_two_boxes_of_a_drawing_overlap() {
     for (name, network) in all() {
-        let scene = Scene::of(&network).unwrap();
+        let scene = Scene::of(&network, None).unwrap();
         let placed = place(&scene);
         for (index, one) in placed.boxes.iter().enumerate() {
             for other in &placed.boxes[index + 1..] {
@@ -61,7 +61,7 @@ fn no_two_boxes_of_a_drawing_overlap() {
 #[test]
 fn everything_lies_within_the_drawing_and_frames_within_frames() {
     for (name, network) in all() {
-        let scene = Scene::of(&network).unwrap();
+        let scene = Scene::of(&network, None).unwrap();
         let placed = place(&scene);
         for one in &placed.boxes {
             let (left, top, right, bottom) = sides(one);
@@ -91,7 +91,7 @@ fn everything_lies_within_the_drawing_and_frames_within_frames() {
 #[test]
 fn no_text_is_wider_than_its_box() {
     for (name, network) in all() {
-        let scene = Scene::of(&network).unwrap();
+        let scene = Scene::of(&network, None).unwrap();
         for one in &place(&scene).boxes {
             for row in &one.stack.rows {
                 let (title, settings, block, shape) = parts(row);
@@ -109,7 +109,7 @@ fn no_text_is_wider_than_its_box() {
 #[test]
 fn wires_run_past_boxes_and_never_through_them() {
     for (name, network) in all() {
-        let scene = Scene::of(&network).unwrap();
+        let scene = Scene::of(&network, None).unwrap();
         let placed = place(&scene);
         for wire in &placed.wires {
             for pair in wire.points.windows(2) {
@@ -138,7 +138,7 @@ fn rows(placed: &Placed<'_>) -> usize {
 #[test]
 fn equal_blocks_in_a_row_are_drawn_once_with_their_number() {
     let network = bench_network();
-    let scene = Scene::of(&network).unwrap();
+    let scene = Scene::of(&network, None).unwrap();
     let titles: Vec<_> = place(&scene)
         .frames
         .into_iter()
@@ -151,16 +151,19 @@ fn equal_blocks_in_a_row_are_drawn_once_with_their_number() {
     );
     // Cells that read two outputs before them.
     let (few, many) = (darts_network(2), darts_network(9));
-    let (few, many) = (Scene::of(&few).unwrap(), Scene::of(&many).unwrap());
+    let (few, many) = (
+        Scene::of(&few, None).unwrap(),
+        Scene::of(&many, None).unwrap(),
+    );
     assert_eq!(rows(&place(&few)), rows(&place(&many)));
     let title = &place(&many).frames[0].title;
-    assert_eq!(title, "normal · cell  × 9");
+    assert_eq!(title, "normal  × 9");
 }
 
 #[test]
 fn blocks_that_differ_in_anything_are_not_folded() {
     let mut network = bench_network();
-    let whole = rows(&place(&Scene::of(&network).unwrap()));
+    let whole = rows(&place(&Scene::of(&network, None).unwrap()));
     // The third of five equal cells gets another window: two, one and two are left.
     let changed = network
         .nodes
@@ -172,7 +175,7 @@ fn blocks_that_differ_in_anything_are_not_folded() {
         stride: 1,
         padding: 1,
     };
-    let scene = Scene::of(&network).unwrap();
+    let scene = Scene::of(&network, None).unwrap();
     let placed = place(&scene);
     assert!(rows(&placed) > whole);
     let titles: Vec<_> = placed
@@ -192,11 +195,11 @@ fn blocks_that_differ_in_anything_are_not_folded() {
 #[test]
 fn a_chain_is_one_box_and_a_drawing_that_nobody_can_follow_is_refused() {
     let chain = long_network(400);
-    let scene = Scene::of(&chain).unwrap();
+    let scene = Scene::of(&chain, None).unwrap();
     // The input, the chain and the output.
     assert_eq!(place(&scene).boxes.len(), 3);
     let wide = wide_network(MAX_BOXES + 10);
-    let error = svg(&wide, &heading("wide")).unwrap_err();
+    let error = svg(&wide, None, &heading("wide")).unwrap_err();
     assert!(error.to_string().contains("2000"), "{error}");
 }
 
@@ -205,13 +208,13 @@ fn a_damaged_network_is_told_apart_from_a_drawing() {
     let mut network = bench_network();
     network.output = 9_999;
     assert!(matches!(
-        svg(&network, &heading("x")),
+        svg(&network, None, &heading("x")),
         Err(CannotDraw::Invalid(_))
     ));
     let mut network = bench_network();
     network.nodes[5].inputs = vec![7];
     assert!(matches!(
-        dot(&network, &heading("x")),
+        dot(&network, None, &heading("x")),
         Err(CannotDraw::Invalid(_))
     ));
 }
@@ -219,9 +222,9 @@ fn a_damaged_network_is_told_apart_from_a_drawing() {
 #[test]
 fn the_same_network_is_drawn_in_the_same_way() {
     let network = darts_network(3);
-    let first = svg(&network, &heading("a")).unwrap();
+    let first = svg(&network, None, &heading("a")).unwrap();
     for _ in 0..3 {
-        assert_eq!(svg(&network, &heading("a")).unwrap(), first);
+        assert_eq!(svg(&network, None, &heading("a")).unwrap(), first);
     }
 }
 
@@ -230,30 +233,83 @@ fn whatever_stands_in_names_the_document_stays_one() {
     let mut network = nested_network(1);
     network.nodes[1].name = "network.<script>\u{1}&\"[0]".to_owned();
     let evil = heading("</svg><script>\u{0}");
-    let text = svg(&network, &evil).unwrap();
+    let text = svg(&network, None, &evil).unwrap();
     assert!(!text.contains("<script"), "{text}");
     assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
     assert_eq!(text.matches("</svg>").count(), 1);
-    let dot = dot(&network, &heading("a\"]; evil [")).unwrap();
+    let dot = dot(&network, None, &heading("a\"]; evil [")).unwrap();
     assert!(dot.contains(r#"label="a\"]; evil ["#), "{dot}");
 }
 
 #[test]
 fn dot_has_a_cluster_for_each_frame_and_the_wires_between_boxes() {
-    insta::assert_snapshot!(dot(&nested_network(1), &heading("nested")).unwrap());
+    insta::assert_snapshot!(dot(&nested_network(1), None, &heading("nested")).unwrap());
 }
 
 #[test]
 fn wires_beyond_what_anybody_can_follow_are_refused_but_not_in_dot() {
     let network = wide_network(200);
-    let error = svg(&network, &heading("x")).unwrap_err();
+    let error = svg(&network, None, &heading("x")).unwrap_err();
     assert!(matches!(error, CannotDraw::TooTangled { .. }), "{error}");
-    assert!(dot(&network, &heading("x")).unwrap().starts_with("digraph"));
+    assert!(
+        dot(&network, None, &heading("x"))
+            .unwrap()
+            .starts_with("digraph")
+    );
 }
 
 #[test]
 fn as_many_boxes_as_are_allowed_are_laid_out() {
     let network = row_network(MAX_BOXES - 2);
-    let text = svg(&network, &heading("x")).unwrap();
+    let text = svg(&network, None, &heading("x")).unwrap();
     assert_eq!(text.matches(">relu</text>").count(), MAX_BOXES - 2);
+}
+
+#[test]
+fn a_block_without_a_name_has_that_of_the_definition_it_uses() {
+    use espalier_common::space::Space;
+
+    let space: Space = espalier_common::spec::read(
+        "
+name: x
+dataset: {format: idx, path: x, validation: 1}
+blocks:
+  unit: [conv, relu]
+  unused: [relu]
+  part: {choice: {one: [{use: unit}, relu], two: [relu]}}
+network:
+  - {use: part, name: given}
+  - use: part
+  - repeat: {times: 2, block: [{use: unit}]}
+  - optional: [{residual: [{use: unit}, {use: unit}]}]
+objectives: [{maximize: accuracy}]
+training: {epochs: 1}
+budget: {trials: 1}
+",
+        "x.yaml",
+    )
+    .unwrap()
+    .space;
+    let names = |path: &str| {
+        super::names::definitions(
+            &space,
+            &super::blocks::steps(path).iter().collect::<Vec<_>>(),
+        )
+        .join(" ")
+    };
+    assert_eq!(names("network.given"), "part");
+    assert_eq!(names("network[1]"), "part");
+    assert_eq!(names("network[1].choice.one[0]"), "unit");
+    assert_eq!(names("network[2]#2[0]"), "unit");
+    assert_eq!(names("network[3].optional[0].residual[1]"), "unit");
+    for none in [
+        "network",
+        "network[2]",
+        "network[1].choice.two[0]",
+        "network[9]",
+        "elsewhere[1]",
+        "",
+    ] {
+        assert_eq!(names(none), "", "{none}");
+    }
 }
