@@ -196,6 +196,34 @@ fn a_trial_of_a_running_search_is_drawn_from_stdin() {
 }
 
 #[test]
+fn the_winner_of_a_run_is_drawn_from_the_network_beside_it() {
+    let folder = Folder::new(SPACE);
+    let winner = r#"{"search": {"name": "demo"}, "trial": {"trial": 4, "decisions": {"network[0].kernel": 3}},
+        "built": {"network": {"nodes": [
+            {"name": "input", "op": "input", "inputs": [], "shape": [["channels", 1], ["height", 2], ["width", 2]]},
+            {"name": "network[0]", "op": "flatten", "inputs": [0], "shape": [["features", 4]]},
+            {"name": "network[1]", "op": {"linear": {"in_features": 4, "out_features": 2, "bias": true}},
+             "inputs": [1], "shape": [["features", 2]]}], "output": 2}}}"#;
+    let path = folder.path("candidate.json");
+    let draw = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        espalier().arg("draw").arg(&path).output().unwrap()
+    };
+    let svg = done(&draw(winner));
+    assert!(
+        svg.contains("demo · 4") && svg.contains("10 parameters · 8 MACs"),
+        "{svg}"
+    );
+    // Nothing in a file is trusted: a shape that no operation gives is told.
+    let text = refused(&draw(&winner.replace("\"features\", 2", "\"features\", 3")));
+    assert!(
+        text.contains("built.network: network[1] (linear)"),
+        "{text}"
+    );
+    assert!(refused(&draw("{\"a\": [1]")).contains("no JSON: EOF"));
+}
+
+#[test]
 fn two_candidates_are_compared_decision_by_decision() {
     let folder = Folder::new(SPACE);
     let sample = folder.sample();
