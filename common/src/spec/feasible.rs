@@ -13,7 +13,7 @@ use crate::space::{Built, Infeasible};
 /// before it gives up.
 const TRIES: u64 = 1_000;
 /// Blocks that are expanded at the most, over all of them: bounds the time to about a second.
-const TRIED_BLOCKS: u64 = 1_000_000;
+const TRIED_BLOCKS: u64 = 500_000;
 
 /// Why a candidate may not be trained.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,7 +14,11 @@ use super::render::quantity;
 use super::spec_file::SpecFile;
 
 /// Candidates drawn: shares to about 1.5 in 100, within a second.
-const SAMPLE: usize = 1_000;
+const SAMPLE: u64 = 1_000;
+/// Fewer candidates are drawn of a space whose candidates are large: so many blocks in all, which take about as
+/// long; but never so few that they say nothing.
+const SAMPLED_BLOCKS: u64 = 200_000;
+const LEAST_SAMPLE: u64 = 20;
 
 /// What was found. Its JSON is what `--output json` prints.
 #[derive(Debug, Serialize)]
@@ -117,7 +121,8 @@ fn sample(file: &SpecFile) -> SampleReport {
     let mut report = SampleReport::default();
     let (mut parameters, mut macs) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
-    for _ in 0..SAMPLE {
+    let affordable = SAMPLED_BLOCKS / file.spec.space.count().blocks.max(1);
+    for _ in 0..affordable.clamp(LEAST_SAMPLE, SAMPLE) {
         report.candidates += 1;
         match feasible(file, &mut rng) {
             Ok(built) => {
