@@ -9,6 +9,7 @@ use espalier_common::ids::Digest;
 use super::describe::Described;
 use super::model::Model;
 use super::pool::Pool;
+use crate::features::Sparse;
 
 /// The cache. Single precision halves it, and is a hundred times finer than any noise.
 #[derive(Debug, Default)]
@@ -43,7 +44,7 @@ impl Correlations {
                 column.extend(pool.items()[column.len()..].iter().map(to));
                 column
             });
-            let column = column.unwrap_or_else(|| pool.items().iter().map(to).collect());
+            let column = column.unwrap_or_else(|| whole_column(point, pool, model));
             self.columns.insert(point.id, column);
         }
     }
@@ -61,4 +62,21 @@ impl Correlations {
             .map(|point| f64::from(one(point).unwrap_or(0.0)))
             .collect()
     }
+}
+
+/// Correlations of every place of the pool with a point: distances to the different vectors first.
+fn whole_column(point: &Described, pool: &Pool, model: &Model) -> Vec<f32> {
+    let mut exponents = vec![0.0_f64; pool.items().len()];
+    let weights = model.settings().weights.iter();
+    for ((group, vector), weight) in pool.groups().iter().zip(&point.features).zip(weights) {
+        let weighted = |other: &Sparse| weight * vector.squared_distance(other);
+        let distances: Vec<f64> = group.vectors().iter().map(weighted).collect();
+        for (exponent, &number) in exponents.iter_mut().zip(group.of()) {
+            *exponent += distances[number as usize];
+        }
+    }
+    exponents
+        .iter()
+        .map(|sum| (-0.5 * sum).exp() as f32)
+        .collect()
 }

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::features::{Layout, Sparse, encode, operations, paths, size};
 use crate::search::Definition;
+use crate::searcher::book::assignment_id;
 
 /// Pairs of samples from which the usual distances in a space are taken.
 const PAIRS: usize = 200;
@@ -21,6 +22,8 @@ const DRAWS: usize = 20 * PAIRS;
 pub(super) struct Described {
     pub(super) candidate: Candidate,
     pub(super) id: Digest,
+    /// What stands for its decisions alone.
+    pub(super) assignment: Digest,
     /// One vector for each group.
     pub(super) features: Vec<Sparse>,
 }
@@ -70,6 +73,7 @@ impl Describer {
         Some(Described {
             candidate: candidate.clone(),
             id: built.candidate_id,
+            assignment: assignment_id(candidate),
             features,
         })
     }

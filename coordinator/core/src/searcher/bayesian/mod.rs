@@ -165,7 +165,7 @@ impl Bayesian {
         let is_new = |one: &Described| {
             !self.known.contains(&one.id)
                 && !taken.contains(&one.id)
-                && !taken.contains(&assignment_id(&one.candidate))
+                && !taken.contains(&one.assignment)
         };
         let bounded = view.bounds(pool.items(), &correlations, is_new);
         let looked_at = bounded.len();

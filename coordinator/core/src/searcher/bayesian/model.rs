@@ -64,6 +64,11 @@ impl Model {
         &self.points
     }
 
+    /// What it has learned so far.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub(super) fn factor(&self) -> &Factor {
         &self.factor
     }

@@ -2,13 +2,14 @@
 //! a few at random and the neighbours of the best so far. What it holds follows from what the searcher was
 //! told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_common::ids::Digest;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::describe::{Described, Describer};
+use crate::features::Sparse;
 
 /// A space of at most this many candidates is looked at as a whole. Describing so many takes a few seconds,
 /// once; and 512 correlations for each of them take 40 MB.
@@ -24,10 +25,48 @@ const NEIGHBOURS: usize = 24;
 /// Mutations on the way to a neighbour, at most: each further one is half as likely.
 const STEPS: u32 = 3;
 
+/// The different vectors that candidates have in one group. There are far fewer of them than candidates, so
+/// distances are taken to them.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    vectors: Vec<Sparse>,
+    numbers: BTreeMap<Vec<(u64, u64)>, u32>,
+    /// The number of each candidate's vector.
+    of: Vec<u32>,
+}
+
+impl Group {
+    fn put(&mut self, place: usize, vector: &Sparse) {
+        let entries = vector.entries().iter();
+        let key = entries.map(|&(at, value)| (at, value.to_bits())).collect();
+        let next = self.vectors.len() as u32;
+        let number = *self.numbers.entry(key).or_insert(next);
+        if number == next {
+            self.vectors.push(vector.clone());
+        }
+        if place == self.of.len() {
+            self.of.push(number);
+        } else {
+            self.of[place] = number;
+        }
+    }
+
+    /// The different vectors.
+    pub(super) fn vectors(&self) -> &[Sparse] {
+        &self.vectors
+    }
+
+    /// Which of them each candidate has.
+    pub(super) fn of(&self) -> &[u32] {
+        &self.of
+    }
+}
+
 /// A pool.
 #[derive(Debug)]
 pub(super) struct Pool {
     items: Vec<Described>,
+    groups: Vec<Group>,
     /// Where the next one goes when the pool is full; `None` for a whole space, which nothing joins.
     next: Option<usize>,
     ids: BTreeSet<Digest>,
@@ -40,6 +79,7 @@ impl Pool {
         let space = &describer.definition().spec.space;
         let mut pool = Self {
             items: Vec::new(),
+            groups: Vec::new(),
             next: None,
             ids: BTreeSet::new(),
             changed: Vec::new(),
@@ -54,6 +94,7 @@ impl Pool {
                 return pool;
             }
             pool.items.clear();
+            pool.groups.clear();
             pool.ids.clear();
         }
         pool.next = Some(0);
@@ -65,6 +106,11 @@ impl Pool {
 
     pub(super) fn items(&self) -> &[Described] {
         &self.items
+    }
+
+    /// The features of its candidates, group by group.
+    pub(super) fn groups(&self) -> &[Group] {
+        &self.groups
     }
 
     /// Whether it holds the whole space.
@@ -99,16 +145,25 @@ impl Pool {
         if !self.ids.insert(described.id) {
             return;
         }
-        match &mut self.next {
+        let place = match &mut self.next {
             Some(next) if self.items.len() >= MOST => {
                 // The oldest goes: what is good of it has been tried or has newer neighbours.
-                let place = *next % MOST;
                 *next += 1;
-                self.ids.remove(&self.items[place].id);
-                self.items[place] = described;
-                self.changed.push(place);
+                (*next - 1) % MOST
             }
-            _ => self.items.push(described),
+            _ => self.items.len(),
+        };
+        self.groups
+            .resize_with(described.features.len(), Group::default);
+        for (group, vector) in self.groups.iter_mut().zip(&described.features) {
+            group.put(place, vector);
+        }
+        if place == self.items.len() {
+            self.items.push(described);
+        } else {
+            self.ids.remove(&self.items[place].id);
+            self.items[place] = described;
+            self.changed.push(place);
         }
     }
 }
