@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build demo test drawings bench bench-space bench-coordinator bench-overhead bench-trainer lint fmt docs clean
+.PHONY: help setup tools libtorch data build demo test drawings bench bench-space bench-coordinator bench-overhead bench-trainer goldens test-parity lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -71,6 +71,15 @@ bench-overhead: setup build ## measure what a trial costs beside its training
 bench-trainer: setup ## compare the trainer's speed with eager PyTorch in Python (gets PyTorch once)
 	$(call step,bench-trainer: build,$(CARGO) build --release -p espalier-trainer --example speed,$(BUILD_HINT))
 	$(call step,bench-trainer: run,python3 worker/trainer/bench/compare.py "$(TARGET)/release/examples/speed" "$(DATA)",ESPALIER_BENCH_PYTHON names a Python that has PyTorch 2.11.0)
+
+# PyTorch comes into a virtual environment in the user's cache folder, as for bench-trainer.
+goldens: setup ## write what PyTorch says about candidates of every space (gets PyTorch once)
+	$(call step,goldens: build,$(CARGO) build -p espalier-trainer --example candidates,$(BUILD_HINT))
+	$(call step,goldens: run,python3 worker/trainer/goldens/goldens.py write "$(TARGET)/debug/examples/candidates",ESPALIER_BENCH_PYTHON names a Python that has PyTorch 2.11.0)
+
+test-parity: setup ## compare 1,000 candidates of every space with PyTorch, outputs too (gets PyTorch once; long)
+	$(call step,test-parity: build,$(CARGO) build --release -p espalier-trainer --example candidates,$(BUILD_HINT))
+	$(call step,test-parity: run,python3 worker/trainer/goldens/goldens.py parity "$(TARGET)/release/examples/candidates",the differences are above; ESPALIER_BENCH_PYTHON names a Python that has PyTorch 2.11.0)
 
 lint: libtorch ## check the format and run clippy
 	$(call step,lint: format,$(CARGO) fmt --all --check,run: make fmt)

@@ -6,7 +6,8 @@
 //! or its output (`relu`, `tanh`, `sigmoid`), or something of its own (the places of maxima, masks, gates).
 //! A tensor that two operations keep is kept once.
 //!
-//! `worker/trainer/goldens` measures it against PyTorch; `docs/spec.md` says how far off it is.
+//! `worker/trainer/goldens` measures it against PyTorch; `docs/spec.md` says how far off it is, and where it
+//! cannot know: fused kernels keep something else.
 
 use super::op::{Activation, Op, Recurrent};
 use super::shape::Shape;
@@ -21,6 +22,7 @@ impl Network {
     /// Bytes of activations that training keeps for one example; an estimate. Saturates.
     #[must_use]
     pub fn activation_bytes(&self) -> u64 {
+        let live = self.with_gradients();
         let mut kept = vec![false; self.nodes.len()];
         // Where the value of a node lies: what only looks at its input in another way has no copy.
         let mut home: Vec<usize> = (0..self.nodes.len()).collect();
@@ -31,6 +33,9 @@ impl Network {
                 && let Some(&input) = inputs().next()
             {
                 home[id] = home[input];
+                continue;
+            }
+            if !live[id] {
                 continue;
             }
             if keeps_inputs(&node.op) {
@@ -53,6 +58,33 @@ impl Network {
             };
             total.saturating_add(elements(&node.shape).saturating_mul(each))
         })
+    }
+}
+
+impl Network {
+    /// The nodes that the backward pass goes through: the output depends on them, otherwise than through a
+    /// zero, and they have weights or depend on some.
+    fn with_gradients(&self) -> Vec<bool> {
+        let is_zero = |op: &Op| matches!(op, Op::Zero | Op::Zeros { .. });
+        let mut weighted = vec![false; self.nodes.len()];
+        for (id, node) in self.nodes.iter().enumerate() {
+            let mut inputs = node.inputs.iter().filter(|&&input| input < id);
+            weighted[id] = !is_zero(&node.op)
+                && (node.parameters() > 0 || inputs.any(|&input| weighted[input]));
+        }
+        let mut live = vec![false; self.nodes.len()];
+        if let Some(output) = live.get_mut(self.output) {
+            *output = true;
+        }
+        for (id, node) in self.nodes.iter().enumerate().rev() {
+            live[id] &= weighted[id];
+            if live[id] {
+                for &input in node.inputs.iter().filter(|&&input| input < id) {
+                    live[input] = true;
+                }
+            }
+        }
+        live
     }
 }
 
@@ -123,42 +155,48 @@ fn own_bytes(node: &Node, input: Option<&Shape>) -> u64 {
             floats(channels.saturating_mul(2).saturating_add(squeezed))
         }
         Op::Attention { heads, dropout, .. } => attention_bytes(&node.shape, heads, dropout),
-        Op::Lstm(settings) => recurrent_bytes(&settings, input, LSTM_FLOATS),
-        Op::Gru(settings) => recurrent_bytes(&settings, input, GRU_FLOATS),
+        Op::Lstm(settings) | Op::Gru(settings) => recurrent_bytes(&settings, input),
         _ => 0,
     }
 }
 
-/// Queries, keys, values and what comes of them; a number for each head and step. With dropout the weights
-/// have to be kept, before and after their mask, and the mask.
+/// Queries, keys, values and what comes of them, and a number for each head and step. With dropout PyTorch
+/// does not fuse: the weights are kept before and after their mask, with the mask, and so are scaled copies of
+/// queries and keys.
 fn attention_bytes(shape: &Shape, heads: u64, dropout: f64) -> u64 {
     let Some((time, features)) = shape.as_sequence() else {
         return 0;
     };
-    let vectors = time.saturating_mul(features).saturating_mul(4);
+    let vectors = time.saturating_mul(features);
     let each = heads.saturating_mul(time);
-    let weights = if dropout > 0.0 {
-        each.saturating_mul(time).saturating_mul(3)
+    let floats = if dropout > 0.0 {
+        let weights = each.saturating_mul(time).saturating_mul(3);
+        vectors.saturating_mul(6).saturating_add(weights)
     } else {
-        each
+        vectors.saturating_mul(4).saturating_add(each)
     };
-    vectors.saturating_add(weights).saturating_mul(FLOAT)
+    floats.saturating_mul(FLOAT)
 }
 
-/// Numbers for each feature of a state and step: four gates, the cell, its `tanh` and the state.
-const LSTM_FLOATS: u64 = 7;
-/// Numbers for each feature of a state and step: three gates, the product that one of them scales, the state.
-const GRU_FLOATS: u64 = 5;
+/// Numbers for each feature of a state and step. An LSTM: four gates, the cell, its `tanh` and the state. A
+/// GRU: three gates, both terms of the new state and what the state is before and after.
+const RECURRENT_FLOATS: u64 = 7;
 
-fn recurrent_bytes(settings: &Recurrent, input: Option<&Shape>, floats: u64) -> u64 {
+fn recurrent_bytes(settings: &Recurrent, input: Option<&Shape>) -> u64 {
     let time = input
         .and_then(Shape::as_sequence)
         .map_or(0, |(time, _)| time);
-    settings
-        .hidden
-        .saturating_mul(settings.directions())
+    let directions = settings.directions();
+    let state = settings.hidden.saturating_mul(directions);
+    let gates = state
         .saturating_mul(settings.layers)
+        .saturating_mul(RECURRENT_FLOATS);
+    // What each layer but the first reads, and the input once more for the direction that reads backwards.
+    let between = state.saturating_mul(settings.layers.saturating_sub(1));
+    let reversed = settings.in_features.saturating_mul(directions - 1);
+    gates
+        .saturating_add(between)
+        .saturating_add(reversed)
         .saturating_mul(time)
-        .saturating_mul(floats)
         .saturating_mul(FLOAT)
 }

@@ -6,9 +6,7 @@ alike, and prints the median of the ratios. Usage:
 
     compare.py SPEED_BINARY DATA_ROOT [--pairs 5] [--threads 1]
 
-PyTorch comes from the Python that ESPALIER_BENCH_PYTHON names, or from a virtual environment that is
-made once in the user's cache folder: the CPU build from pytorch.org (200 MB) where that can be reached,
-else the one on PyPI (2.8 GB, as it brings CUDA along).
+Where PyTorch comes from is told in ../goldens/pytorch.py.
 """
 
 import argparse
@@ -16,45 +14,16 @@ import os
 import statistics
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
-TORCH = "2.11.0"
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "goldens"))
+from pytorch import TORCH, python_with_torch  # noqa: E402
+
 EAGER = Path(__file__).with_name("eager.py")
 
 
 def say(text):
     print(text, flush=True)
-
-
-def version_of(python):
-    """The version of PyTorch that `python` has, without its build; None when it has none."""
-    probe = "import torch; print(torch.__version__)"
-    result = subprocess.run([python, "-W", "ignore", "-c", probe], capture_output=True, text=True)
-    return result.stdout.strip().split("+")[0] if result.returncode == 0 else None
-
-
-def python_with_torch():
-    own = os.environ.get("ESPALIER_BENCH_PYTHON")
-    if own:
-        if version_of(own) != TORCH:
-            sys.exit(f"ESPALIER_BENCH_PYTHON={own} has PyTorch {version_of(own)}; the comparison needs {TORCH}")
-        return own
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "espalier" / f"eager-{TORCH}"
-    python = str(folder / "bin" / "python")
-    if folder.exists() and version_of(python) == TORCH:
-        return python
-    say(f"making a virtual environment with PyTorch {TORCH} in {folder}, once")
-    venv.create(folder, clear=True, with_pip=True)
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    cpu = [*pip, "--retries", "1", "--index-url", CPU_INDEX, f"torch=={TORCH}"]
-    if subprocess.run(cpu, check=False, stderr=subprocess.DEVNULL).returncode != 0:
-        say(f"{CPU_INDEX} cannot be used; getting the larger build from PyPI")
-        if subprocess.run([*pip, f"torch=={TORCH}"], check=False).returncode != 0:
-            sys.exit(f"pip could not install PyTorch; ESPALIER_BENCH_PYTHON names a Python that has {TORCH}")
-    return python
 
 
 def measure(command):

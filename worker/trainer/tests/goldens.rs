@@ -1,0 +1,199 @@
+//! The golden files: what PyTorch says about candidates of every space in `goldens/spaces.json` is what is
+//! inferred and counted here, and the trainer computes the networks forwards and backwards. `make goldens`
+//! writes the files; `make test-parity` compares more candidates, and what they compute.
+#![allow(clippy::unwrap_used)] // The helpers of a test may end it too.
+
+mod common;
+#[path = "../goldens/spaces.rs"]
+mod spaces;
+
+use std::collections::BTreeSet;
+
+use espalier_common::candidate::Candidate;
+use espalier_common::network::{Network, Shape};
+use espalier_common::presets;
+use espalier_trainer::lower::Model;
+use serde::Deserialize;
+use spaces::{GoldenSpace, folder, spaces};
+use tch::{Device, Kind, Tensor};
+
+/// Candidates of each space.
+const CANDIDATES: usize = 20;
+/// Examples in a batch.
+const BATCH: i64 = 2;
+/// How far the estimate of activation memory is off at most, as docs/spec.md says.
+const MEMORY_ERROR: f64 = 0.06;
+
+#[derive(Deserialize)]
+struct Golden {
+    torch: String,
+    candidates: Vec<GoldenCandidate>,
+}
+
+/// A candidate and what PyTorch says.
+#[derive(Deserialize)]
+struct GoldenCandidate {
+    decisions: Candidate,
+    shape: Vec<u64>,
+    parameters: u64,
+    macs: u64,
+    kept_bytes: u64,
+}
+
+/// The golden candidates of a space with their networks.
+fn goldens(space: &GoldenSpace) -> Vec<(GoldenCandidate, Network)> {
+    let path = folder().join(format!("{}.json", space.name));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `make goldens`", path.display()));
+    let golden: Golden = serde_json::from_str(&text).unwrap();
+    assert!(!golden.torch.is_empty());
+    assert!(golden.candidates.len() >= CANDIDATES, "{}", space.name);
+    let network = |golden: GoldenCandidate| {
+        let built = space.space.build(&golden.decisions, Some(&space.data));
+        let built = built.unwrap_or_else(|error| {
+            panic!(
+                "{}: {error}; if its spec has changed, run `make goldens`",
+                space.name
+            )
+        });
+        (golden, built.network.unwrap())
+    };
+    golden.candidates.into_iter().map(network).collect()
+}
+
+fn output(network: &Network) -> &Shape {
+    &network.nodes[network.output].shape
+}
+
+fn lengths(shape: &Shape) -> Vec<u64> {
+    shape.0.iter().map(|&(_, length)| length).collect()
+}
+
+#[test]
+fn shapes_parameters_and_macs_are_those_of_pytorch() {
+    for space in spaces() {
+        for (golden, network) in goldens(&space) {
+            let ours = (
+                lengths(output(&network)),
+                network.parameters(),
+                network.macs(),
+            );
+            let theirs = (golden.shape, golden.parameters, golden.macs);
+            assert_eq!(ours, theirs, "{}: {:?}", space.name, golden.decisions);
+        }
+    }
+}
+
+#[test]
+fn the_estimate_of_activation_memory_is_as_good_as_the_docs_say() {
+    for space in spaces() {
+        for (golden, network) in goldens(&space) {
+            let (estimate, kept) = (network.activation_bytes() as f64, golden.kept_bytes as f64);
+            assert!(
+                (estimate - kept).abs() <= MEMORY_ERROR * kept,
+                "{}: {estimate} bytes estimated, {kept} kept: {:?}",
+                space.name,
+                golden.decisions
+            );
+        }
+    }
+}
+
+#[test]
+fn every_golden_candidate_is_computed_forwards_and_backwards() {
+    let _turn = common::turn();
+    tch::manual_seed(1);
+    // The networks are small: threads would wait for each other.
+    tch::set_num_threads(1);
+    for space in spaces() {
+        for (golden, network) in goldens(&space) {
+            let model = Model::new(&network, Device::Cpu).unwrap();
+            let output = model.forward(batch(&network), true).unwrap();
+            let size: Vec<u64> = output.size().iter().map(|&side| side as u64).collect();
+            let expected: Vec<u64> = std::iter::once(BATCH as u64).chain(golden.shape).collect();
+            assert_eq!(size, expected, "{}: {:?}", space.name, golden.decisions);
+            output.square().sum(Kind::Float).backward();
+            let gradients: Vec<Tensor> = model
+                .parameters()
+                .trained()
+                .map(Tensor::grad)
+                .filter(Tensor::defined)
+                .collect();
+            assert!(!gradients.is_empty());
+            let finite = |grad: &Tensor| grad.isfinite().all().int64_value(&[]) == 1;
+            assert!(gradients.iter().all(finite), "{}", space.name);
+        }
+    }
+}
+
+/// A batch that fits the network's input.
+fn batch(network: &Network) -> Tensor {
+    let shape = &network.nodes[0].shape;
+    let size: Vec<i64> = std::iter::once(BATCH)
+        .chain(shape.0.iter().map(|&(_, length)| length as i64))
+        .collect();
+    match shape.as_tokens() {
+        Some(_) => Tensor::randint(20, size, (Kind::Int64, Device::Cpu)),
+        None => Tensor::randn(size, (Kind::Float, Device::Cpu)),
+    }
+}
+
+#[test]
+fn every_preset_has_golden_values() {
+    let listed: BTreeSet<_> = spaces()
+        .into_iter()
+        .filter_map(|space| space.preset)
+        .collect();
+    for preset in presets::all() {
+        assert!(
+            listed.contains(preset.name),
+            "the preset {} has no line in worker/trainer/goldens/spaces.json; add one and run `make goldens`",
+            preset.name
+        );
+    }
+}
+
+#[test]
+fn the_golden_candidates_have_every_operation() {
+    let mut seen = BTreeSet::new();
+    for space in spaces() {
+        for (_, network) in goldens(&space) {
+            seen.extend(network.nodes.iter().map(|node| node.op.name()));
+        }
+    }
+    for op in [
+        "conv1d",
+        "conv2d",
+        "linear",
+        "batch_norm",
+        "layer_norm",
+        "group_norm",
+        "activation",
+        "prelu",
+        "max_pool1d",
+        "max_pool2d",
+        "avg_pool1d",
+        "avg_pool2d",
+        "adaptive_max_pool",
+        "adaptive_avg_pool",
+        "global_max_pool",
+        "global_avg_pool",
+        "dropout",
+        "drop_path",
+        "squeeze_excite",
+        "flatten",
+        "to_sequence",
+        "embedding",
+        "positional_encoding",
+        "attention",
+        "lstm",
+        "gru",
+        "add",
+        "multiply",
+        "concat",
+        "zero",
+        "zeros",
+    ] {
+        assert!(seen.contains(op), "no golden candidate has {op}");
+    }
+}
