@@ -150,6 +150,19 @@ fn a_batch_norm_of_vectors_is_refused_with_a_batch_size_of_one() {
 }
 
 #[test]
+fn activation_memory_may_be_bounded() {
+    let text = "name: x\ndataset: {format: idx, path: x, validation: 1}\nnetwork: [{conv: {channels: 4}}, relu, global_avg_pool, {linear: {features: classes}}]\ntraining: {epochs: 1}\nobjectives: [{maximize: accuracy}]\nbudget: {trials: 1}\nconstraints: [{activation_bytes: {at_most: 15k}}]\n";
+    let spec = crate::spec::read(text, "x.yaml").unwrap();
+    let built = spec
+        .space
+        .build(&spec.space.first(), Some(&fashion_mnist()));
+    // The input, four channels after the relu, and their means.
+    let violation = spec.constraints[0].check(&built.unwrap()).unwrap_err();
+    assert_eq!(violation.actual, (784 + 4 * 784 + 4) * 4);
+    insta::assert_snapshot!(violation, @"activation_bytes is 15696, the spec allows at most 15000");
+}
+
+#[test]
 fn layers_of_older_journals_are_read() {
     let layers: Vec<Layer> = [
         r#"{"conv":{"channels":{"fixed":16},"kernel":{"fixed":3},"stride":{"fixed":1},"padding":null,"groups":{"fixed":{"count":1}},"dilation":{"fixed":1},"bias":null}}"#,

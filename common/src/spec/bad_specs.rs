@@ -334,7 +334,7 @@ fn a_mistake_in_the_structure_is_told_with_its_place() {
         x.yaml:22:29: constraints[0].parameters.at_mots: unknown key; did you mean "at_most"?
         x.yaml:22:38: constraints[0].parameters.at_most: "300K" is not a whole number of at least 0 (sizes may be written 300k, 2M, 1.5G)
         x.yaml:22:15: constraints[0]: one measure with its bounds is expected here, as {parameters: {at_most: 300k}}
-        x.yaml:22:16: constraints[0].latency: unknown key; `parameters` or `macs` can stand here
+        x.yaml:22:16: constraints[0].latency: unknown key; `parameters`, `macs` or `activation_bytes` can stand here
         x.yaml:23:28: budget.time: "10" is not a time: a number with a unit, as 500ms, 10s, 30m, 12h or 2d
         x.yaml:23:28: budget.time: "10 minutes" is not a time: a number with a unit, as 500ms, 10s, 30m, 12h or 2d
         x.yaml:25:7: seed: 9007199254740993 is too large; it must be at most 9007199254740991

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::Network;
 use crate::space::Built;
 
 /// A bound that a candidate's network must keep.
@@ -26,6 +27,8 @@ pub enum Measure {
     Parameters,
     /// Multiply-accumulates for one example.
     Macs,
+    /// Bytes of activations that training keeps for one example; an estimate.
+    ActivationBytes,
 }
 
 impl fmt::Display for Measure {
@@ -33,6 +36,7 @@ impl fmt::Display for Measure {
         f.write_str(match self {
             Self::Parameters => "parameters",
             Self::Macs => "macs",
+            Self::ActivationBytes => "activation_bytes",
         })
     }
 }
@@ -60,6 +64,7 @@ impl Constraint {
         let actual = match self.measure {
             Measure::Parameters => built.parameters,
             Measure::Macs => built.macs,
+            Measure::ActivationBytes => built.network.as_ref().map(Network::activation_bytes),
         };
         let Some(actual) = actual else {
             return Ok(());

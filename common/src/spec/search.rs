@@ -341,9 +341,17 @@ impl Reader<'_> {
 
     fn constraint(&mut self, at: &At<'_>) -> Option<Constraint> {
         let fields = self.fields(at, &words::CONSTRAINT);
-        let (measure, bounds) = match (fields.get("parameters"), fields.get("macs")) {
-            (Some(bounds), None) => (Measure::Parameters, bounds),
-            (None, Some(bounds)) => (Measure::Macs, bounds),
+        let measures = [
+            ("parameters", Measure::Parameters),
+            ("macs", Measure::Macs),
+            ("activation_bytes", Measure::ActivationBytes),
+        ];
+        let given: Vec<_> = measures
+            .into_iter()
+            .filter_map(|(word, measure)| Some((measure, fields.get(word)?)))
+            .collect();
+        let (measure, bounds) = match given.as_slice() {
+            &[only] => only,
             _ => {
                 self.wrong(at, "one measure with its bounds is expected here, as {parameters: {at_most: 300k}}");
                 return None;

@@ -301,6 +301,11 @@ pub(super) static CONSTRAINT: Table = Table {
             Structure("bounds"),
             "Multiply-accumulates for one example.",
         ),
+        optional(
+            "activation_bytes",
+            Structure("bounds"),
+            "Bytes of activations that training keeps for one example, estimated.",
+        ),
     ],
 };
 
