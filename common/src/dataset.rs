@@ -11,6 +11,9 @@ use crate::network::Shape;
 pub enum DatasetFormat {
     /// The four IDX files of the MNIST family.
     Idx,
+    /// Nowhere on disk: only the shapes are known, of the data that a table of results was measured on.
+    /// Never written in a spec.
+    Described,
 }
 
 /// How the spec names a data set and asks for its splits.

@@ -11,6 +11,7 @@ use crate::ids::{AttemptKey, AttemptNumber, Digest, SearchId, TrialNumber};
 use crate::metrics::Objective;
 use crate::network::Network;
 use crate::recipe::Recipe;
+use crate::table::TableJob;
 
 /// The name of the built-in evaluator, the libtorch trainer.
 pub const TRAINER: &str = "trainer";
@@ -86,6 +87,9 @@ pub struct LeasedJob {
     pub training: Recipe,
     /// The data; absent when the evaluator brings its own.
     pub dataset: Option<DatasetInfo>,
+    /// The table to look the result up in, instead of training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableJob>,
     /// What the search optimises: the evaluator must report this metric.
     pub objective: Objective,
     /// Seed of the trial (weights, order of the data, dropout). The same in every attempt.

@@ -15,3 +15,4 @@ pub mod presets;
 pub mod recipe;
 pub mod space;
 pub mod spec;
+pub mod table;

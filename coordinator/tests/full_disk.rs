@@ -62,6 +62,7 @@ async fn a_full_disk_stops_the_coordinator_and_loses_nothing_acknowledged() {
         spec: spec("full", 1_000_000),
         file: "spec.yaml".to_owned(),
         dataset_json: String::new(),
+        table_json: String::new(),
         id: Vec::new(),
     };
     let mut searches = SearchServiceClient::new(channel.clone());

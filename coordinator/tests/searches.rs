@@ -365,6 +365,7 @@ async fn creating_twice_with_one_id_creates_once() {
         spec: spec("once", 1),
         file: "spec.yaml".to_owned(),
         dataset_json: String::new(),
+        table_json: String::new(),
         id: uuid::Uuid::new_v4().as_bytes().to_vec(),
     };
     server.searches().create(request.clone()).await.unwrap();

@@ -60,6 +60,7 @@ impl Searches {
             spec: spec.to_owned(),
             file: "test.yaml".to_owned(),
             dataset_json,
+            table_json: String::new(),
             id: id.as_bytes().to_vec(),
         };
         self.client.clone().create(request).await?;

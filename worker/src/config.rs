@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use espalier_common::job::TRAINER;
+use espalier_common::table::TABLE;
 use espalier_proto::MAX_SLOTS;
 use espalier_runtime::config::{self, ConfigArgs};
 use espalier_runtime::logging::LogArgs;
@@ -56,7 +57,8 @@ pub struct Args {
     /// Scratch files, and results that are not delivered yet [default: a folder of this name in the cache]
     #[arg(long, env = "ESPALIER_WORK_DIR", value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
-    /// A program that evaluates candidates, split into words as a shell does; may be given several times
+    /// A program that evaluates candidates, split into words as a shell does; may be given several times.
+    /// `table` alone: a worker that needs no program, since it only looks results up in tables
     #[arg(
         long = "evaluator",
         env = "ESPALIER_EVALUATOR",
@@ -149,6 +151,12 @@ impl Program {
             )
         })?;
         check_name(OPTION, name)?;
+        if name == TABLE {
+            return Err(bad(
+                OPTION,
+                format!("the name {TABLE:?} is that of tables of results, which need no program"),
+            ));
+        }
         if name == TRAINER {
             return Err(bad(
                 OPTION,
@@ -210,6 +218,8 @@ pub struct WorkerConfig {
     pub work_dir: PathBuf,
     /// The evaluators on offer.
     pub evaluators: Vec<Program>,
+    /// Whether a worker without any of them is wanted: tables need none.
+    pub tables_suffice: bool,
     /// `espalier-worker` itself, which also is the guard of each evaluator (see [`crate::run_if_asked`]).
     pub guard: PathBuf,
     /// Silence that is a hang.
@@ -255,6 +265,7 @@ impl WorkerConfig {
             cache_dir,
             cache_bytes: args.cache_bytes,
             work_dir,
+            tables_suffice: args.evaluators.iter().any(|text| text == TABLE),
             evaluators: programs(args.trainer, &args.evaluators)?,
             // Also when the file has been replaced since: a guard and its worker belong together.
             guard: PathBuf::from("/proc/self/exe"),
@@ -271,7 +282,7 @@ fn programs(trainer: Option<PathBuf>, named: &[String]) -> Result<Vec<Program>, 
     if let Some(path) = find_trainer(trainer)? {
         programs.push(Program::trainer(&path));
     }
-    for text in named {
+    for text in named.iter().filter(|text| *text != TABLE) {
         let program = Program::parse(text)?;
         if programs.iter().any(|other| other.name == program.name) {
             return Err(bad(

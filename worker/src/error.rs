@@ -31,7 +31,8 @@ pub enum WorkerError {
     /// There is nothing to run jobs with.
     #[error(
         "this worker has no evaluator: the built-in trainer is neither beside this program nor where \
-         --trainer says, and no --evaluator was given; give --trainer PATH or --evaluator NAME='command line'"
+         --trainer says, and no --evaluator was given; give --trainer PATH or --evaluator NAME='command line' \
+         (or `--evaluator table`, to look up results in tables alone)"
     )]
     NoEvaluator,
     /// An evaluator does not start.

@@ -188,7 +188,7 @@ fn wrong(message: String) -> Failure {
     Failure::new(FailureDomain::User, FailureKind::Evaluator, message)
 }
 
-fn too_many_waiting() -> Failure {
+pub(crate) fn too_many_waiting() -> Failure {
     Failure::new(
         FailureDomain::Worker,
         FailureKind::Evaluator,

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use espalier_common::evaluator::Ready;
 use espalier_common::ids::WorkerId;
+use espalier_common::table::TABLE;
 use espalier_proto::v1;
 use espalier_runtime::Shutdown;
 use tokio::sync::mpsc;
@@ -151,7 +153,7 @@ fn in_folder(path: &Path) -> impl FnOnce(io::Error) -> WorkerError {
 async fn try_evaluators(
     config: &WorkerConfig,
 ) -> Result<(BTreeMap<String, Evaluator>, Vec<v1::EvaluatorOffer>), WorkerError> {
-    if config.evaluators.is_empty() {
+    if config.evaluators.is_empty() && !config.tables_suffice {
         return Err(WorkerError::NoEvaluator);
     }
     let (mut warm, mut offers) = (BTreeMap::new(), Vec::new());
@@ -169,7 +171,17 @@ async fn try_evaluators(
         offers.push(offer(&program.name, evaluator.ready()));
         warm.insert(program.name.clone(), evaluator);
     }
+    offers.push(tables_offer());
     Ok((warm, offers))
+}
+
+/// Every worker looks results up; it needs no program for that.
+fn tables_offer() -> v1::EvaluatorOffer {
+    let ready = Ready {
+        description: "tables of results".to_owned(),
+        ..Ready::default()
+    };
+    offer(TABLE, &ready)
 }
 
 fn check_device(program: &Program, can: &[String], wanted: &str) -> Result<(), WorkerError> {

@@ -53,7 +53,7 @@ impl fmt::Display for SpecErrors {
 impl std::error::Error for SpecErrors {}
 
 /// The known word nearest to `word`, if one is near enough to be meant.
-pub(super) fn nearest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<String> {
+pub(crate) fn nearest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<String> {
     // A longer word is no misspelling of a known one, and the distance costs time with its length.
     if word.len() > 64 {
         return None;

@@ -16,10 +16,12 @@ mod reader;
 mod scalar;
 mod schema;
 mod search;
+mod table;
 mod words;
 mod words_blocks;
 mod words_network;
 mod words_search;
+mod words_table;
 mod yaml;
 
 #[cfg(test)]
@@ -40,14 +42,19 @@ mod tests;
 pub use constraint::{Constraint, Measure, Violation};
 pub use error::{SpecError, SpecErrors};
 pub use feasible::{NoneFeasible, Refusal};
-pub use read::{read, read_warned};
+pub use read::{read, read_searcher, read_warned};
 pub use schema::schema;
+
+pub(crate) use error::nearest;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::DatasetReference;
 use crate::metrics::Objective;
 use crate::space::Space;
+use crate::table::TableSpec;
 
 /// A search as its user defined it, with every default filled in. Stored in the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +82,21 @@ pub struct Spec {
     pub seed: u64,
     /// The most attempts at one trial.
     pub attempts: u32,
+    /// When two candidates are one.
+    #[serde(default)]
+    pub repeat: Repeat,
+}
+
+/// When two candidates are one, so that the second is not evaluated again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeat {
+    /// When they build the same network with the same recipe and hyperparameters.
+    #[default]
+    Never,
+    /// When every decision is the same: two ways to write one network are two candidates, as in a table
+    /// that has a row for each.
+    ByDecisions,
 }
 
 /// What turns a candidate into measurements.
@@ -85,6 +107,8 @@ pub enum EvaluatorSpec {
     Named(String),
     /// A program and its arguments; only `espalier run` starts one, on the user's own machine.
     Command(Vec<String>),
+    /// A table of results: nothing is trained.
+    Table(Arc<TableSpec>),
 }
 
 impl EvaluatorSpec {
@@ -92,6 +116,15 @@ impl EvaluatorSpec {
     #[must_use]
     pub fn is_trainer(&self) -> bool {
         matches!(self, Self::Named(name) if name == crate::job::TRAINER)
+    }
+
+    /// The table, if this is one.
+    #[must_use]
+    pub fn table(&self) -> Option<&Arc<TableSpec>> {
+        match self {
+            Self::Table(table) => Some(table),
+            Self::Named(_) | Self::Command(_) => None,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::error::{SpecError, SpecErrors};
 use super::reader::{At, Fields, Reader};
 use super::words;
 use super::yaml;
-use super::{Budget, EvaluatorSpec, SearcherSpec, Spec};
+use super::{Budget, EvaluatorSpec, Repeat, SearcherSpec, Spec};
 use crate::job::TRAINER;
 use crate::metrics::{Direction, Objective};
 use crate::space::{Scalar, Setting, Space, Training};
@@ -47,16 +47,36 @@ pub fn read_warned(text: &str, file: &str) -> Result<(Spec, Vec<SpecError>), Spe
     }
 }
 
+/// Reads a searcher with its settings, as it stands after `searcher:` in a spec. `from` is what errors call
+/// its text.
+///
+/// # Errors
+/// [`SpecErrors`] lists every mistake.
+pub fn read_searcher(text: &str, from: &str) -> Result<SearcherSpec, SpecErrors> {
+    let mut reader = Reader::new(from);
+    let searcher = match yaml::parse(text, yaml::Text::Spec) {
+        Ok(root) => reader.searcher(&At::root(&root)),
+        Err(trouble) => {
+            reader.error(trouble.place, "", trouble.message);
+            None
+        }
+    };
+    match searcher {
+        Some(searcher) if reader.mistakes() == 0 => Ok(searcher),
+        _ => Err(reader.errors()),
+    }
+}
+
 impl Reader<'_> {
     fn spec(&mut self, at: &At<'_>) -> Option<Spec> {
         let fields = self.fields(at, &words::SPEC);
         let name = self.text(&fields, "name");
         let dataset = fields.get("dataset").map(|at| self.dataset(at));
-        let evaluator = match fields.get("evaluator") {
+        let mut evaluator = match fields.get("evaluator") {
             Some(at) => self.evaluator(at),
             None => Some(EvaluatorSpec::Named(TRAINER.to_owned())),
         };
-        let space = self.space(&fields);
+        let mut space = self.space(&fields);
         let searcher = match fields.get("searcher") {
             Some(at) => self.searcher(at),
             None => Some(SearcherSpec::default()),
@@ -79,6 +99,11 @@ impl Reader<'_> {
         let parallel = self.small(&fields, "parallel");
         let seed = self.scalar(&fields, "seed").unwrap_or(0);
         let attempts = self.small(&fields, "attempts").unwrap_or(DEFAULT_ATTEMPTS);
+        self.settle_table(&fields, evaluator.as_mut(), &mut space, objective.as_ref());
+        let repeat = match self.text(&fields, "repeat") {
+            Some(_) => Repeat::ByDecisions,
+            None => Repeat::Never,
+        };
         self.check_together(&fields, evaluator.as_ref());
         if self.mistakes() == 0 {
             let at = fields.get("network").map_or(fields.place(), |at| at.place);
@@ -99,6 +124,7 @@ impl Reader<'_> {
             parallel,
             seed,
             attempts,
+            repeat,
         })
     }
 
@@ -164,11 +190,17 @@ impl Reader<'_> {
     fn check_together(&mut self, fields: &Fields<'_>, evaluator: Option<&EvaluatorSpec>) {
         let has = |key: &str| fields.get(key).is_some();
         let network = fields.get("network");
-        if let (Some(at), false) = (network, has("dataset")) {
-            self.wrong(
-                at,
-                "a network needs a `dataset`: its shapes depend on the data",
-            );
+        let table = evaluator.and_then(EvaluatorSpec::table);
+        let shapes = table.is_some_and(|table| table.input.is_some());
+        if let (Some(at), false) = (network, has("dataset") || shapes) {
+            let data = "a network needs a `dataset`: its shapes depend on the data";
+            match table {
+                None => self.wrong(at, data),
+                Some(_) => self.wrong(
+                    at,
+                    format!("{data}; a table may say `input` and `classes` instead"),
+                ),
+            }
         }
         if let (Some(at), None) = (fields.get("blocks"), network) {
             self.wrong(

@@ -42,13 +42,16 @@ pub(super) fn tables() -> impl Iterator<Item = &'static Table> {
         .copied()
 }
 
-static TABLES: [&Table; 12] = [
+static TABLES: [&Table; 15] = [
     &words::DATASET,
     &words::TRAINING,
     &words::SGD,
     &words::ADAMW,
     &words::SCHEDULE,
     &words::EVALUATOR,
+    &words::TABLE,
+    &words::TABLE_DECISION,
+    &words::TABLE_COST,
     &words::RANDOM,
     &words::EVOLUTION,
     &words::OBJECTIVE,
@@ -275,6 +278,20 @@ fn structures() -> Vec<(&'static str, Json)> {
             json!({ "anyOf": [of_kind(Kind::Name), reference("evaluator_settings")] }),
         ),
         (
+            "table_decisions",
+            by_column(json!({ "anyOf": [of_kind(Kind::Text), reference("table_decision")] })),
+        ),
+        ("table_values", by_column(of_kind(Kind::Any))),
+        (
+            "table_metrics",
+            by_column(json!({ "anyOf": [of_kind(Kind::Text), reference("table_columns")] })),
+        ),
+        ("table_columns", by_column(of_kind(Kind::Text))),
+        (
+            "table_input",
+            json!({ "type": "array", "items": of_kind(words::LENGTH), "minItems": 1, "maxItems": 3 }),
+        ),
+        (
             "command",
             json!({ "type": "array", "items": of_kind(Kind::Text), "minItems": 1, "maxItems": MAX_ITEMS }),
         ),
@@ -300,6 +317,16 @@ fn structures() -> Vec<(&'static str, Json)> {
             json!({ "type": "object", "additionalProperties": of_kind(words::TARGET), "minProperties": 1, "maxProperties": 1 }),
         ),
     ]
+}
+
+/// A map whose keys are columns, or what stands in them.
+fn by_column(values: Json) -> Json {
+    json!({
+        "type": "object",
+        "additionalProperties": values,
+        "minProperties": 1,
+        "maxProperties": MAX_ITEMS,
+    })
 }
 
 /// The forms of a block: a bare word, a list, or a map of one word with what may stand beside it, and

@@ -215,7 +215,19 @@ impl Reader<'_> {
             };
         }
         let fields = self.fields(at, &words::EVALUATOR);
-        let at = fields.get("command")?;
+        let at = match (fields.get("command"), fields.get("table")) {
+            (Some(command), None) => command,
+            (None, Some(table)) => {
+                return self
+                    .table(table)
+                    .map(std::sync::Arc::new)
+                    .map(EvaluatorSpec::Table);
+            }
+            _ => {
+                self.wrong(at, "one of `command` and `table` is expected here");
+                return None;
+            }
+        };
         let items = at.items().unwrap_or_default();
         if items.is_empty() || items.len() > MAX_ITEMS {
             self.wrong(

@@ -194,3 +194,46 @@ pub(super) fn change(text: &str, changes: &[Change]) -> String {
     }
     text.into_iter().collect()
 }
+
+#[test]
+fn a_table_with_a_mistake_is_refused_with_its_place() {
+    const TABLE: &str = "\
+name: t
+hyperparameters: {kernel: {choice: [3, 5]}}
+evaluator:
+  table:
+    path: t.csv
+    decisions: {k: kernel}
+    metrics: {accuracy: {1: a1, 4: a4}}
+objectives: [{maximize: accuracy}]
+budget: {trials: 5}
+";
+    good(TABLE);
+    let wrong = |from: &str, to: &str| {
+        assert!(TABLE.contains(from), "{from}");
+        read(&TABLE.replace(from, to), "t.yaml")
+            .unwrap_err()
+            .to_string()
+    };
+    let all = [
+        wrong("path: t.csv", "path: ../t.csv"),
+        wrong("{k: kernel}", "{}"),
+        wrong("{k: kernel}", "[kernel]"),
+        wrong("{k: kernel}", "{k: {decision: kernel, value: {}}}"),
+        wrong("metrics:", "metric:"),
+        wrong("{1: a1, 4: a4}", "{one: a1, 4: a4}"),
+        wrong("{accuracy: {1: a1, 4: a4}}", "{accurcy: a1}"),
+        wrong("4: a4}}", "4: a4}, loss: {2: l2}}"),
+        wrong("4: a4}}", "4: a4}}\n    cost: seconds"),
+        wrong("4: a4}}", "4: a4}}\n    classes: 10"),
+        wrong("4: a4}}", "4: a4}}\n    input: [3, 32]\n    classes: 10"),
+        wrong("budget:", "training: {epochs: 0}\nbudget:"),
+        wrong("budget:", "repeat: always\nbudget:"),
+        wrong("  table:", "  command: [x]\n  table:"),
+        wrong(
+            "budget:",
+            "network: [flatten, {linear: {features: classes}}]\nbudget:",
+        ),
+    ];
+    insta::assert_snapshot!(all.join("\n"));
+}

@@ -11,6 +11,7 @@ pub(super) use super::words_search::{
     ADAMW, BOUNDS, BUDGET, CONSTRAINT, DATASET, EVALUATOR, EVOLUTION, OBJECTIVE, OPTIMIZERS,
     RANDOM, SCHEDULE, SCHEDULES, SEARCHERS, SGD, SPEC, TARGET, TRAINING,
 };
+pub(super) use super::words_table::{EPOCHS, LENGTH, TABLE, TABLE_COST, TABLE_DECISION};
 
 /// The keys that a map may have.
 #[derive(Debug)]

@@ -91,6 +91,11 @@ pub(super) static SPEC: Table = Table {
             Scalar(count(1, 100)),
             "The most attempts at one trial; 3 by default.",
         ),
+        optional(
+            "repeat",
+            Scalar(Kind::Word(&["by-decisions"])),
+            "`by-decisions`: two candidates that build the same network are evaluated both.",
+        ),
     ],
 };
 
@@ -211,12 +216,19 @@ pub(super) static SCHEDULES: [(&str, &Table); 2] = [("constant", &SCHEDULE), ("c
 
 pub(super) static EVALUATOR: Table = Table {
     name: "evaluator_settings",
-    about: "A program of your own, started by `espalier run` on this machine only.",
-    keys: &[required(
-        "command",
-        Structure("command"),
-        "The program and its arguments.",
-    )],
+    about: "A table of results, or a program of your own.",
+    keys: &[
+        optional(
+            "command",
+            Structure("command"),
+            "The program and its arguments, started by `espalier run` on this machine only.",
+        ),
+        optional(
+            "table",
+            Structure("table"),
+            "Results that were measured before; nothing is trained.",
+        ),
+    ],
 };
 
 pub(super) static RANDOM: Table = Table {

@@ -56,6 +56,7 @@ pub(crate) async fn run(
         spec: spec(trials),
         file: "load.yaml".to_owned(),
         dataset_json: String::new(),
+        table_json: String::new(),
         id: Vec::new(),
     };
     let mut searches = server.searches().await;

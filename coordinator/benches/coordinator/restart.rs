@@ -28,6 +28,7 @@ struct Writer {
 pub(crate) async fn write(folder: &Path, trials: u32) {
     let text = spec(trials + 10);
     let definition = Definition {
+        table: None,
         spec: espalier_common::spec::read(&text, "load.yaml").expect("a spec"),
         text,
         dataset: None,

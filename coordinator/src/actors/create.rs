@@ -4,6 +4,7 @@
 use espalier_common::dataset::DatasetInfo;
 use espalier_common::job::TRAINER;
 use espalier_common::spec::{EvaluatorSpec, Spec};
+use espalier_common::table::{TABLE, TableInfo};
 use espalier_core::search::{Definition, INLINE_EVALUATOR};
 
 use super::error::CallError;
@@ -20,6 +21,8 @@ pub(crate) struct NewSearch {
     pub(crate) file: String,
     /// What was found where the data lie, as JSON; empty when there are none.
     pub(crate) dataset: String,
+    /// What was found where the table of results lies, as JSON; empty when there is none.
+    pub(crate) table: String,
 }
 
 impl NewSearch {
@@ -37,6 +40,7 @@ impl NewSearch {
         let spec = espalier_common::spec::read(&self.text, &self.file)
             .map_err(|errors| CallError::BadSpec(errors.to_string()))?;
         let dataset = dataset(&spec, &self.dataset)?;
+        let table = table(&spec, &self.table)?;
         check_evaluator(&spec, allow_inline_commands)?;
         spec.first_feasible(dataset.as_ref())
             .map_err(|none| CallError::BadSpec(format!("{}: {none}", self.file)))?;
@@ -44,6 +48,7 @@ impl NewSearch {
             spec,
             text: self.text,
             dataset,
+            table,
         })
     }
 }
@@ -78,7 +83,34 @@ fn dataset(spec: &Spec, json: &str) -> Result<Option<DatasetInfo>, CallError> {
              `evaluator:`"
                 .to_owned(),
         )),
-        _ => Ok(info),
+        // Of the data behind a table only the shapes may be known, which the spec says itself.
+        _ => Ok(info.or_else(|| spec.evaluator.table()?.described_data())),
+    }
+}
+
+fn table(spec: &Spec, json: &str) -> Result<Option<TableInfo>, CallError> {
+    let info: Option<TableInfo> = if json.is_empty() {
+        None
+    } else {
+        let parsed = serde_json::from_str(json);
+        Some(parsed.map_err(|error| CallError::Invalid(format!("table_json: {error}")))?)
+    };
+    match (spec.evaluator.table(), info) {
+        (Some(table), None) => Err(CallError::Invalid(format!(
+            "the spec names the table {}, but its description was not sent; submit with `espalier \
+             submit`, which inspects it",
+            table.path
+        ))),
+        (None, Some(_)) => Err(CallError::Invalid(
+            "a description of a table was sent, but the spec's evaluator is none".to_owned(),
+        )),
+        (Some(table), Some(info)) => {
+            table
+                .check(&spec.space)
+                .map_err(|mismatch| CallError::BadSpec(format!("evaluator.table: {mismatch}")))?;
+            Ok(Some(info))
+        }
+        (None, None) => Ok(None),
     }
 }
 
@@ -92,6 +124,10 @@ fn check_evaluator(spec: &Spec, allow_inline_commands: bool) -> Result<(), CallE
         EvaluatorSpec::Named(name) if name == INLINE_EVALUATOR => Err(CallError::Invalid(format!(
             "the evaluator's name {INLINE_EVALUATOR:?} stands for an inline command; give it another"
         ))),
-        EvaluatorSpec::Command(_) | EvaluatorSpec::Named(_) => Ok(()),
+        EvaluatorSpec::Named(name) if name == TABLE => Err(CallError::Invalid(format!(
+            "the evaluator's name {TABLE:?} stands for tables of results: write `evaluator: {{table: ...}}`, \
+             or give your program another name"
+        ))),
+        EvaluatorSpec::Command(_) | EvaluatorSpec::Named(_) | EvaluatorSpec::Table(_) => Ok(()),
     }
 }

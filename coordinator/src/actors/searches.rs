@@ -259,6 +259,7 @@ budget: {trials: 3}
             text: SPEC.to_owned(),
             file: "spec.yaml".to_owned(),
             dataset: String::new(),
+            table: String::new(),
         };
         new.check(false).unwrap()
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use espalier_common::job::TRAINER;
+use espalier_common::table::TABLE;
 use espalier_runtime::config::ConfigArgs;
 use espalier_runtime::logging::LogArgs;
 
@@ -371,9 +372,9 @@ fn named_command(text: &str) -> Result<NamedCommand, String> {
             "{name:?} is not a name: 1 to {MAX_NAME} letters, digits, `_` or `-`, before the first `=`"
         ));
     }
-    if name == TRAINER {
+    if name == TRAINER || name == TABLE {
         return Err(format!(
-            "{TRAINER:?} is the name of the built-in trainer; choose another one"
+            "{name:?} is the name of a built-in evaluator; choose another one"
         ));
     }
     Ok(NamedCommand {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use espalier_common::dataset::{DatasetInfo, DatasetReference};
 use espalier_common::spec::{self, EvaluatorSpec, Spec, SpecError};
+use espalier_common::table::{Table, TableInfo, TableSpec};
 use espalier_proto::v1;
 use uuid::Uuid;
 
@@ -26,6 +27,8 @@ pub(super) struct SpecFile {
     pub(super) warnings: Vec<SpecError>,
     /// What lies where its data set is; absent when the evaluator brings its own.
     pub(super) dataset: Option<DatasetInfo>,
+    /// What lies where its table of results is, with its rows; absent when it has none.
+    pub(super) table: Option<(TableInfo, Table)>,
 }
 
 impl SpecFile {
@@ -40,6 +43,11 @@ impl SpecFile {
                 )
             })
         })?;
+        let table = match file.spec.evaluator.table() {
+            None => None,
+            Some(columns) => Some(table(path, data_root, &file.spec, columns)?),
+        };
+        let file = Self { table, ..file };
         file.spec
             .first_feasible(file.dataset.as_ref())
             .map_err(|none| CliError::Spec(format!("{}: {none}", path.display())))?;
@@ -60,12 +68,15 @@ impl SpecFile {
             .map(inspect)
             .transpose()
             .map_err(|problem| CliError::Spec(format!("{}: {problem}", path.display())))?;
+        // Of the data behind a table only the shapes may be known.
+        let dataset = dataset.or_else(|| spec.evaluator.table()?.described_data());
         Ok(Self {
             path: path.to_owned(),
             text,
             spec,
             warnings,
             dataset,
+            table: None,
         })
     }
 
@@ -73,24 +84,51 @@ impl SpecFile {
     pub(super) fn command(&self) -> Option<&[String]> {
         match &self.spec.evaluator {
             EvaluatorSpec::Command(command) => Some(command),
-            EvaluatorSpec::Named(_) => None,
+            EvaluatorSpec::Named(_) | EvaluatorSpec::Table(_) => None,
         }
     }
 
     /// The request that creates this search, with `text` as its spec.
     pub(super) fn request(&self, id: Uuid, text: String) -> Result<v1::CreateRequest, CliError> {
-        let dataset_json = match &self.dataset {
-            None => String::new(),
-            Some(dataset) => serde_json::to_string(dataset)
-                .map_err(|error| CliError::Failed(format!("the data set: {error}")))?,
-        };
+        let table = self.table.as_ref().map(|(info, _)| info);
+        // What was only said by the spec is known to whoever reads it.
+        let described = self.spec.dataset.is_none();
+        let dataset = self.dataset.as_ref().filter(|_| !described);
         Ok(v1::CreateRequest {
             spec: text,
             file: self.path.display().to_string(),
-            dataset_json,
+            dataset_json: json("the data set", dataset)?,
             id: espalier_proto::uuid_to_wire(id),
+            table_json: json("the table", table)?,
         })
     }
+}
+
+fn json(what: &str, value: Option<&impl serde::Serialize>) -> Result<String, CliError> {
+    let Some(value) = value else {
+        return Ok(String::new());
+    };
+    serde_json::to_string(value).map_err(|error| CliError::Failed(format!("{what}: {error}")))
+}
+
+/// Reads the table of a spec, and makes sure that it and the space belong together.
+fn table(
+    path: &Path,
+    data_root: &Path,
+    spec: &Spec,
+    columns: &TableSpec,
+) -> Result<(TableInfo, Table), CliError> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        CliError::Spec(format!("{}: evaluator.table: {error}", path.display()))
+    };
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let (info, table) =
+        espalier_data::inspect_table(data_root, beside, columns).map_err(|error| wrong(&error))?;
+    columns.check(&spec.space).map_err(|error| wrong(&error))?;
+    columns
+        .check_rows(&table, &spec.space)
+        .map_err(|error| wrong(&error))?;
+    Ok((info, table))
 }
 
 /// The text of a spec.

@@ -122,6 +122,7 @@ impl SearchService for SearchApi {
             text: request.spec,
             file: request.file,
             dataset: request.dataset_json,
+            table: request.table_json,
         };
         let inline = self.allow_inline_commands;
         // Reading a spec and building a hundred candidates takes too long for a task that others wait for.

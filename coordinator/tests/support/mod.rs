@@ -74,6 +74,7 @@ impl TestServer {
             spec: spec.to_owned(),
             file: "spec.yaml".to_owned(),
             dataset_json: String::new(),
+            table_json: String::new(),
             id: Vec::new(),
         };
         let reply = self.searches().create(request).await?;

@@ -9,8 +9,10 @@ use espalier_common::ids::Digest;
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The path of the reference is not acceptable.
-    #[error("the data set's path {path:?} {why}")]
+    #[error("the {what}'s path {path:?} {why}")]
     BadPath {
+        /// A data set or a table.
+        what: &'static str,
         /// The path as it was given.
         path: String,
         /// What is wrong with it.
@@ -92,6 +94,22 @@ pub enum DataError {
         path: PathBuf,
         /// How long nothing happened.
         seconds: u64,
+    },
+    /// A table of results is not there.
+    #[error("there is no table at {below}, nor at {beside}")]
+    NoTable {
+        /// Below the data root.
+        below: PathBuf,
+        /// Where else it was looked for.
+        beside: PathBuf,
+    },
+    /// A table of results is damaged, or not what the spec says.
+    #[error("the table {path}: {why}")]
+    BadTable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// A decoded file is damaged.
     #[error("the decoded data set {path} is damaged ({why}); delete it and it is made again")]

@@ -68,26 +68,35 @@ pub(crate) struct Source {
 /// # Errors
 /// [`DataError::BadPath`] for an empty or overlong path and for one with `..` in it.
 pub fn locate(root: &Path, reference: &DatasetReference) -> Result<PathBuf, DataError> {
+    check_path("data set", &reference.path)?;
+    Ok(root.join(&reference.path))
+}
+
+/// Whether a path of a spec may be looked for; `what` is what is there.
+pub(crate) fn check_path(what: &'static str, given: &str) -> Result<(), DataError> {
     let bad = |why| DataError::BadPath {
-        path: reference.path.chars().take(200).collect(),
+        what,
+        path: given.chars().take(200).collect(),
         why,
     };
-    if reference.path.is_empty() {
-        return Err(bad("is empty; name a folder below the data root"));
+    if given.is_empty() {
+        return Err(bad("is empty; name a place below the data root"));
     }
-    if reference.path.len() > MAX_PATH_BYTES {
+    if given.len() > MAX_PATH_BYTES {
         return Err(bad("is longer than 4096 bytes"));
     }
-    if reference.path.contains('\0') {
+    if given.contains('\0') {
         return Err(bad("has a zero byte in it"));
     }
-    let path = Path::new(&reference.path);
-    if path.components().any(|part| part == Component::ParentDir) {
+    if Path::new(given)
+        .components()
+        .any(|part| part == Component::ParentDir)
+    {
         return Err(bad(
-            "has `..` in it; name a folder below the data root, or an absolute path",
+            "has `..` in it; name a place below the data root, or an absolute path",
         ));
     }
-    Ok(root.join(path))
+    Ok(())
 }
 
 /// Looks at a data set where it lies: reads every file once, checks it, and describes it.
@@ -98,13 +107,24 @@ pub fn inspect(root: &Path, reference: &DatasetReference) -> Result<DatasetInfo,
     inspect_watched(root, reference, &Pulse::default())
 }
 
+/// Whether the data lie anywhere at all.
+fn on_disk(root: &Path, reference: &DatasetReference) -> Result<(), DataError> {
+    match reference.format {
+        DatasetFormat::Idx => Ok(()),
+        DatasetFormat::Described => Err(DataError::BadSplit {
+            path: root.join(&reference.path),
+            why: "only shapes are known of these data, and there is nothing to read".to_owned(),
+        }),
+    }
+}
+
 /// What [`inspect`] would look at, as the file system describes it: while that stays the same, so does what
 /// [`inspect`] says.
 ///
 /// # Errors
 /// [`DataError::BadPath`] as [`locate`].
 pub fn stamp(root: &Path, reference: &DatasetReference) -> Result<Stamp, DataError> {
-    let DatasetFormat::Idx = reference.format;
+    on_disk(root, reference)?;
     let folder = locate(root, reference)?;
     Ok(Stamp::of_files(
         [
@@ -233,7 +253,7 @@ pub(crate) struct Scan {
 
 impl Source {
     pub(crate) fn open(root: &Path, reference: &DatasetReference) -> Result<Self, DataError> {
-        let DatasetFormat::Idx = reference.format;
+        on_disk(root, reference)?;
         let folder = locate(root, reference)?;
         let required = |role| {
             SourceFile::open(&folder, role)?.ok_or_else(|| DataError::Missing {

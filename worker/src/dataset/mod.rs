@@ -1,6 +1,7 @@
 //! Which data this machine has. One task answers, so that slots that want the same data wait for one
 //! preparation and do not each make their own. May import data, common, tokio.
 
+mod tables;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,8 @@ use espalier_common::dataset::DatasetInfo;
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::Digest;
 use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) use tables::{Loaded, WantedTable};
 
 /// What a job gets for its data set.
 #[derive(Debug)]
@@ -50,6 +53,7 @@ pub(crate) struct Places {
 pub(crate) struct Datasets {
     requests: mpsc::Sender<Request>,
     known: watch::Receiver<Known>,
+    tables: tables::Tables,
 }
 
 #[derive(Debug)]
@@ -77,9 +81,14 @@ impl Datasets {
     pub(crate) fn start(places: Places) -> Self {
         let (requests, received) = mpsc::channel(16);
         let (publish, known) = watch::channel(Known::default());
+        let tables = tables::Tables::start(places.data_root.clone());
         let task = task::Task::new(places, publish);
         espalier_runtime::spawn_named("data sets", task.serve(received));
-        Self { requests, known }
+        Self {
+            requests,
+            known,
+            tables,
+        }
     }
 
     /// Where the data lie on this machine, after their fingerprint was verified.
@@ -106,8 +115,16 @@ impl Datasets {
         let _ = self.requests.send(Request::Doubt(info)).await;
     }
 
-    /// What is known now.
+    /// The rows of a table of results, after its fingerprint was verified.
+    pub(crate) async fn table(&self, wanted: WantedTable) -> Loaded {
+        self.tables.load(wanted).await
+    }
+
+    /// What is known now, of tables as well.
     pub(crate) fn known(&self) -> Known {
-        self.known.borrow().clone()
+        let mut known = self.known.borrow().clone();
+        let tables = self.tables.known();
+        known.missing.extend(tables.missing);
+        known
     }
 }

@@ -14,9 +14,9 @@ use super::watched::Watched;
 use super::{Form, Known, Places, Request, Resolved};
 
 /// How often absent data are looked for again: somebody may just be copying them here.
-const RECHECK_EVERY: Duration = Duration::from_secs(60);
+pub(super) const RECHECK_EVERY: Duration = Duration::from_secs(60);
 /// The most data sets remembered, absent or present; the oldest knowledge goes. Each travels with calls.
-const MAX_REMEMBERED: usize = 256;
+pub(super) const MAX_REMEMBERED: usize = 256;
 
 /// Data that were verified.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub fn job(trial: u32, what: &str) -> LeasedJob {
     let decision = (DecisionPath("do".to_owned()), Value::Text(what.to_owned()));
     LeasedJob {
+        table: None,
         search: SearchId(Uuid::from_u128(7)),
         search_name: "test".to_owned(),
         trial: TrialNumber(trial),

@@ -57,6 +57,7 @@ impl Bench {
 
     pub fn config(&self) -> WorkerConfig {
         WorkerConfig {
+            tables_suffice: false,
             join: self.fake.url(),
             name: "w1".to_owned(),
             slots: 1,

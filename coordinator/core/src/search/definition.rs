@@ -1,8 +1,10 @@
 //! What defines a search: everything the user submitted, resolved. The first event of its stream.
 
 use espalier_common::dataset::DatasetInfo;
+use espalier_common::ids::Digest;
 use espalier_common::job::TRAINER;
 use espalier_common::spec::{EvaluatorSpec, Spec};
+use espalier_common::table::{TABLE, TableInfo};
 use serde::{Deserialize, Serialize};
 
 /// What defines a search.
@@ -14,6 +16,9 @@ pub struct Definition {
     pub text: String,
     /// What was found where the data lie; absent when the evaluator brings its own.
     pub dataset: Option<DatasetInfo>,
+    /// What was found where the table of results lies; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableInfo>,
 }
 
 impl Definition {
@@ -36,6 +41,17 @@ impl Definition {
         match &self.spec.evaluator {
             EvaluatorSpec::Named(name) => name,
             EvaluatorSpec::Command(_) => INLINE_EVALUATOR,
+            EvaluatorSpec::Table(_) => TABLE,
+        }
+    }
+
+    /// Fingerprint of what a worker must have to run this search's jobs.
+    #[must_use]
+    pub fn needs(&self) -> Option<Digest> {
+        match &self.table {
+            // The data behind a table are not read again.
+            Some(table) => Some(table.fingerprint),
+            None => self.dataset.as_ref().map(|data| data.fingerprint),
         }
     }
 }

@@ -120,10 +120,13 @@ impl Search {
     }
 }
 
-/// Divergence and memory are the candidate's own business, however often they come.
+/// Divergence and memory are the candidate's own business, however often they come, and so is a row that a
+/// table lacks.
 pub(super) fn counts_as_repeated(failure: &Failure) -> bool {
-    !matches!(
-        failure.kind,
-        FailureKind::Diverged | FailureKind::OutOfMemory | FailureKind::WorkerLost
-    )
+    let no_result = failure.domain == FailureDomain::Candidate && failure.kind == FailureKind::Data;
+    !no_result
+        && !matches!(
+            failure.kind,
+            FailureKind::Diverged | FailureKind::OutOfMemory | FailureKind::WorkerLost
+        )
 }

@@ -4,6 +4,7 @@ use espalier_common::candidate::DecisionPath;
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::{AttemptNumber, TrialNumber};
 use espalier_common::job::{Job, LeasedJob};
+use espalier_common::table::TableJob;
 
 use super::definition::Definition;
 use super::event::Prepared;
@@ -26,7 +27,12 @@ impl Search {
         let proposal = self
             .proposal(trial)
             .ok_or_else(|| internal(format!("trial {trial} is neither open nor the best")))?;
-        let Definition { spec, dataset, .. } = self.definition.as_ref();
+        let Definition {
+            spec,
+            dataset,
+            table,
+            ..
+        } = self.definition.as_ref();
         let built = spec
             .space
             .build(&proposal.candidate, dataset.as_ref())
@@ -39,6 +45,13 @@ impl Search {
             let path = DecisionPath(format!("hyperparameters.{name}"));
             decisions.0.entry(path).or_insert(value);
         }
+        let table = spec
+            .evaluator
+            .table()
+            .zip(table.as_ref())
+            .map(|(columns, info)| TableJob::of(info, columns, &spec.space, &decisions));
+        // The data behind a table are not read again, so no worker needs to have them.
+        let dataset = dataset.as_ref().filter(|_| table.is_none());
         Ok(LeasedJob {
             search: self.id,
             search_name: spec.name.clone(),
@@ -49,7 +62,8 @@ impl Search {
             network: built.network,
             decisions,
             training: built.recipe,
-            dataset: dataset.clone(),
+            dataset: dataset.cloned(),
+            table,
             objective: spec.objective.clone(),
             seed: trial_seed(spec.seed, trial),
         })

@@ -237,9 +237,16 @@ impl Search {
         let Event::SearchCreated { definition } = event else {
             return None;
         };
-        Some(Self {
+        let definition = Arc::new(definition.as_ref().clone());
+        Some(Self::new(id, definition, time_ms))
+    }
+
+    /// The state of a search that was just created.
+    #[must_use]
+    pub fn new(id: SearchId, definition: Arc<Definition>, time_ms: u64) -> Self {
+        Self {
             id,
-            definition: Arc::new(definition.as_ref().clone()),
+            definition,
             phase: Phase::Running,
             counts: Counts::default(),
             trials: Vec::new(),
@@ -261,7 +268,7 @@ impl Search {
             created_ms: time_ms,
             updated_ms: time_ms,
             events: 1,
-        })
+        }
     }
 
     /// The search's id.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use espalier_common::candidate::Candidate;
 use espalier_common::ids::{Digest, TrialNumber};
 use espalier_common::observation::{Observation, Outcome, Proposal};
+use espalier_common::spec::Repeat;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -241,7 +242,10 @@ impl<'a> Round<'a> {
                 return None;
             }
         };
-        let identity = built.candidate_id;
+        let identity = match spec.repeat {
+            Repeat::Never => built.candidate_id,
+            Repeat::ByDecisions => assignment,
+        };
         if let Some(of) = self.book.trial_of(&identity) {
             self.refuse_duplicate(proposal, assignment, of);
             return None;

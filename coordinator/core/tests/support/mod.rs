@@ -114,6 +114,7 @@ pub fn definition(text: &str) -> Arc<Definition> {
         test: 100,
     });
     Arc::new(Definition {
+        table: None,
         spec,
         text: text.to_owned(),
         dataset,

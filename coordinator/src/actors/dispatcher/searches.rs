@@ -183,6 +183,7 @@ budget: {trials: 9}
 
     fn link(number: u128) -> SearchLink {
         let definition = Box::new(Definition {
+            table: None,
             spec: espalier_common::spec::read(SPEC, "spec.yaml").unwrap(),
             text: SPEC.to_owned(),
             dataset: None,

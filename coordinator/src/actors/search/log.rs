@@ -290,6 +290,7 @@ budget: {trials: 9}
     /// A search with one trial that is leased at 1,000 ms.
     fn leased() -> Search {
         let definition = Definition {
+            table: None,
             spec: espalier_common::spec::read(SPEC, "spec.yaml").unwrap(),
             text: SPEC.to_owned(),
             dataset: None,

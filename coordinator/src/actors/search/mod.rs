@@ -100,7 +100,7 @@ impl SearchProfile {
             id: search.id(),
             name: definition.spec.name.clone(),
             evaluator: definition.evaluator().to_owned(),
-            dataset: definition.dataset.as_ref().map(|data| data.fingerprint),
+            dataset: definition.needs(),
             definition,
         }
     }

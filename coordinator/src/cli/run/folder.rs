@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use espalier_common::dataset::DatasetInfo;
 use espalier_common::spec;
+use espalier_common::table::TableInfo;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -44,6 +45,8 @@ struct Record {
     id: Uuid,
     spec: String,
     dataset: Option<DatasetInfo>,
+    #[serde(default)]
+    table: Option<TableInfo>,
 }
 
 impl RunFolder {
@@ -79,6 +82,7 @@ impl RunFolder {
             id: folder.id,
             spec: file.text.clone(),
             dataset: file.dataset.clone(),
+            table: file.table.as_ref().map(|(info, _)| info.clone()),
         };
         let json = serde_json::to_vec_pretty(&record)
             .map_err(|error| CliError::Failed(format!("{RECORD}: {error}")))?;
@@ -234,6 +238,14 @@ fn same_search(folder: &Path, record: &Record, file: &SpecFile) -> Result<(), Cl
             data_text(file.dataset.as_ref())
         )));
     }
+    let found = file.table.as_ref().map(|(info, _)| info.fingerprint);
+    if record.table.as_ref().map(|info| info.fingerprint) != found {
+        return Err(CliError::Refused(format!(
+            "the table of results has changed since the search in {} was started; bring the old one back, or \
+             start a new search with --data-dir",
+            folder.display(),
+        )));
+    }
     Ok(())
 }
 
@@ -310,6 +322,7 @@ budget: {trials: 3}
 
     fn spec_file(text: &str) -> SpecFile {
         SpecFile {
+            table: None,
             path: PathBuf::from("tiny.yaml"),
             text: text.to_owned(),
             spec: spec::read(text, "tiny.yaml").unwrap(),

@@ -46,6 +46,7 @@ pub(super) async fn run(args: &RunArgs) -> Result<(), CliError> {
     let file = SpecFile::load(&args.spec, &args.data.data_root)?;
     let evaluators = evaluators(args, &file)?;
     let program = workers::find_program(file.spec.evaluator.is_trainer())?;
+    let tables = file.spec.evaluator.table().is_some();
     let path = args
         .data_dir
         .clone()
@@ -70,6 +71,7 @@ pub(super) async fn run(args: &RunArgs) -> Result<(), CliError> {
         threads: threads(args),
         data_root: args.data.data_root.clone(),
         evaluators,
+        tables,
     };
     let ended = if status.phase == "finished" {
         say("the search has ended before; this is what it found");

@@ -23,6 +23,7 @@ fn spec_file(evaluator: &str) -> SpecFile {
          objectives: [{{minimize: loss}}]\nbudget: {{trials: 3}}\n"
     );
     SpecFile {
+        table: None,
         path: PathBuf::from("tiny.yaml"),
         spec: espalier_common::spec::read(&text, "tiny.yaml").unwrap(),
         text,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use espalier_common::table::TABLE;
 use espalier_runtime::Shutdown;
 use espalier_runtime::backoff::Waits;
 use tokio::task::JoinSet;
@@ -34,6 +35,8 @@ pub(super) struct WorkerPlan {
     pub(super) threads: u32,
     pub(super) data_root: PathBuf,
     pub(super) evaluators: Vec<NamedCommand>,
+    /// Whether results are looked up in a table, which a worker without any program can do.
+    pub(super) tables: bool,
 }
 
 /// One worker of it.
@@ -181,6 +184,9 @@ fn command(plan: &WorkerPlan, place: &Place) -> std::io::Result<Command> {
             .arg("--evaluator")
             .arg(format!("{}={}", evaluator.name, evaluator.command));
     }
+    if plan.tables {
+        command.arg("--evaluator").arg(TABLE);
+    }
     command
         // A run's workers live as long as the run, whatever other workers of this user are told.
         .env_remove("ESPALIER_UNTIL_IDLE")
@@ -269,6 +275,7 @@ mod tests {
                 name: "mine".to_owned(),
                 command: "python3 train.py".to_owned(),
             }],
+            tables: true,
         }
     }
 
@@ -333,7 +340,7 @@ mod tests {
             text,
             format!(
                 "--join http://127.0.0.1:1 --name worker-1 --slots 2 --threads 3 --data-root data \
-                 --work-dir {} --evaluator mine=python3 train.py\ndrained\n",
+                 --work-dir {} --evaluator mine=python3 train.py --evaluator table\ndrained\n",
                 work.display()
             )
         );

@@ -35,6 +35,7 @@ fn objective() -> Objective {
 
 fn created() -> Event {
     let spec = Spec {
+        repeat: espalier_common::spec::Repeat::Never,
         name: "a search".to_owned(),
         dataset: None,
         space: Space::default(),
@@ -49,6 +50,7 @@ fn created() -> Event {
     };
     Event::SearchCreated {
         definition: Box::new(Definition {
+            table: None,
             spec,
             text: "name: a search".to_owned(),
             dataset: None,

@@ -92,6 +92,7 @@ impl Fixture {
                 decisions: Candidate::default(),
                 training: recipe(3),
                 dataset: Some(self.info.clone()),
+                table: None,
                 objective: Objective {
                     metric: "accuracy".to_owned(),
                     direction: Direction::Maximize,

@@ -17,6 +17,7 @@ fn definition(space: &str) -> Arc<Definition> {
     );
     let spec = espalier_common::spec::read(&text, "toy.yaml").expect("a spec");
     Arc::new(Definition {
+        table: None,
         spec,
         text,
         dataset: None,

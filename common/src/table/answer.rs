@@ -1,0 +1,165 @@
+//! What a table says about a job: measurements at its fidelities, and the seconds they took.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::cells::Cell;
+use super::rows::Table;
+use super::{CostColumn, TableInfo, TableSpec};
+use crate::candidate::Candidate;
+use crate::failure::{Failure, FailureDomain, FailureKind};
+use crate::job::Job;
+use crate::metrics::{Measurement, Metrics, Objective};
+use crate::space::Space;
+
+/// What a lease carries for a table: everything a worker needs to look the result up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableJob {
+    /// The table, as whoever submitted the search found it.
+    pub info: TableInfo,
+    /// What the spec says of it: which columns are read.
+    pub spec: Arc<TableSpec>,
+    /// The cells of the row.
+    pub row: BTreeMap<String, Cell>,
+}
+
+/// What a table says about a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// In the order of steps; at least one.
+    pub measurements: Vec<Measurement>,
+    /// The time that it took where it was measured.
+    pub seconds: f64,
+}
+
+impl TableJob {
+    /// The job of a candidate. `decisions` may hold fixed hyperparameters beside the decisions.
+    #[must_use]
+    pub fn of(
+        info: &TableInfo,
+        spec: &Arc<TableSpec>,
+        space: &Space,
+        decisions: &Candidate,
+    ) -> Self {
+        Self {
+            info: info.clone(),
+            spec: Arc::clone(spec),
+            row: spec.cells(space, decisions),
+        }
+    }
+
+    /// Looks the result up.
+    ///
+    /// # Errors
+    /// `Candidate` when the table has no result for it, or one that is not finite; `Internal` for a job that
+    /// tables do not do.
+    pub fn answer(
+        &self,
+        table: &Table,
+        job: &Job,
+        objective: &Objective,
+    ) -> Result<Answer, Failure> {
+        self.spec.answer(table, &self.row, job, objective)
+    }
+}
+
+impl TableSpec {
+    /// Looks a result up by the cells of its row.
+    ///
+    /// # Errors
+    /// As of [`TableJob::answer`].
+    pub fn answer(
+        &self,
+        table: &Table,
+        cells: &BTreeMap<String, Cell>,
+        job: &Job,
+        objective: &Objective,
+    ) -> Result<Answer, Failure> {
+        let Job::Train { from, to } = *job else {
+            return Err(Failure::new(
+                FailureDomain::Internal,
+                FailureKind::Unsupported,
+                "a table cannot measure weights",
+            ));
+        };
+        let row = table.find(cells).ok_or_else(|| no_result(cells, None))?;
+        let columns = self.metrics.get(&objective.metric);
+        let steps = columns.into_iter().flatten();
+        let mut measurements = Vec::new();
+        for (&step, column) in steps.filter(|&(&step, _)| step > from && step <= to) {
+            let score = table
+                .number(column, row)
+                .ok_or_else(|| no_result(cells, Some(column)))?;
+            let mut metrics = Metrics::default();
+            metrics.0.insert(objective.metric.clone(), score);
+            let others = self.metrics.iter().filter_map(|(name, columns)| {
+                let value = table.number(columns.get(&step)?, row)?;
+                Some((name.clone(), value))
+            });
+            metrics.0.extend(others);
+            metrics.check().map_err(|error| {
+                let (domain, kind) = (FailureDomain::Candidate, FailureKind::Diverged);
+                Failure::new(domain, kind, format!("in the table: {error}"))
+            })?;
+            measurements.push(Measurement { step, metrics });
+        }
+        if measurements.is_empty() {
+            let message = format!(
+                "the table has no column for `{}` after epoch {from} and up to epoch {to}",
+                objective.metric
+            );
+            let (domain, kind) = (FailureDomain::User, FailureKind::Data);
+            return Err(Failure::new(domain, kind, message));
+        }
+        let seconds = seconds(self.cost.as_ref(), table, row, from, to);
+        Ok(Answer {
+            measurements,
+            seconds,
+        })
+    }
+}
+
+/// The seconds of a row's epochs. An empty cell, like a table without times, counts one second.
+fn seconds(cost: Option<&CostColumn>, table: &Table, row: u32, from: u32, to: u32) -> f64 {
+    let Some(CostColumn { column, at }) = cost else {
+        return 1.0;
+    };
+    let Some(seconds) = table.number(column, row) else {
+        return 1.0;
+    };
+    seconds * f64::from(to.saturating_sub(from)) / f64::from((*at).max(1))
+}
+
+/// The cells of a row as an error shows them.
+pub(super) fn row_text(cells: &BTreeMap<String, Cell>) -> String {
+    let row: Vec<String> = cells
+        .iter()
+        .take(40)
+        .map(|(column, cell)| format!("{column}={}", shown(cell)))
+        .collect();
+    row.join(" ")
+}
+
+fn no_result(cells: &BTreeMap<String, Cell>, column: Option<&str>) -> Failure {
+    let row = row_text(cells);
+    let message = match column {
+        None => format!("the table has no row for this candidate ({row})"),
+        Some(column) => {
+            format!("the table's column {column:?} is empty for this candidate ({row})")
+        }
+    };
+    Failure::new(FailureDomain::Candidate, FailureKind::Data, message).bounded()
+}
+
+fn shown(cell: &Cell) -> String {
+    match cell {
+        Cell::Empty => "(empty)".to_owned(),
+        Cell::Exactly(text) => text.clone(),
+        Cell::Number(number) => number.to_string(),
+        Cell::Flag(flag) => flag.to_string(),
+        Cell::Named { name, index } => format!("{name} or {index}"),
+    }
+}

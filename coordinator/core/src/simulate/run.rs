@@ -1,0 +1,411 @@
+//! One simulated search.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
+
+use espalier_common::failure::Failure;
+use espalier_common::ids::{SearchId, TrialNumber, WorkerId};
+use espalier_common::job::{JobKind, LeasedJob};
+use espalier_common::table::{Answer, Table};
+use uuid::Uuid;
+
+use super::cluster::Cluster;
+use crate::dispatch::{Demand, Offer, Retry, pick};
+use crate::search::{
+    Command, Completion, Counts, Definition, Effect, Event, FinishReason, PauseReason, Phase,
+    Rejection, Reply, Search, WaitingRetry, step,
+};
+use crate::searcher::Proposer;
+
+/// Microseconds in a second: fine enough that workers of different speeds do not end together.
+const MICROS: f64 = 1e6;
+/// The longest job, in seconds: ten thousand years, so that sums of times stay numbers.
+const MAX_SECONDS: f64 = 3e11;
+
+/// A trial that has ended, well or by its own fault: what counts against a budget.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The trial.
+    pub trial: TrialNumber,
+    /// Seconds since the search began.
+    pub seconds: f64,
+    /// Its score; absent when it failed.
+    pub score: Option<f64>,
+    /// The metric `test_` and the objective's name, where the table has it.
+    pub test: Option<f64>,
+}
+
+/// A simulated search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Its seed.
+    pub seed: u64,
+    /// Every evaluation, in the order in which they ended.
+    pub evaluations: Vec<Evaluation>,
+    /// How it ended.
+    pub ended: Ended,
+    /// Trials and proposals.
+    pub counts: Counts,
+    /// Attempts that were lost with their worker.
+    pub lost: u32,
+    /// Seconds from the beginning to the end.
+    pub seconds: f64,
+    /// The share of that time that the workers were busy.
+    pub busy: f64,
+}
+
+/// How a simulated search ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// As a search ends.
+    Finished(FinishReason),
+    /// It was paused, and nobody would resume it.
+    Paused(PauseReason),
+    /// It neither ended nor went on.
+    Stuck,
+}
+
+/// What the workers of a search do.
+struct Busy {
+    job: LeasedJob,
+    /// When it began, in microseconds.
+    since: u64,
+    ending: Ending,
+}
+
+enum Ending {
+    Done(Answer),
+    Failed(Failure),
+    Lost,
+}
+
+/// Runs a search of `definition` with another seed on a table and a cluster.
+///
+/// # Errors
+/// [`Rejection`] when the state machine refuses what the simulator does: a fault of ours.
+pub fn simulate(
+    definition: &Definition,
+    table: &Table,
+    cluster: &Cluster,
+    seed: u64,
+) -> Result<Run, Rejection> {
+    let mut definition = definition.clone();
+    definition.spec.seed = seed;
+    Simulator::new(definition, table, cluster, seed).run()
+}
+
+struct Simulator<'t> {
+    definition: Arc<Definition>,
+    table: &'t Table,
+    cluster: &'t Cluster,
+    seed: u64,
+    search: Search,
+    proposer: Proposer,
+    /// Microseconds since the search began.
+    now: u64,
+    /// The workers that wait, the one that waits longest first.
+    waiting: Vec<Offer>,
+    /// How many times the table's time each worker takes.
+    factors: Vec<f64>,
+    busy: BTreeMap<WorkerId, Busy>,
+    /// When each busy worker ends; of equal times the lease that was given first.
+    endings: BinaryHeap<Reverse<(u64, u64, WorkerId)>>,
+    leases: u64,
+    evaluations: Vec<Evaluation>,
+    lost: u32,
+    busy_micros: u64,
+    test_metric: String,
+}
+
+impl<'t> Simulator<'t> {
+    fn new(definition: Definition, table: &'t Table, cluster: &'t Cluster, seed: u64) -> Self {
+        let test_metric = format!("test_{}", definition.spec.objective.metric);
+        let factors = cluster.factors(seed);
+        let evaluator = definition.evaluator().to_owned();
+        let offer = |number| offer(WorkerId(Uuid::from_u128(number)), evaluator.clone());
+        let id = SearchId(Uuid::from_u128(1));
+        let definition = Arc::new(definition);
+        Self {
+            search: Search::new(id, Arc::clone(&definition), 0),
+            proposer: Proposer::new(&definition),
+            definition,
+            table,
+            cluster,
+            seed,
+            now: 0,
+            waiting: (0..factors.len() as u128).map(offer).collect(),
+            factors,
+            busy: BTreeMap::new(),
+            endings: BinaryHeap::new(),
+            leases: 0,
+            evaluations: Vec::new(),
+            lost: 0,
+            busy_micros: 0,
+            test_metric,
+        }
+    }
+
+    fn run(mut self) -> Result<Run, Rejection> {
+        loop {
+            self.ask()?;
+            self.lease()?;
+            if matches!(self.search.phase(), Phase::Finished(_)) {
+                break;
+            }
+            let Some(&Reverse((at, _, worker))) = self.endings.peek() else {
+                break;
+            };
+            if let Some(end) = self.end_of_time().filter(|&end| end < at) {
+                self.now = end;
+                self.step(Command::CheckTime)?;
+                continue;
+            }
+            self.endings.pop();
+            self.now = at;
+            if let Some(busy) = self.busy.remove(&worker) {
+                self.end(worker, busy)?;
+            }
+        }
+        Ok(self.result())
+    }
+
+    /// When the budget of time is used up.
+    fn end_of_time(&self) -> Option<u64> {
+        let budget = self.definition.spec.budget.time_ms?;
+        if !matches!(self.search.phase(), Phase::Running) {
+            return None;
+        }
+        let left = budget.saturating_sub(self.search.elapsed_ms(self.now_ms()));
+        // Rounded up to whole milliseconds, which the state machine counts in.
+        Some((self.now_ms() + left) * 1_000)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now / 1_000
+    }
+
+    /// Asks for as many proposals as workers wait, and none ahead: every proposal knows all that has come.
+    fn ask(&mut self) -> Result<(), Rejection> {
+        let slots = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        let wanted = slots.min(self.search.free_parallel());
+        while self.search.proposals_wanted() > 0 && self.search.queued() < wanted {
+            let answer = self.proposer.ask(self.search.next_ask());
+            self.step(answer.into())?;
+        }
+        Ok(())
+    }
+
+    fn lease(&mut self) -> Result<(), Rejection> {
+        let waiting = self.search.waiting();
+        let nothing = waiting.training == 0 && waiting.retries.is_empty();
+        if nothing || self.waiting.is_empty() {
+            return Ok(());
+        }
+        let demand = Demand {
+            search: self.search.id(),
+            training: waiting.training,
+            test: false,
+            retries: waiting.retries.iter().map(retry).collect(),
+            running: self.search.running(),
+            parallel: self.definition.spec.parallel,
+            evaluator: self.definition.evaluator().to_owned(),
+            dataset: self.definition.needs(),
+        };
+        for grant in pick(&self.waiting, &[demand]) {
+            let command = Command::LeaseJobs {
+                worker: grant.worker,
+                slots: grant.slots,
+                can_test: false,
+                retries: grant.retries,
+            };
+            if let Reply::Leased(jobs) = self.step(command)? {
+                jobs.into_iter()
+                    .for_each(|job| self.begin(grant.worker, job));
+            }
+        }
+        let busy = &self.busy;
+        self.waiting
+            .retain(|offer| !busy.contains_key(&offer.worker));
+        Ok(())
+    }
+
+    /// How many times the table's time a worker takes, in whichever of its instances.
+    fn factor(&self, worker: WorkerId) -> f64 {
+        let machine = worker.0.as_u128() % self.factors.len().max(1) as u128;
+        // Fewer than 2^32 of them.
+        self.factors.get(machine as usize).copied().unwrap_or(1.0)
+    }
+
+    fn begin(&mut self, worker: WorkerId, job: LeasedJob) {
+        let looked_up = match &job.table {
+            Some(table) => table.answer(self.table, &job.job, &job.objective),
+            // A search without a table is not simulated; should one come here, it says so.
+            None => Err(no_table()),
+        };
+        let factor = self.factor(worker);
+        // A failure of the candidate's own shows at once.
+        let seconds = looked_up.as_ref().map_or(0.0, |answer| {
+            (answer.seconds * factor).clamp(0.0, MAX_SECONDS)
+        });
+        let lost = self.cluster.lost(self.seed, job.trial, job.attempt);
+        let ending = match (lost, looked_up) {
+            (Some(_), Ok(_)) => Ending::Lost,
+            (_, Ok(mut answer)) => {
+                answer.seconds = seconds;
+                Ending::Done(answer)
+            }
+            (_, Err(failure)) => Ending::Failed(failure),
+        };
+        let micros = (seconds * lost.unwrap_or(1.0) * MICROS).round() as u64;
+        self.leases += 1;
+        let at = self.now.saturating_add(micros);
+        self.endings.push(Reverse((at, self.leases, worker)));
+        let since = self.now;
+        self.busy.insert(worker, Busy { job, since, ending });
+    }
+
+    /// A worker's job ends, and the worker waits again.
+    fn end(&mut self, worker: WorkerId, busy: Busy) -> Result<(), Rejection> {
+        let Busy { job, since, ending } = busy;
+        self.busy_micros += self.now - since;
+        let (trial, attempt) = (job.trial, job.attempt);
+        let mut test = None;
+        let command = match ending {
+            Ending::Done(answer) => {
+                let last = answer.measurements.last();
+                test = last.and_then(|last| last.metrics.get(&self.test_metric));
+                Command::CompleteJob {
+                    worker,
+                    trial,
+                    attempt,
+                    completion: Completion {
+                        measurements: answer.measurements,
+                        seconds: answer.seconds,
+                        ..Completion::default()
+                    },
+                }
+            }
+            Ending::Failed(failure) => Command::FailJob {
+                trial,
+                attempt,
+                failure,
+            },
+            Ending::Lost => {
+                self.lost += 1;
+                Command::ExpireLease { trial, attempt }
+            }
+        };
+        let back = match command {
+            // Started again, it is another instance of the same machine.
+            Command::ExpireLease { .. } => WorkerId(Uuid::from_u128(
+                worker.0.as_u128() + self.factors.len() as u128,
+            )),
+            _ => worker,
+        };
+        self.waiting.push(offer(back, job.evaluator));
+        // Of a trial that was cancelled meanwhile nothing is taken any more.
+        if self
+            .search
+            .live()
+            .get(&trial)
+            .is_none_or(|live| live.attempt != attempt)
+        {
+            return Ok(());
+        }
+        self.step_of(command, test)
+    }
+
+    fn step(&mut self, command: Command) -> Result<Reply, Rejection> {
+        let now_ms = self.now_ms();
+        let outcome = step(&mut self.search, command, now_ms)?;
+        for event in &outcome.events {
+            self.proposer.recorded(event);
+            self.note(event);
+        }
+        for effect in &outcome.effects {
+            if let Effect::Tell(observation) = effect {
+                self.proposer.tell(observation);
+            }
+        }
+        Ok(outcome.reply)
+    }
+
+    fn step_of(&mut self, command: Command, test: Option<f64>) -> Result<(), Rejection> {
+        let before = self.evaluations.len();
+        self.step(command)?;
+        if let Some(evaluation) = self.evaluations.get_mut(before) {
+            evaluation.test = test;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, event: &Event) {
+        let (trial, score) = match event {
+            Event::TrialCompleted { trial, score, .. } => (*trial, Some(*score)),
+            Event::TrialFailed { trial, .. } => (*trial, None),
+            _ => return,
+        };
+        self.evaluations.push(Evaluation {
+            trial,
+            seconds: self.now as f64 / MICROS,
+            score,
+            test: None,
+        });
+    }
+
+    fn result(self) -> Run {
+        let running: u64 = self.busy.values().map(|busy| self.now - busy.since).sum();
+        let available = self.now as f64 * self.factors.len() as f64;
+        let busy = (self.busy_micros + running) as f64;
+        Run {
+            seed: self.seed,
+            evaluations: self.evaluations,
+            ended: match self.search.phase() {
+                Phase::Finished(reason) => Ended::Finished(reason.clone()),
+                Phase::Paused(reason) => Ended::Paused(reason.clone()),
+                Phase::Running | Phase::Finishing(_) => Ended::Stuck,
+            },
+            counts: self.search.counts(),
+            lost: self.lost,
+            seconds: self.now as f64 / MICROS,
+            busy: if available > 0.0 {
+                busy / available
+            } else {
+                0.0
+            },
+        }
+    }
+}
+
+fn offer(worker: WorkerId, evaluator: String) -> Offer {
+    Offer {
+        worker,
+        slots: 1,
+        evaluators: BTreeMap::from([(evaluator, [JobKind::Train].into())]),
+        missing: BTreeSet::new(),
+        resting: false,
+    }
+}
+
+/// Attempts are lost with their worker only, and that comes back as another instance: some worker on which a
+/// trial did not fail is always there.
+fn retry(waiting: &WaitingRetry) -> Retry {
+    Retry {
+        trial: waiting.trial,
+        test: waiting.test,
+        failed_on: waiting.failed_on.clone(),
+        elsewhere: true,
+        rested: true,
+    }
+}
+
+fn no_table() -> Failure {
+    use espalier_common::failure::{FailureDomain, FailureKind};
+
+    Failure::new(
+        FailureDomain::User,
+        FailureKind::Unsupported,
+        "only a search whose evaluator is a table can be simulated",
+    )
+}
