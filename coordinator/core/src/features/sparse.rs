@@ -61,21 +61,22 @@ impl Sparse {
     }
 }
 
-/// The coordinate that these words name (FNV-1a; collisions do no more than blur two coordinates).
+/// The coordinate that these words name (collisions do no more than blur two coordinates).
 #[must_use]
 pub(super) fn coordinate(words: &[u64]) -> u64 {
-    words
-        .iter()
-        .flat_map(|word| word.to_le_bytes())
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+    let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+    fnv(0xcbf2_9ce4_8422_2325, bytes)
 }
 
 /// The number of a text, to be used as a word of a coordinate.
 #[must_use]
 pub(super) fn word(text: &str) -> u64 {
-    text.bytes().fold(0x8422_2325_cbf2_9ce4, |hash, byte| {
+    fnv(0x8422_2325_cbf2_9ce4, text.bytes())
+}
+
+/// FNV-1a: for a few words at a time the cheapest hash that spreads well.
+fn fnv(start: u64, bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(start, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }

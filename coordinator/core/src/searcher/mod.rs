@@ -81,12 +81,16 @@ pub fn create(definition: &Arc<Definition>) -> Box<dyn Searcher> {
 /// stream of its own, and none depends on how many numbers another one took.
 #[must_use]
 pub fn rng_for(seed: u64, ask: u64, retry: u32) -> ChaCha8Rng {
+    stream(seed, ask, retry, b"espalier ask")
+}
+
+/// The random numbers of one purpose; `label` keeps streams of one seed apart.
+fn stream(seed: u64, number: u64, part: u32, label: &[u8; 12]) -> ChaCha8Rng {
     let mut key = [0_u8; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&ask.to_le_bytes());
-    key[16..20].copy_from_slice(&retry.to_le_bytes());
-    // Keeps these streams apart from others that may be drawn from the same seed.
-    key[20..32].copy_from_slice(b"espalier ask");
+    key[8..16].copy_from_slice(&number.to_le_bytes());
+    key[16..20].copy_from_slice(&part.to_le_bytes());
+    key[20..32].copy_from_slice(label);
     ChaCha8Rng::from_seed(key)
 }
 

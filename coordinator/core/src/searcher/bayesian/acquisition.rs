@@ -1,6 +1,7 @@
 //! Expected improvement (Jones et al. 1998), and its greatest among many candidates without computing it for
 //! all of them.
 
+use std::cmp::Ordering;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 /// The expectation of how much a normal variable exceeds `best`, or zero where it does not.
@@ -23,41 +24,57 @@ pub(super) struct Bounded {
     pub(super) bound: f64,
 }
 
-/// The candidate with the greatest expected improvement.
+impl Bounded {
+    /// The order in which they are looked at: the greatest bound first, the lower index of equals.
+    pub(super) fn before(&self, other: &Self) -> Ordering {
+        other
+            .bound
+            .total_cmp(&self.bound)
+            .then(self.index.cmp(&other.index))
+    }
+}
+
+/// What is predicted of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Chosen {
-    pub(super) index: usize,
+pub(super) struct Estimate {
     pub(super) mean: f64,
     pub(super) deviation: f64,
     pub(super) improvement: f64,
 }
 
-/// Looks at candidates in the order of their bounds until none that is left can be better; of equals the
-/// one with the lower index is taken. `deviation` is asked for those looked at only.
+impl Estimate {
+    /// For a prediction with this mean and deviation; `best` is what is to be improved on.
+    pub(super) fn new(mean: f64, deviation: f64, best: f64) -> Self {
+        Self {
+            mean,
+            deviation,
+            improvement: expected_improvement(mean, deviation, best),
+        }
+    }
+}
+
+/// The index of the candidate with the greatest expected improvement. Looks at them in the order of their
+/// bounds until none that is left can be better; of equals the one with the lower index is taken.
+/// `deviation` is asked for those looked at only.
 pub(super) fn greatest(
     mut candidates: Vec<Bounded>,
     best: f64,
     mut deviation: impl FnMut(usize) -> f64,
-) -> Option<Chosen> {
-    candidates.sort_by(|a, b| b.bound.total_cmp(&a.bound).then(a.index.cmp(&b.index)));
-    let mut chosen: Option<Chosen> = None;
+) -> Option<(usize, Estimate)> {
+    candidates.sort_by(Bounded::before);
+    let mut chosen: Option<(usize, Estimate)> = None;
     for candidate in &candidates {
-        if chosen.is_some_and(|chosen| candidate.bound < chosen.improvement) {
+        if chosen.is_some_and(|(_, chosen)| candidate.bound < chosen.improvement) {
             break;
         }
-        let deviation = deviation(candidate.index);
-        let improvement = expected_improvement(candidate.mean, deviation, best);
-        let better = chosen.is_none_or(|chosen| {
-            improvement > chosen.improvement
-                || (improvement == chosen.improvement && candidate.index < chosen.index)
+        let index = candidate.index;
+        let estimate = Estimate::new(candidate.mean, deviation(index), best);
+        let better = chosen.is_none_or(|(place, chosen)| {
+            estimate.improvement > chosen.improvement
+                || (estimate.improvement == chosen.improvement && index < place)
         });
         if better {
-            chosen = Some(Chosen {
-                index: candidate.index,
-                mean: candidate.mean,
-                deviation,
-                improvement,
-            });
+            chosen = Some((index, estimate));
         }
     }
     chosen
@@ -112,7 +129,7 @@ mod tests {
             looked_at += 1;
             of(index).1
         };
-        let chosen = greatest(candidates, 1.5, deviation).unwrap();
+        let (_, chosen) = greatest(candidates, 1.5, deviation).unwrap();
         assert_eq!(chosen.improvement, most);
         assert!(looked_at < 100, "{looked_at}");
     }

@@ -15,7 +15,7 @@ use crate::features::Sparse;
 #[derive(Debug, Default)]
 pub(super) struct Correlations {
     version: u64,
-    /// By the identity of the point; an entry for each place of the pool.
+    /// By the decisions of the point; an entry for each place of the pool.
     columns: BTreeMap<Digest, Vec<f32>>,
 }
 
@@ -35,7 +35,7 @@ impl Correlations {
         let mut before = std::mem::take(&mut self.columns);
         for point in points {
             let to = |item: &Described| model.correlation(point, item) as f32;
-            let column = before.remove(&point.id).map(|mut column| {
+            let column = before.remove(&point.assignment).map(|mut column| {
                 for &place in &changed {
                     if let Some(entry) = column.get_mut(place) {
                         *entry = to(&pool.items()[place]);
@@ -45,13 +45,15 @@ impl Correlations {
                 column
             });
             let column = column.unwrap_or_else(|| whole_column(point, pool, model));
-            self.columns.insert(point.id, column);
+            self.columns.insert(point.assignment, column);
         }
     }
 
     /// Correlations of the whole pool with one of the points.
     pub(super) fn column(&self, point: &Described) -> &[f32] {
-        self.columns.get(&point.id).map_or(&[], Vec::as_slice)
+        self.columns
+            .get(&point.assignment)
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Correlations of one place of the pool with these points.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use espalier_common::candidate::Candidate;
 use espalier_common::ids::Digest;
+use espalier_common::space::Space;
 use espalier_common::spec::Kernel;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -58,13 +59,9 @@ impl Describer {
     /// Describes a candidate; `None` when it cannot be built or breaks a constraint.
     pub(super) fn describe(&self, candidate: &Candidate) -> Option<Described> {
         let spec = &self.definition.spec;
-        let dataset = self.definition.dataset.as_ref();
-        let built = spec.space.build(candidate, dataset).ok()?;
-        let kept =
-            |constraint: &espalier_common::spec::Constraint| constraint.check(&built).is_ok();
-        if !spec.constraints.iter().all(kept) {
-            return None;
-        }
+        let built = spec
+            .check(candidate, self.definition.dataset.as_ref())
+            .ok()?;
         let mut features = encode(&spec.space, &self.layout, candidate);
         if self.network {
             let network = built.network.as_ref()?.simplified();
@@ -80,14 +77,14 @@ impl Describer {
 
     /// A candidate at random that can be built; `None` when `draws` draws find none.
     pub(super) fn sample(&self, rng: &mut ChaCha8Rng, draws: usize) -> Option<Described> {
-        let space = &self.definition.spec.space;
+        let space = self.space();
         (0..draws).find_map(|_| self.describe(&space.sample(rng)))
     }
 
     /// The mean squared distance of two candidates drawn at random, in each group: what makes groups
     /// comparable before anything is learned.
     pub(super) fn typical(&self, rng: &mut ChaCha8Rng) -> Vec<f64> {
-        let space = &self.definition.spec.space;
+        let space = self.space();
         let drawn = (0..DRAWS).filter_map(|_| self.describe(&space.sample(rng)));
         let samples: Vec<Described> = drawn.take(PAIRS).collect();
         let mut sums = vec![
@@ -108,8 +105,8 @@ impl Describer {
         sums
     }
 
-    /// Number of candidates, as a logarithm, and whether they can be counted.
-    pub(super) fn definition(&self) -> &Definition {
-        &self.definition
+    /// The space it describes candidates of.
+    pub(super) fn space(&self) -> &Space {
+        &self.definition.spec.space
     }
 }

@@ -17,6 +17,7 @@ mod gaussian;
 mod model;
 mod pool;
 mod target;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -32,15 +33,16 @@ use nalgebra::DVector;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use self::acquisition::{Bounded, Chosen, expected_improvement, greatest};
+use self::acquisition::{Estimate, greatest};
 use self::correlations::Correlations;
 use self::describe::{Described, Describer};
-use self::gaussian::{Factor, Posterior};
+use self::gaussian::Factor;
 use self::model::{Model, Point};
 use self::pool::{Pool, neighbour};
 use self::target::Warp;
+use self::view::{View, most_promising};
 use super::book::assignment_id;
-use super::{AskContext, Searcher, random};
+use super::{AskContext, Searcher, random, stream};
 use crate::search::Definition;
 
 const NAME: &str = "bayesian";
@@ -48,12 +50,6 @@ const NAME: &str = "bayesian";
 const SPREAD: f64 = 4.0;
 /// A point among the best so many brings its neighbours into the pool.
 const GOOD: usize = 10;
-/// The climb on expected improvement starts at so many candidates of the pool, …
-const STARTS: usize = 4;
-/// … and in each of so many rounds …
-const ROUNDS: usize = 3;
-/// … looks at so many neighbours of each.
-const LOOKS: usize = 4;
 
 /// Bayesian optimisation.
 #[derive(Debug)]
@@ -93,13 +89,13 @@ impl Bayesian {
     }
 
     /// Random numbers for what is done when the so-manieth point comes in.
-    fn rng(&self, salt: u64) -> ChaCha8Rng {
-        let mut key = [0_u8; 32];
-        key[..8].copy_from_slice(&self.seed.to_le_bytes());
-        key[8..16].copy_from_slice(&(self.model.seen() as u64).to_le_bytes());
-        key[16..24].copy_from_slice(&salt.to_le_bytes());
-        key[24..].copy_from_slice(b"bayesian");
-        ChaCha8Rng::from_seed(key)
+    fn rng(&self, purpose: u32) -> ChaCha8Rng {
+        stream(
+            self.seed,
+            self.model.seen() as u64,
+            purpose,
+            b"\0\0\0\0bayesian",
+        )
     }
 
     fn take_in(&mut self, described: Arc<Described>, utility: Option<f64>) {
@@ -110,7 +106,7 @@ impl Bayesian {
             .iter()
             .filter(|point| point.utility >= utility)
             .count();
-        if better < GOOD && utility.is_some() {
+        if better < GOOD && utility.is_some() && !pool::is_small(&self.describer) {
             let mut rng = self.rng(1);
             let pool = self.pool.get_mut();
             let pool = pool.get_or_insert_with(|| new_pool(&self.describer, self.seed));
@@ -151,54 +147,69 @@ impl Bayesian {
             points,
             best,
         };
-        let mut taken: BTreeSet<Digest> = pending.iter().map(|one| one.id).collect();
-        let refused = context
-            .refused
-            .iter()
-            .map(|refusal| assignment_id(&refusal.candidate));
-        taken.extend(refused);
+        let refused = context.refused.iter();
+        let taken: BTreeSet<Digest> = (pending.iter().map(|one| one.id))
+            .chain(refused.map(|refusal| assignment_id(&refusal.candidate)))
+            .collect();
+        let is_new = |one: &Described| {
+            let ids = [one.id, one.assignment];
+            !self.known.contains(&one.id) && ids.iter().all(|id| !taken.contains(id))
+        };
+        let found = self.look(&view, &is_new, rng)?;
+        let Estimate {
+            mean,
+            deviation,
+            improvement,
+        } = found.estimate;
+        Some(Proposal {
+            candidate: found.described.candidate,
+            origin: Origin {
+                searcher: NAME.to_owned(),
+                method: format!("expected improvement, best of {}", found.among),
+                parents: Vec::new(),
+                mutated: None,
+                predicted: Some(warp.score(mean, deviation)),
+                acquisition: Some(improvement),
+            },
+            memo: None,
+        })
+    }
 
+    /// Looks through the pool, and beyond it where it is not the whole space.
+    fn look(
+        &self,
+        view: &View<'_>,
+        is_new: &dyn Fn(&Described) -> bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<Found> {
         let mut pool = self.pool.borrow_mut();
         let pool = pool.get_or_insert_with(|| new_pool(&self.describer, self.seed));
         let mut correlations = self.correlations.borrow_mut();
         correlations.bring_up_to_date(&view.points, pool, &self.model);
-        let is_new = |one: &Described| {
-            !self.known.contains(&one.id)
-                && !taken.contains(&one.id)
-                && !taken.contains(&one.assignment)
-        };
         let bounded = view.bounds(pool.items(), &correlations, is_new);
-        let looked_at = bounded.len();
+        let among = bounded.len();
         let starts = most_promising(&bounded);
-        let chosen = greatest(bounded, best, |index| {
+        let in_pool = greatest(bounded, view.best, |index| {
             view.deviation(&correlations.of(&view.points, index))
         });
-        let from_pool = chosen.map(|chosen| (pool.items()[chosen.index].clone(), chosen));
+        let in_pool = in_pool.map(|(index, estimate)| (pool.items()[index].clone(), estimate));
         let found = if pool.is_whole() {
-            from_pool
+            in_pool
         } else {
             let starts = starts.into_iter().map(|index| pool.items()[index].clone());
-            let mut climb = Climb {
-                describer: &self.describer,
-                view: &view,
-                is_new: &is_new,
+            let starts: Vec<Described> = starts.collect();
+            let beyond = view.climb(
+                starts,
+                |one, rng| neighbour(&self.describer, one, rng),
+                is_new,
                 rng,
-            };
-            climb.from(starts.collect(), from_pool)
+            );
+            beyond.into_iter().fold(in_pool, better)
         };
-        let (described, chosen) = found?;
-        let predicted = warp.score(chosen.mean, chosen.deviation);
-        Some(Proposal {
-            candidate: described.candidate,
-            origin: Origin {
-                searcher: NAME.to_owned(),
-                method: format!("expected improvement, best of {looked_at}"),
-                parents: Vec::new(),
-                mutated: None,
-                predicted: Some(predicted),
-                acquisition: Some(chosen.improvement),
-            },
-            memo: None,
+        found.map(|(described, estimate)| Found {
+            described,
+            estimate,
+            among,
         })
     }
 
@@ -233,132 +244,27 @@ impl Bayesian {
     }
 }
 
+/// What was found worth a training.
+struct Found {
+    described: Described,
+    estimate: Estimate,
+    /// How many of the pool it was chosen from.
+    among: usize,
+}
+
+/// The better of two, the first one of equals.
+fn better(
+    best: Option<(Described, Estimate)>,
+    other: (Described, Estimate),
+) -> Option<(Described, Estimate)> {
+    match best {
+        Some(best) if other.1.improvement <= best.1.improvement => Some(best),
+        _ => Some(other),
+    }
+}
+
 fn new_pool(describer: &Describer, seed: u64) -> Pool {
     Pool::new(describer, &mut ChaCha8Rng::seed_from_u64(seed))
-}
-
-/// What is known when somebody asks.
-struct View<'a> {
-    model: &'a Model,
-    posterior: Posterior<'a>,
-    /// Observed ones, then pending ones.
-    points: Vec<Arc<Described>>,
-    /// The greatest observed value.
-    best: f64,
-}
-
-impl View<'_> {
-    /// The new ones among `items`, with their means and bounds.
-    fn bounds(
-        &self,
-        items: &[Described],
-        correlations: &Correlations,
-        is_new: impl Fn(&Described) -> bool,
-    ) -> Vec<Bounded> {
-        let mut means = vec![0.0; items.len()];
-        let mut largest = vec![0.0_f32; items.len()];
-        for (point, weight) in self.points.iter().zip(self.posterior.weights()) {
-            for ((mean, largest), &correlation) in means
-                .iter_mut()
-                .zip(&mut largest)
-                .zip(correlations.column(point))
-            {
-                *mean += weight * f64::from(correlation);
-                *largest = largest.max(correlation);
-            }
-        }
-        let new = items.iter().enumerate().filter(|(_, item)| is_new(item));
-        new.map(|(index, _)| {
-            let deviation = self
-                .posterior
-                .variance_bound(f64::from(largest[index]))
-                .sqrt();
-            let mean = means[index];
-            Bounded {
-                index,
-                mean,
-                bound: expected_improvement(mean, deviation, self.best),
-            }
-        })
-        .collect()
-    }
-
-    fn deviation(&self, correlations: &[f64]) -> f64 {
-        self.posterior.variance(correlations).sqrt()
-    }
-
-    /// How good a candidate outside the pool looks.
-    fn judge(&self, described: &Described) -> Chosen {
-        let to = |point: &Arc<Described>| self.model.correlation(described, point);
-        let correlations: Vec<f64> = self.points.iter().map(to).collect();
-        let mean = self.posterior.mean(correlations.iter().copied());
-        let deviation = self.deviation(&correlations);
-        Chosen {
-            index: 0,
-            mean,
-            deviation,
-            improvement: expected_improvement(mean, deviation, self.best),
-        }
-    }
-}
-
-/// Places of the candidates with the greatest bounds.
-fn most_promising(bounded: &[Bounded]) -> Vec<usize> {
-    let mut order: Vec<&Bounded> = bounded.iter().collect();
-    order.sort_by(|a, b| b.bound.total_cmp(&a.bound).then(a.index.cmp(&b.index)));
-    order
-        .iter()
-        .take(STARTS)
-        .map(|bounded| bounded.index)
-        .collect()
-}
-
-/// A climb on expected improvement through neighbours, beyond the pool.
-struct Climb<'a, N: Fn(&Described) -> bool> {
-    describer: &'a Describer,
-    view: &'a View<'a>,
-    is_new: &'a N,
-    rng: &'a mut ChaCha8Rng,
-}
-
-impl<N: Fn(&Described) -> bool> Climb<'_, N> {
-    fn from(
-        &mut self,
-        starts: Vec<Described>,
-        mut best: Option<(Described, Chosen)>,
-    ) -> Option<(Described, Chosen)> {
-        let mut heads: Vec<(Described, Chosen)> = (starts.into_iter())
-            .map(|start| {
-                let chosen = self.view.judge(&start);
-                (start, chosen)
-            })
-            .collect();
-        for _ in 0..ROUNDS {
-            for head in &mut heads {
-                for _ in 0..LOOKS {
-                    let Some(next) = neighbour(self.describer, &head.0, self.rng) else {
-                        continue;
-                    };
-                    if !(self.is_new)(&next) {
-                        continue;
-                    }
-                    let chosen = self.view.judge(&next);
-                    if chosen.improvement > head.1.improvement {
-                        *head = (next, chosen);
-                    }
-                }
-            }
-        }
-        for head in heads {
-            if best
-                .as_ref()
-                .is_none_or(|best| head.1.improvement > best.1.improvement)
-            {
-                best = Some(head);
-            }
-        }
-        best
-    }
 }
 
 impl Searcher for Bayesian {

@@ -83,7 +83,7 @@ impl Model {
         self.seen
     }
 
-    /// What is modelled instead of the utilities: see [`Warp`]. A failed point counts as the worst one.
+    /// The utilities of its points. A failed one counts as the worst.
     pub(super) fn utilities(&self) -> Vec<f64> {
         let scored = self.points.iter().filter_map(|point| point.utility);
         let worst = scored.fold(f64::INFINITY, f64::min);

@@ -76,7 +76,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(describer: &Describer, rng: &mut ChaCha8Rng) -> Self {
-        let space = &describer.definition().spec.space;
+        let space = describer.space();
         let mut pool = Self {
             items: Vec::new(),
             groups: Vec::new(),
@@ -84,9 +84,7 @@ impl Pool {
             ids: BTreeSet::new(),
             changed: Vec::new(),
         };
-        let size = space.size();
-        // A little more, for rounding in the logarithm; the visit counts exactly.
-        if size.continuous == 0 && size.log10 <= (MOST_WHOLE as f64).log10() + 1e-6 {
+        if is_small(describer) {
             let whole = space.visit(MOST_WHOLE, |candidate| {
                 pool.add(describer.describe(&candidate));
             });
@@ -168,13 +166,20 @@ impl Pool {
     }
 }
 
+/// Whether the space is looked at as a whole.
+pub(super) fn is_small(describer: &Describer) -> bool {
+    let size = describer.space().size();
+    // A little more, for rounding in the logarithm; the visit counts exactly.
+    size.continuous == 0 && size.log10 <= (MOST_WHOLE as f64).log10() + 1e-6
+}
+
 /// A candidate a few mutations away; `None` when it cannot be built or there is nothing to mutate.
 pub(super) fn neighbour(
     describer: &Describer,
     of: &Described,
     rng: &mut ChaCha8Rng,
 ) -> Option<Described> {
-    let space = &describer.definition().spec.space;
+    let space = describer.space();
     let mut candidate = space.mutate(&of.candidate, rng)?.0;
     for _ in 1..STEPS {
         if rng.random_bool(0.5) {
