@@ -9,8 +9,20 @@ pub struct Preset {
     pub text: &'static str,
 }
 
-/// Their names, in this order.
-pub(crate) const NAMES: [&str; 7] = [
+/// The presets whose texts are the files of these names, and the names alone.
+macro_rules! presets {
+    ($($name:literal),+ $(,)?) => {
+        /// Their names, in this order.
+        pub(crate) const NAMES: [&str; [$($name),+].len()] = [$($name),+];
+
+        static PRESETS: [Preset; NAMES.len()] = [$(Preset {
+            name: $name,
+            text: include_str!(concat!("presets/", $name, ".yaml")),
+        }),+];
+    };
+}
+
+presets![
     "darts",
     "mlp",
     "mobilenet",
@@ -18,37 +30,6 @@ pub(crate) const NAMES: [&str; 7] = [
     "resnet",
     "text-cnn",
     "transformer",
-];
-
-static PRESETS: [Preset; NAMES.len()] = [
-    Preset {
-        name: NAMES[0],
-        text: include_str!("presets/darts.yaml"),
-    },
-    Preset {
-        name: NAMES[1],
-        text: include_str!("presets/mlp.yaml"),
-    },
-    Preset {
-        name: NAMES[2],
-        text: include_str!("presets/mobilenet.yaml"),
-    },
-    Preset {
-        name: NAMES[3],
-        text: include_str!("presets/nas-bench-201.yaml"),
-    },
-    Preset {
-        name: NAMES[4],
-        text: include_str!("presets/resnet.yaml"),
-    },
-    Preset {
-        name: NAMES[5],
-        text: include_str!("presets/text-cnn.yaml"),
-    },
-    Preset {
-        name: NAMES[6],
-        text: include_str!("presets/transformer.yaml"),
-    },
 ];
 
 /// All presets, by name.

@@ -2,7 +2,7 @@
 
 use super::reader::{At, Reader};
 use super::scalar::Kind;
-use super::yaml::{self, Key, Node, Text};
+use super::yaml::{self, Node, Text};
 use crate::candidate::Value;
 use crate::presets::{self, NAMES};
 
@@ -11,7 +11,7 @@ const MERGED: [&str; 4] = ["blocks", "tie", "training", "hyperparameters"];
 
 impl Reader<'_> {
     /// The spec with the parts of its preset, if it names one.
-    pub(super) fn with_preset<'t>(&mut self, spec: Node<'t>) -> Node<'t> {
+    pub(super) fn with_preset<'t>(&mut self, mut spec: Node<'t>) -> Node<'t> {
         let Some(index) = self.preset_of(&spec) else {
             return spec;
         };
@@ -19,12 +19,10 @@ impl Reader<'_> {
             return spec;
         };
         match yaml::parse(preset.text, Text::Preset(number)) {
-            Ok(parts) => merged(spec, parts, &|key| MERGED.contains(&key)),
-            Err(trouble) => {
-                self.error(trouble.place, "", trouble.message);
-                spec
-            }
+            Ok(parts) => merge(&mut spec, parts, |key| MERGED.contains(&key)),
+            Err(trouble) => self.error(trouble.place, "", trouble.message),
         }
+        spec
     }
 
     fn preset_of(&mut self, spec: &Node<'_>) -> Option<usize> {
@@ -38,24 +36,17 @@ impl Reader<'_> {
     }
 }
 
-/// The entries of both maps; `spec` wins, but where `deeper` says so the entries of both values are taken.
-fn merged<'t>(mut spec: Node<'t>, preset: Node<'t>, deeper: &dyn Fn(&str) -> bool) -> Node<'t> {
+/// Adds to a map the entries of another; those of `spec` win, but where `deeper` says so the entries of both
+/// values are taken.
+fn merge<'t>(spec: &mut Node<'t>, preset: Node<'t>, deeper: fn(&str) -> bool) {
     let (yaml::Kind::Map(own), yaml::Kind::Map(parts)) = (&mut spec.kind, preset.kind) else {
-        return spec;
+        return;
     };
     for (key, value) in parts {
         match own.iter_mut().find(|(other, _)| other.text == key.text) {
             None => own.push((key, value)),
-            Some((Key { text, .. }, given)) if deeper(text) => {
-                let placeholder = Node {
-                    place: given.place,
-                    kind: yaml::Kind::List(Vec::new()),
-                };
-                let taken = std::mem::replace(given, placeholder);
-                *given = merged(taken, value, &|_| false);
-            }
+            Some((_, given)) if deeper(&key.text) => merge(given, value, |_| false),
             Some(_) => {}
         }
     }
-    spec
 }
