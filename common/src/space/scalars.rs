@@ -73,6 +73,14 @@ impl Scalar for RecurrentOutput {
     }
 }
 
+/// What the one word stands for, or what `count` makes of a number.
+fn word_or_count<T>(value: &Value, word: (&str, T), count: fn(u64) -> T) -> Option<T> {
+    match value {
+        Value::Text(text) if text == word.0 => Some(word.1),
+        other => u64::from_value(other).map(count),
+    }
+}
+
 /// Groups of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,10 +93,7 @@ pub enum Groups {
 
 impl Scalar for Groups {
     fn from_value(value: &Value) -> Option<Self> {
-        match value {
-            Value::Text(word) if word == "depthwise" => Some(Self::Depthwise),
-            other => u64::from_value(other).map(Self::Count),
-        }
+        word_or_count(value, ("depthwise", Self::Depthwise), Self::Count)
     }
     fn fallback() -> Self {
         Self::Count(1)
@@ -107,10 +112,7 @@ pub enum Features {
 
 impl Scalar for Features {
     fn from_value(value: &Value) -> Option<Self> {
-        match value {
-            Value::Text(word) if word == "classes" => Some(Self::Classes),
-            other => u64::from_value(other).map(Self::Count),
-        }
+        word_or_count(value, ("classes", Self::Classes), Self::Count)
     }
     fn fallback() -> Self {
         Self::Count(1)
@@ -129,10 +131,7 @@ pub enum Vocabulary {
 
 impl Scalar for Vocabulary {
     fn from_value(value: &Value) -> Option<Self> {
-        match value {
-            Value::Text(word) if word == "data" => Some(Self::Data),
-            other => u64::from_value(other).map(Self::Count),
-        }
+        word_or_count(value, ("data", Self::Data), Self::Count)
     }
     fn fallback() -> Self {
         Self::Data

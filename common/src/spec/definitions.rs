@@ -63,20 +63,30 @@ impl Reader<'_> {
         definitions
     }
 
+    /// The entries of a map that must have some, but not too many; `expected` says so when it does not.
+    pub(super) fn some_entries<'n>(
+        &mut self,
+        at: &At<'n>,
+        expected: &str,
+    ) -> Vec<(&'n yaml::Key<'n>, At<'n>)> {
+        let entries = at.entries().unwrap_or_default();
+        if (1..=MAX_ITEMS).contains(&entries.len()) {
+            return entries;
+        }
+        self.wrong(at, format!("1 to {MAX_ITEMS} {expected}"));
+        Vec::new()
+    }
+
     /// The entries of a map of names.
     pub(super) fn named_entries<'n>(
         &mut self,
         at: &At<'n>,
         example: &str,
     ) -> Vec<(&'n yaml::Key<'n>, At<'n>)> {
-        let entries = at.entries().unwrap_or_default();
-        if entries.is_empty() || entries.len() > MAX_ITEMS {
-            self.wrong(
-                at,
-                format!("1 to {MAX_ITEMS} named entries are expected here, as {example}"),
-            );
-            return Vec::new();
-        }
+        let entries = self.some_entries(
+            at,
+            &format!("named entries are expected here, as {example}"),
+        );
         let mut named = Vec::with_capacity(entries.len());
         for (key, entry) in entries {
             match is_name(&key.text) {

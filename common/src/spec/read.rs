@@ -227,7 +227,12 @@ impl Reader<'_> {
             }
             return;
         }
-        if network.is_none() {
+        self.check_for_trainer(fields);
+    }
+
+    /// What the trainer asks of the parts of a spec.
+    fn check_for_trainer(&mut self, fields: &Fields<'_>) {
+        if fields.get("network").is_none() {
             self.error(fields.place(), "", "`network` is missing: the trainer trains networks (for a program of your own, say `evaluator:` and `hyperparameters:`)");
         }
         let epochs = fields

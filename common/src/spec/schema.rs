@@ -223,16 +223,24 @@ fn number_of(kind: Kind) -> Json {
 }
 
 /// What has a reader of its own.
-fn structures() -> Vec<(&'static str, Json)> {
-    let named = |values: Json| {
-        json!({
-            "type": "object",
-            "propertyNames": { "pattern": name_pattern() },
-            "additionalProperties": values,
-            "minProperties": 1,
-            "maxProperties": MAX_ITEMS,
-        })
-    };
+fn structures() -> impl Iterator<Item = (&'static str, Json)> {
+    structures_of_networks()
+        .into_iter()
+        .chain(structures_of_searches())
+}
+
+/// A map of names.
+fn named(values: Json) -> Json {
+    json!({
+        "type": "object",
+        "propertyNames": { "pattern": name_pattern() },
+        "additionalProperties": values,
+        "minProperties": 1,
+        "maxProperties": MAX_ITEMS,
+    })
+}
+
+fn structures_of_networks() -> Vec<(&'static str, Json)> {
     vec![
         (
             "blocks",
@@ -270,6 +278,11 @@ fn structures() -> Vec<(&'static str, Json)> {
         ),
         ("alternatives", alternatives(named(reference("blocks")))),
         ("hyperparameters", named(or_decision(Kind::Any))),
+    ]
+}
+
+fn structures_of_searches() -> Vec<(&'static str, Json)> {
+    vec![
         ("optimizer", one_or_several(&OPTIMIZERS)),
         ("schedule", one_or_several(&SCHEDULES)),
         ("searcher", json!({ "anyOf": worded(&SEARCHERS) })),

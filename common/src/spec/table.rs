@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::EvaluatorSpec;
 use super::reader::{At, Fields, Reader};
 use super::scalar::Kind;
-use super::search::MAX_ITEMS;
 use super::words;
 use crate::candidate::{DecisionPath, Value};
 use crate::metrics::{MAX_METRICS, Objective};
@@ -129,14 +128,7 @@ impl Reader<'_> {
 
     /// The entries of a map from columns (or what else has no fixed words) to `what`.
     fn columns<'n>(&mut self, at: &At<'n>, what: &str) -> Vec<(String, At<'n>)> {
-        let entries = at.entries().unwrap_or_default();
-        if entries.is_empty() || entries.len() > MAX_ITEMS {
-            self.wrong(
-                at,
-                format!("1 to {MAX_ITEMS} entries are expected here, each {what}"),
-            );
-            return Vec::new();
-        }
+        let entries = self.some_entries(at, &format!("entries are expected here, each {what}"));
         let mut columns = Vec::with_capacity(entries.len());
         for (key, entry) in entries {
             if key.text.is_empty() || key.text.len() > MAX_CELL {

@@ -14,6 +14,13 @@ pub(super) const NAME: Key = optional(
     "Replaces the block's index in paths.",
 );
 
+/// How several outputs become one.
+const JOIN: Key = optional(
+    "join",
+    Decision(Kind::Word(&["add", "concat", "multiply"])),
+    "How they come together; add by default.",
+);
+
 pub(super) static REPEAT: Table = Table {
     name: "repeat",
     about: "The same blocks several times, each time with decisions of its own unless shared.",
@@ -34,11 +41,7 @@ pub(super) static BRANCHES: Table = Table {
     about: "Lists of blocks side by side.",
     keys: &[
         NAME,
-        optional(
-            "join",
-            Decision(Kind::Word(&["add", "concat", "multiply"])),
-            "How they come together; add by default.",
-        ),
+        JOIN,
         required(
             "of",
             Structure("branch_lists"),
@@ -120,11 +123,7 @@ pub(super) static INPUTS: Table = Table {
             Scalar(CHOOSE),
             "How many of them are taken, a decision: a number (1 by default), or `any` for one or more.",
         ),
-        optional(
-            "join",
-            Decision(Kind::Word(&["add", "concat", "multiply"])),
-            "How they come together; add by default.",
-        ),
+        JOIN,
     ],
 };
 

@@ -2,7 +2,7 @@
 
 use super::scalar::{End, Kind};
 use super::words::Shape::{Decision, Width};
-use super::words::{Argument, NAME, SHARE, Table, count, optional, required};
+use super::words::{Argument, Key, NAME, SHARE, Table, count, optional, required};
 use crate::space::{ACTIVATIONS, POSITIONS, RECURRENT_OUTPUTS};
 
 const CHANNELS: Kind = count(1, 65_536);
@@ -21,27 +21,42 @@ const PART: Kind = Kind::Number {
     max: End::Closed(1.0),
 };
 
+// Keys that several layers have.
+const CHANNELS_KEY: Key = optional(
+    "channels",
+    Width(CHANNELS),
+    "Output channels; the input's by default.",
+);
+const STRIDE_KEY: Key = optional("stride", Decision(STRIDE), "1 by default.");
+const PADDING_KEY: Key = optional(
+    "padding",
+    Decision(PADDING),
+    "Zeros on every side; dilation * (kernel - 1) / 2 by default, which keeps the size at stride 1.",
+);
+const DILATION_KEY: Key = optional(
+    "dilation",
+    Decision(DILATION),
+    "Distance between kernel elements; 1 by default.",
+);
+const BIAS_KEY: Key = optional(
+    "bias",
+    Decision(Kind::Flag),
+    "By default true, but false right before a batch_norm.",
+);
+
 static CONV: Table = Table {
     name: "conv",
     about: "Convolution: 2-d over images, 1-d over signals and sequences.",
     keys: &[
         NAME,
-        optional(
-            "channels",
-            Width(CHANNELS),
-            "Output channels; the input's by default.",
-        ),
+        CHANNELS_KEY,
         optional(
             "kernel",
             Decision(KERNEL),
             "Side of the kernel; 3 by default.",
         ),
-        optional("stride", Decision(STRIDE), "1 by default."),
-        optional(
-            "padding",
-            Decision(PADDING),
-            "Zeros on every side; dilation * (kernel - 1) / 2 by default, which keeps the size at stride 1.",
-        ),
+        STRIDE_KEY,
+        PADDING_KEY,
         optional(
             "groups",
             Decision(Kind::CountOr {
@@ -51,16 +66,8 @@ static CONV: Table = Table {
             }),
             "Groups, or `depthwise`: one for every input channel; 1 by default.",
         ),
-        optional(
-            "dilation",
-            Decision(DILATION),
-            "Distance between kernel elements; 1 by default.",
-        ),
-        optional(
-            "bias",
-            Decision(Kind::Flag),
-            "By default true, but false right before a batch_norm.",
-        ),
+        DILATION_KEY,
+        BIAS_KEY,
     ],
 };
 
@@ -69,32 +76,16 @@ static SEPARABLE_CONV: Table = Table {
     about: "A depthwise convolution without a bias, and a 1x1 convolution.",
     keys: &[
         NAME,
-        optional(
-            "channels",
-            Width(CHANNELS),
-            "Output channels; the input's by default.",
-        ),
+        CHANNELS_KEY,
         optional(
             "kernel",
             Decision(KERNEL),
             "Side of the depthwise kernel; 3 by default.",
         ),
-        optional("stride", Decision(STRIDE), "1 by default."),
-        optional(
-            "padding",
-            Decision(PADDING),
-            "Zeros on every side; dilation * (kernel - 1) / 2 by default, which keeps the size at stride 1.",
-        ),
-        optional(
-            "dilation",
-            Decision(DILATION),
-            "Distance between kernel elements; 1 by default.",
-        ),
-        optional(
-            "bias",
-            Decision(Kind::Flag),
-            "By default true, but false right before a batch_norm.",
-        ),
+        STRIDE_KEY,
+        PADDING_KEY,
+        DILATION_KEY,
+        BIAS_KEY,
     ],
 };
 
@@ -278,15 +269,7 @@ static RECURRENT: Table = Table {
 static ZERO: Table = Table {
     name: "zero",
     about: "Zeros.",
-    keys: &[
-        NAME,
-        optional(
-            "channels",
-            Width(CHANNELS),
-            "Output channels; the input's by default.",
-        ),
-        optional("stride", Decision(STRIDE), "1 by default."),
-    ],
+    keys: &[NAME, CHANNELS_KEY, STRIDE_KEY],
 };
 
 /// The words of a list of words with what they mean.
