@@ -9,6 +9,7 @@ use super::Heading;
 use super::layout::LABEL_ROOM;
 use super::measure::{CAPTION, GAP, INSET, ROW, SMALL, TITLE_SIZE, caption, parts};
 use super::placed::{Placed, PlacedBox, PlacedFrame, PlacedWire};
+use super::scene::Row;
 use super::text::{Weight, fitted, width};
 use super::words::Kind;
 
@@ -65,22 +66,7 @@ pub(super) fn write(placed: &Placed<'_>, heading: &Heading) -> String {
         Number(wide.ceil() - 1.0),
         Number(high.ceil() - 1.0)
     ));
-    svg.text(
-        MARGIN,
-        MARGIN + 10.0,
-        HEADING_SIZE,
-        Weight::Bold,
-        INK,
-        &title,
-    );
-    svg.text(
-        MARGIN,
-        MARGIN + 28.0,
-        SMALL,
-        Weight::Regular,
-        MUTED,
-        &subtitle,
-    );
+    svg.heading(&title, &subtitle);
     svg.line(format_args!(
         r#"<g transform="translate({} {})">"#,
         Number((wide - placed.width) / 2.0),
@@ -189,9 +175,15 @@ impl Svg {
         );
     }
 
+    fn heading(&mut self, title: &str, subtitle: &str) {
+        let bold = Weight::Bold;
+        self.text(MARGIN, MARGIN + 10.0, HEADING_SIZE, bold, INK, title);
+        let regular = Weight::Regular;
+        self.text(MARGIN, MARGIN + 28.0, SMALL, regular, MUTED, subtitle);
+    }
+
     fn stack(&mut self, one: &PlacedBox<'_>) {
-        let (left, right) = (one.left, one.left + one.width);
-        let mut top = one.top;
+        let (left, mut top) = (one.left, one.top);
         let caption = caption(one.stack);
         self.line(format_args!(
             r##"<rect x="{}" y="{}" width="{}" height="{}" rx="5" fill="#ffffff" stroke="{FRAME_LINE}"/>"##,
@@ -212,48 +204,53 @@ impl Svg {
             top += CAPTION;
         }
         for row in &one.stack.rows {
-            let (fill, accent) = colours(row.words.kind);
-            self.line(format_args!(
-                r#"<rect x="{}" y="{}" width="{}" height="{}" rx="4" fill="{fill}"/>"#,
-                Number(left + 1.0),
-                Number(top + 1.0),
-                Number(one.width - 2.0),
-                Number(ROW - 2.0)
-            ));
-            self.line(format_args!(
-                r#"<rect x="{}" y="{}" width="3" height="{}" rx="1.5" fill="{accent}"/>"#,
-                Number(left + 2.0),
-                Number(top + 3.0),
-                Number(ROW - 6.0)
-            ));
-            let (title, settings, name, shape) = parts(row);
-            let base = top + ROW / 2.0 + 4.0;
-            self.text(left + INSET, base, TITLE_SIZE, Weight::Bold, INK, &title);
-            let mut x = left + INSET + width(&title, TITLE_SIZE, Weight::Bold) + GAP;
-            self.text(x, base, SMALL, Weight::Regular, INK, &settings);
-            if !settings.is_empty() {
-                x += width(&settings, SMALL, Weight::Regular) + GAP;
-            }
-            self.anchored(
-                x,
-                base,
-                SMALL,
-                Weight::Regular,
-                accent,
-                &name,
-                r#" font-style="italic""#,
-            );
-            self.anchored(
-                right - INSET,
-                base,
-                SMALL,
-                Weight::Regular,
-                MUTED,
-                &shape,
-                r#" text-anchor="end""#,
-            );
+            self.row(one, row, top);
             top += ROW;
         }
+    }
+
+    fn row(&mut self, one: &PlacedBox<'_>, row: &Row, top: f64) {
+        let (left, right) = (one.left, one.left + one.width);
+        let (fill, accent) = colours(row.words.kind);
+        self.line(format_args!(
+            r#"<rect x="{}" y="{}" width="{}" height="{}" rx="4" fill="{fill}"/>"#,
+            Number(left + 1.0),
+            Number(top + 1.0),
+            Number(one.width - 2.0),
+            Number(ROW - 2.0)
+        ));
+        self.line(format_args!(
+            r#"<rect x="{}" y="{}" width="3" height="{}" rx="1.5" fill="{accent}"/>"#,
+            Number(left + 2.0),
+            Number(top + 3.0),
+            Number(ROW - 6.0)
+        ));
+        let (title, settings, name, shape) = parts(row);
+        let base = top + ROW / 2.0 + 4.0;
+        self.text(left + INSET, base, TITLE_SIZE, Weight::Bold, INK, &title);
+        let mut x = left + INSET + width(&title, TITLE_SIZE, Weight::Bold) + GAP;
+        self.text(x, base, SMALL, Weight::Regular, INK, &settings);
+        if !settings.is_empty() {
+            x += width(&settings, SMALL, Weight::Regular) + GAP;
+        }
+        self.anchored(
+            x,
+            base,
+            SMALL,
+            Weight::Regular,
+            accent,
+            &name,
+            r#" font-style="italic""#,
+        );
+        self.anchored(
+            right - INSET,
+            base,
+            SMALL,
+            Weight::Regular,
+            MUTED,
+            &shape,
+            r#" text-anchor="end""#,
+        );
     }
 
     fn wire(&mut self, wire: &PlacedWire) {
