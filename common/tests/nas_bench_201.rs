@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_common::ids::Digest;
-use espalier_common::network::{Activation, Builder, Network, Op, Shape};
+use espalier_common::network::{Activation, Builder, Convolution, Network, Op, Pooling, Shape};
 
 /// Where the edges lead, in the order of the digits of a cell's number.
 const EDGES: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)];
@@ -179,7 +179,7 @@ fn add_cell(builder: &mut Builder, input: usize, cell: [Operation; 6]) -> usize 
 fn add_edge(builder: &mut Builder, from: usize, operation: Operation) -> usize {
     let conv = |builder: &mut Builder, kernel: u64| {
         let relu = push(builder, Op::Activation(Activation::Relu), vec![from]);
-        let conv = Op::Conv2d {
+        let conv = Op::Conv2d(Convolution {
             in_channels: CHANNELS,
             out_channels: CHANNELS,
             kernel,
@@ -188,7 +188,7 @@ fn add_edge(builder: &mut Builder, from: usize, operation: Operation) -> usize {
             dilation: 1,
             groups: 1,
             bias: false,
-        };
+        });
         let conv = push(builder, conv, vec![relu]);
         push(builder, Op::BatchNorm { channels: CHANNELS }, vec![conv])
     };
@@ -198,11 +198,11 @@ fn add_edge(builder: &mut Builder, from: usize, operation: Operation) -> usize {
         Operation::Conv1x1 => conv(builder, 1),
         Operation::Conv3x3 => conv(builder, 3),
         Operation::Pool => {
-            let pool = Op::AvgPool2d {
+            let pool = Op::AvgPool2d(Pooling {
                 kernel: 3,
                 stride: 1,
                 padding: 1,
-            };
+            });
             push(builder, pool, vec![from])
         }
     }

@@ -1,8 +1,8 @@
-use super::super::{Activation, Axis};
+use super::super::{Activation, Axis, Convolution, Pooling};
 use super::*;
 
 fn conv(in_channels: u64, out_channels: u64, kernel: u64, stride: u64, padding: u64) -> Op {
-    Op::Conv2d {
+    Op::Conv2d(Convolution {
         in_channels,
         out_channels,
         kernel,
@@ -11,7 +11,7 @@ fn conv(in_channels: u64, out_channels: u64, kernel: u64, stride: u64, padding: 
         dilation: 1,
         groups: 1,
         bias: false,
-    }
+    })
 }
 
 fn push(builder: &mut Builder, op: Op, inputs: &[usize]) -> usize {
@@ -58,11 +58,11 @@ fn resnet18() -> Network {
     let mut b = Builder::new(Shape::image(3, 224, 224));
     let stem = push(&mut b, conv(3, 64, 7, 2, 3), &[0]);
     let stem = norm_relu(&mut b, 64, stem);
-    let pool = Op::MaxPool2d {
+    let pool = Op::MaxPool2d(Pooling {
         kernel: 3,
         stride: 2,
         padding: 1,
-    };
+    });
     let mut at = push(&mut b, pool, &[stem]);
     let mut channels = 64;
     for to in [64, 128, 256, 512] {
@@ -104,15 +104,17 @@ fn a_residual_block_with_stride_counts_as_worked_out_by_hand() {
 
 #[test]
 fn depthwise_and_grouped_convolutions_count_a_group_of_channels_each() {
-    let grouped = |groups, out_channels, bias| Op::Conv2d {
-        in_channels: 32,
-        out_channels,
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-        dilation: 1,
-        groups,
-        bias,
+    let grouped = |groups, out_channels, bias| {
+        Op::Conv2d(Convolution {
+            in_channels: 32,
+            out_channels,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            dilation: 1,
+            groups,
+            bias,
+        })
     };
     let mut b = Builder::new(Shape::image(32, 112, 112));
     let depthwise = push(&mut b, grouped(32, 32, true), &[0]);
@@ -152,15 +154,17 @@ fn windows_follow_pytorchs_formula_in_floor_mode() {
             .unwrap()
             .1
     };
-    let dilated = |kernel, stride, padding, dilation| Op::Conv2d {
-        in_channels: 1,
-        out_channels: 1,
-        kernel,
-        stride,
-        padding,
-        dilation,
-        groups: 1,
-        bias: false,
+    let dilated = |kernel, stride, padding, dilation| {
+        Op::Conv2d(Convolution {
+            in_channels: 1,
+            out_channels: 1,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups: 1,
+            bias: false,
+        })
     };
     // floor((size + 2p - d(k-1) - 1)/s) + 1
     assert_eq!(side(28, dilated(3, 2, 1, 1)), 14);
@@ -168,10 +172,12 @@ fn windows_follow_pytorchs_formula_in_floor_mode() {
     assert_eq!(side(28, dilated(5, 3, 0, 1)), 8);
     assert_eq!(side(28, dilated(3, 1, 2, 2)), 28);
     assert_eq!(side(9, dilated(3, 2, 0, 4)), 1);
-    let pool = |kernel, stride, padding| Op::AvgPool2d {
-        kernel,
-        stride,
-        padding,
+    let pool = |kernel, stride, padding| {
+        Op::AvgPool2d(Pooling {
+            kernel,
+            stride,
+            padding,
+        })
     };
     assert_eq!(side(28, pool(2, 2, 0)), 14);
     assert_eq!(side(7, pool(2, 2, 0)), 3);
@@ -239,25 +245,27 @@ fn what_does_not_fit_is_refused_in_a_sentence() {
     assert!(refusal(image(), Op::Dropout { rate: f64::NAN }).contains("rate is NaN"));
     assert!(refusal(Shape::features(4), Op::GlobalAvgPool).contains("it takes an image"));
     assert!(refusal(image(), Op::Input).contains("node 0, and no other"));
-    let pool = Op::MaxPool2d {
+    let pool = Op::MaxPool2d(Pooling {
         kernel: 3,
         stride: 1,
         padding: 2,
-    };
+    });
     assert!(refusal(image(), pool).contains("more than half of its kernel 3"));
 }
 
 #[test]
 fn groups_must_divide_the_channels_and_not_be_zero() {
-    let grouped = |groups| Op::Conv2d {
-        in_channels: 16,
-        out_channels: 8,
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-        dilation: 1,
-        groups,
-        bias: true,
+    let grouped = |groups| {
+        Op::Conv2d(Convolution {
+            in_channels: 16,
+            out_channels: 8,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            dilation: 1,
+            groups,
+            bias: true,
+        })
     };
     let image = || Shape::image(16, 8, 8);
     assert!(refusal(image(), grouped(3)).contains("3 groups must divide both its 16"));
@@ -273,7 +281,7 @@ fn numbers_beyond_any_machine_are_refused_without_overflow() {
     assert!(refusal(image(), conv(16, 16, 3, 1, huge)).contains("2^40 elements"));
     assert!(refusal(image(), conv(16, 16, 3, huge, 1 << 38)).contains("2^40 elements"));
     assert!(refusal(image(), conv(16, 16, huge, 1, 1)).contains("window spans"));
-    let dilated = Op::Conv2d {
+    let dilated = Op::Conv2d(Convolution {
         in_channels: 16,
         out_channels: 16,
         kernel: 3,
@@ -282,7 +290,7 @@ fn numbers_beyond_any_machine_are_refused_without_overflow() {
         dilation: huge,
         groups: 1,
         bias: false,
-    };
+    });
     assert!(refusal(image(), dilated).contains("window spans"));
     let linear = |in_features, out_features| Op::Linear {
         in_features,

@@ -11,7 +11,7 @@
 //! Counts are of the network as it is: weights that the output does not depend on count too, until
 //! [`Network::simplified`] cuts them.
 
-use super::op::{Op, Positions, Recurrent};
+use super::op::{Convolution, Op, Positions, Recurrent};
 use super::shape::Shape;
 use super::{Network, Node};
 
@@ -54,25 +54,8 @@ impl Node {
 fn macs(op: &Op, input: Option<&Shape>, output: &Shape) -> Option<u64> {
     match *op {
         // Every element of the output is a product sum over what one kernel sees.
-        Op::Conv2d {
-            in_channels,
-            kernel,
-            groups,
-            ..
-        } => in_channels
-            .checked_div(groups)?
-            .checked_mul(kernel)?
-            .checked_mul(kernel)?
-            .checked_mul(output.elements()?),
-        Op::Conv1d {
-            in_channels,
-            kernel,
-            groups,
-            ..
-        } => in_channels
-            .checked_div(groups)?
-            .checked_mul(kernel)?
-            .checked_mul(output.elements()?),
+        Op::Conv1d(settings) => kernel_entries(&settings, 1)?.checked_mul(output.elements()?),
+        Op::Conv2d(settings) => kernel_entries(&settings, 2)?.checked_mul(output.elements()?),
         Op::Linear { in_features, .. } => in_features.checked_mul(output.elements()?),
         Op::SqueezeExcite { channels, squeezed } => channels.checked_mul(squeezed)?.checked_mul(2),
         Op::Attention { features, .. } => {
@@ -90,6 +73,23 @@ fn macs(op: &Op, input: Option<&Shape>, output: &Shape) -> Option<u64> {
         }
         _ => Some(0),
     }
+}
+
+/// What one kernel over so many dimensions sees: its entries for one output channel.
+fn kernel_entries(settings: &Convolution, dimensions: u32) -> Option<u64> {
+    (settings.in_channels)
+        .checked_div(settings.groups)?
+        .checked_mul(settings.kernel.checked_pow(dimensions)?)
+}
+
+fn conv_parameters(settings: &Convolution, dimensions: u32) -> Option<u64> {
+    kernel_entries(settings, dimensions)?
+        .checked_mul(settings.out_channels)?
+        .checked_add(or_none(settings.bias, settings.out_channels))
+}
+
+fn or_none(given: bool, count: u64) -> u64 {
+    if given { count } else { 0 }
 }
 
 const LSTM_GATES: u64 = 4;
@@ -129,33 +129,9 @@ fn recurrent_parameters(settings: &Recurrent, gates: u64) -> Option<u64> {
 
 /// The trainable parameters of an operation, or `None` when they do not fit 64 bits (or groups is 0).
 pub(super) fn parameters(op: &Op) -> Option<u64> {
-    let or_none = |given: bool, count: u64| if given { count } else { 0 };
     match *op {
-        Op::Conv2d {
-            in_channels,
-            out_channels,
-            kernel,
-            groups,
-            bias,
-            ..
-        } => in_channels
-            .checked_div(groups)?
-            .checked_mul(out_channels)?
-            .checked_mul(kernel)?
-            .checked_mul(kernel)?
-            .checked_add(or_none(bias, out_channels)),
-        Op::Conv1d {
-            in_channels,
-            out_channels,
-            kernel,
-            groups,
-            bias,
-            ..
-        } => in_channels
-            .checked_div(groups)?
-            .checked_mul(out_channels)?
-            .checked_mul(kernel)?
-            .checked_add(or_none(bias, out_channels)),
+        Op::Conv1d(settings) => conv_parameters(&settings, 1),
+        Op::Conv2d(settings) => conv_parameters(&settings, 2),
         Op::Linear {
             in_features,
             out_features,

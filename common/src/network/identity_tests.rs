@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::samples::{brute_force_form, from_choices, networks, renumbered};
-use super::super::{Activation, Builder, Shape};
+use super::super::{Activation, Builder, Convolution, Pooling, Shape};
 use super::*;
 
 /// A network with every operation that has settings, and no symmetry.
@@ -14,15 +14,17 @@ fn varied() -> Network {
         let name = format!("n{}", b.nodes().len());
         b.push(name, op, inputs.to_vec()).unwrap()
     };
-    let conv = |stride, groups, bias| Op::Conv2d {
-        in_channels: 4,
-        out_channels: 4,
-        kernel: 3,
-        stride,
-        padding: 1,
-        dilation: 1,
-        groups,
-        bias,
+    let conv = |stride, groups, bias| {
+        Op::Conv2d(Convolution {
+            in_channels: 4,
+            out_channels: 4,
+            kernel: 3,
+            stride,
+            padding: 1,
+            dilation: 1,
+            groups,
+            bias,
+        })
     };
     let relu = Op::Activation(Activation::Relu);
     let stem = push(conv(1, 1, true), &[0]);
@@ -30,21 +32,21 @@ fn varied() -> Network {
     let act = push(relu, &[norm]);
     let depthwise = push(conv(1, 4, false), &[act]);
     let sum = push(Op::Add, &[depthwise, act, stem]);
-    let pool = Op::MaxPool2d {
+    let pool = Op::MaxPool2d(Pooling {
         kernel: 3,
         stride: 2,
         padding: 1,
-    };
+    });
     let left = push(pool, &[sum]);
     let right = push(conv(2, 2, true), &[sum]);
     let gate = push(Op::Activation(Activation::Sigmoid), &[right]);
     let product = push(Op::Multiply, &[left, gate]);
     let joined = push(Op::Concat, &[product, right, left]);
-    let pool = Op::AvgPool2d {
+    let pool = Op::AvgPool2d(Pooling {
         kernel: 2,
         stride: 1,
         padding: 0,
-    };
+    });
     let pooled = push(pool, &[joined]);
     let drop = push(Op::Dropout { rate: 0.25 }, &[pooled]);
     let global = push(Op::GlobalAvgPool, &[drop]);

@@ -32,7 +32,8 @@ fn output(op: &Op, first: &Shape, inputs: &[usize], nodes: &[Node]) -> Result<Sh
     match *op {
         // Only the builder and the validation place it, without inference.
         Op::Input => Err(ShapeProblem::MisplacedInput),
-        Op::Conv1d { .. } | Op::Conv2d { .. } => conv(op, first),
+        Op::Conv1d(ref settings) => conv(settings, 1, first),
+        Op::Conv2d(ref settings) => conv(settings, 2, first),
         Op::Linear {
             in_features,
             out_features,
@@ -49,10 +50,8 @@ fn output(op: &Op, first: &Shape, inputs: &[usize], nodes: &[Node]) -> Result<Sh
             Ok(first.clone())
         }
         Op::Activation(_) | Op::Zero | Op::Identity => Ok(first.clone()),
-        Op::MaxPool1d { .. }
-        | Op::MaxPool2d { .. }
-        | Op::AvgPool1d { .. }
-        | Op::AvgPool2d { .. } => pool(op, first),
+        Op::MaxPool1d(settings) | Op::AvgPool1d(settings) => pool(settings, 1, first),
+        Op::MaxPool2d(settings) | Op::AvgPool2d(settings) => pool(settings, 2, first),
         Op::AdaptiveMaxPool { size } | Op::AdaptiveAvgPool { size } => adaptive(size, first),
         Op::GlobalMaxPool | Op::GlobalAvgPool => global(first),
         Op::Zeros { channels, stride } => zeros(channels, stride, first),

@@ -3,7 +3,7 @@
 
 use super::error::ShapeProblem;
 use super::infer::{bounded, positive, too_large};
-use super::op::Op;
+use super::op::{Convolution, Pooling};
 use super::shape::{Layout, Shape};
 
 /// What has places.
@@ -32,8 +32,13 @@ fn any_places(input: &Shape) -> Result<Layout, ShapeProblem> {
         })
 }
 
-pub(super) fn conv(op: &Op, input: &Shape) -> Result<Shape, ShapeProblem> {
-    let (&Op::Conv1d {
+/// A convolution over so many axes of places.
+pub(super) fn conv(
+    settings: &Convolution,
+    places: usize,
+    input: &Shape,
+) -> Result<Shape, ShapeProblem> {
+    let &Convolution {
         in_channels,
         out_channels,
         kernel,
@@ -42,20 +47,7 @@ pub(super) fn conv(op: &Op, input: &Shape) -> Result<Shape, ShapeProblem> {
         dilation,
         groups,
         bias: _,
-    }
-    | &Op::Conv2d {
-        in_channels,
-        out_channels,
-        kernel,
-        stride,
-        padding,
-        dilation,
-        groups,
-        bias: _,
-    }) = op
-    else {
-        return Ok(input.clone());
-    };
+    } = settings;
     positive(&[
         ("number of input channels", in_channels),
         ("number of output channels", out_channels),
@@ -64,11 +56,6 @@ pub(super) fn conv(op: &Op, input: &Shape) -> Result<Shape, ShapeProblem> {
         ("dilation", dilation),
         ("number of groups", groups),
     ])?;
-    let places = if matches!(op, Op::Conv2d { .. }) {
-        2
-    } else {
-        1
-    };
     let layout = with_places(places, input)?;
     let (axis, channels) = input.0[layout.channels];
     if channels != in_channels {
@@ -93,30 +80,13 @@ pub(super) fn conv(op: &Op, input: &Shape) -> Result<Shape, ShapeProblem> {
     slide(out_channels, span, stride, padding, input, layout)
 }
 
-pub(super) fn pool(op: &Op, input: &Shape) -> Result<Shape, ShapeProblem> {
-    let (places, kernel, stride, padding) = match *op {
-        Op::MaxPool2d {
-            kernel,
-            stride,
-            padding,
-        }
-        | Op::AvgPool2d {
-            kernel,
-            stride,
-            padding,
-        } => (2, kernel, stride, padding),
-        Op::MaxPool1d {
-            kernel,
-            stride,
-            padding,
-        }
-        | Op::AvgPool1d {
-            kernel,
-            stride,
-            padding,
-        } => (1, kernel, stride, padding),
-        _ => return Ok(input.clone()),
-    };
+/// Pooling over so many axes of places.
+pub(super) fn pool(settings: Pooling, places: usize, input: &Shape) -> Result<Shape, ShapeProblem> {
+    let Pooling {
+        kernel,
+        stride,
+        padding,
+    } = settings;
     positive(&[("kernel", kernel), ("stride", stride)])?;
     let layout = with_places(places, input)?;
     if padding > kernel / 2 {

@@ -4,7 +4,7 @@
 //! The numbers are part of every stored `network_id`. They are written out here, and not taken from the
 //! order of an enum, so that adding an operation changes no identity.
 
-use super::op::{Activation, Op, Positions, Recurrent, RecurrentOutput};
+use super::op::{Activation, Convolution, Op, Pooling, Positions, Recurrent, RecurrentOutput};
 use super::shape::{Axis, Shape};
 
 /// Appends the label of an operation: its code and its settings. The network's input and zeros are labelled
@@ -12,26 +12,7 @@ use super::shape::{Axis, Shape};
 pub(super) fn label(op: &Op, shape: &Shape, words: &mut Vec<u64>) {
     match *op {
         Op::Input => with_shape(0, shape, words),
-        Op::Conv2d {
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-        } => words.extend([
-            1,
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            groups,
-            u64::from(bias),
-        ]),
+        Op::Conv2d(settings) => convolution(1, settings, words),
         Op::Linear {
             in_features,
             out_features,
@@ -39,16 +20,8 @@ pub(super) fn label(op: &Op, shape: &Shape, words: &mut Vec<u64>) {
         } => words.extend([2, in_features, out_features, u64::from(bias)]),
         Op::BatchNorm { channels } => words.extend([3, channels]),
         Op::Activation(activation) => words.extend([4, activation_code(activation)]),
-        Op::MaxPool2d {
-            kernel,
-            stride,
-            padding,
-        } => words.extend([5, kernel, stride, padding]),
-        Op::AvgPool2d {
-            kernel,
-            stride,
-            padding,
-        } => words.extend([6, kernel, stride, padding]),
+        Op::MaxPool2d(settings) => pooling(5, settings, words),
+        Op::AvgPool2d(settings) => pooling(6, settings, words),
         Op::GlobalAvgPool => words.push(7),
         Op::Dropout { rate } => words.extend([8, rate.to_bits()]),
         Op::Flatten => words.push(9),
@@ -58,26 +31,7 @@ pub(super) fn label(op: &Op, shape: &Shape, words: &mut Vec<u64>) {
         // Zeros are what they are wherever their shape comes from.
         Op::Zero | Op::Zeros { .. } => with_shape(13, shape, words),
         Op::Identity => words.push(14),
-        Op::Conv1d {
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-        } => words.extend([
-            15,
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            groups,
-            u64::from(bias),
-        ]),
+        Op::Conv1d(settings) => convolution(15, settings, words),
         ref other => later_label(other, words),
     }
 }
@@ -88,16 +42,8 @@ fn later_label(op: &Op, words: &mut Vec<u64>) {
         Op::LayerNorm { channels } => words.extend([16, channels]),
         Op::GroupNorm { groups, channels } => words.extend([17, groups, channels]),
         Op::Prelu { channels } => words.extend([18, channels]),
-        Op::MaxPool1d {
-            kernel,
-            stride,
-            padding,
-        } => words.extend([19, kernel, stride, padding]),
-        Op::AvgPool1d {
-            kernel,
-            stride,
-            padding,
-        } => words.extend([20, kernel, stride, padding]),
+        Op::MaxPool1d(settings) => pooling(19, settings, words),
+        Op::AvgPool1d(settings) => pooling(20, settings, words),
         Op::AdaptiveMaxPool { size } => words.extend([21, size]),
         Op::AdaptiveAvgPool { size } => words.extend([22, size]),
         Op::GlobalMaxPool => words.push(23),
@@ -123,13 +69,13 @@ fn later_label(op: &Op, words: &mut Vec<u64>) {
         Op::Gru(settings) => recurrent(31, settings, words),
         // `label` has seen these. They are written out, so that a new operation without a label does not compile.
         Op::Input
-        | Op::Conv1d { .. }
-        | Op::Conv2d { .. }
+        | Op::Conv1d(_)
+        | Op::Conv2d(_)
         | Op::Linear { .. }
         | Op::BatchNorm { .. }
         | Op::Activation(_)
-        | Op::MaxPool2d { .. }
-        | Op::AvgPool2d { .. }
+        | Op::MaxPool2d(_)
+        | Op::AvgPool2d(_)
         | Op::GlobalAvgPool
         | Op::Dropout { .. }
         | Op::Flatten
@@ -140,6 +86,24 @@ fn later_label(op: &Op, words: &mut Vec<u64>) {
         | Op::Zeros { .. }
         | Op::Identity => {}
     }
+}
+
+fn convolution(code: u64, settings: Convolution, words: &mut Vec<u64>) {
+    words.extend([
+        code,
+        settings.in_channels,
+        settings.out_channels,
+        settings.kernel,
+        settings.stride,
+        settings.padding,
+        settings.dilation,
+        settings.groups,
+        u64::from(settings.bias),
+    ]);
+}
+
+fn pooling(code: u64, settings: Pooling, words: &mut Vec<u64>) {
+    words.extend([code, settings.kernel, settings.stride, settings.padding]);
 }
 
 fn recurrent(code: u64, settings: Recurrent, words: &mut Vec<u64>) {

@@ -99,17 +99,17 @@ fn is_view(op: &Op) -> bool {
 fn keeps_inputs(op: &Op) -> bool {
     match op {
         Op::Activation(activation) => !saves_its_result(*activation),
-        Op::Conv1d { .. }
-        | Op::Conv2d { .. }
+        Op::Conv1d(_)
+        | Op::Conv2d(_)
         | Op::Linear { .. }
         | Op::BatchNorm { .. }
         | Op::LayerNorm { .. }
         | Op::GroupNorm { .. }
         | Op::Prelu { .. }
-        | Op::MaxPool1d { .. }
-        | Op::MaxPool2d { .. }
-        | Op::AvgPool1d { .. }
-        | Op::AvgPool2d { .. }
+        | Op::MaxPool1d(_)
+        | Op::MaxPool2d(_)
+        | Op::AvgPool1d(_)
+        | Op::AvgPool2d(_)
         | Op::AdaptiveMaxPool { .. }
         | Op::AdaptiveAvgPool { .. }
         | Op::GlobalMaxPool
@@ -143,7 +143,7 @@ fn own_bytes(node: &Node, input: Option<&Shape>) -> u64 {
     let output = elements(&node.shape);
     let floats = |count: u64| count.saturating_mul(FLOAT);
     match node.op {
-        Op::MaxPool1d { .. } | Op::MaxPool2d { .. } | Op::AdaptiveMaxPool { .. } => {
+        Op::MaxPool1d(_) | Op::MaxPool2d(_) | Op::AdaptiveMaxPool { .. } => {
             output.saturating_mul(INDEX)
         }
         Op::Dropout { rate } if rate > 0.0 => floats(output),

@@ -23,7 +23,7 @@ mod samples;
 pub use build::{Builder, MAX_EDGES, MAX_NODE_NAME, MAX_NODES};
 pub use error::{ShapeError, ShapeProblem};
 pub use infer::MAX_ELEMENTS;
-pub use op::{Activation, Op, Positions, Recurrent, RecurrentOutput};
+pub use op::{Activation, Convolution, Op, Pooling, Positions, Recurrent, RecurrentOutput};
 pub use shape::{Axis, Layout, Shape};
 
 use serde::{Deserialize, Serialize};

@@ -82,6 +82,40 @@ impl Recurrent {
     }
 }
 
+/// The settings of a convolution, the same in every dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Convolution {
+    /// Input channels.
+    pub in_channels: u64,
+    /// Output channels.
+    pub out_channels: u64,
+    /// Side of the kernel.
+    pub kernel: u64,
+    /// Stride.
+    pub stride: u64,
+    /// Zeros added on every side.
+    pub padding: u64,
+    /// Distance between kernel elements.
+    pub dilation: u64,
+    /// Groups; equal to `in_channels` when depthwise.
+    pub groups: u64,
+    /// Whether a bias is added.
+    pub bias: bool,
+}
+
+/// The settings of pooling over windows, the same in every dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pooling {
+    /// Side of the window.
+    pub kernel: u64,
+    /// Stride.
+    pub stride: u64,
+    /// Padding on every side.
+    pub padding: u64,
+}
+
 /// What a node computes. In JSON `{"conv2d": {...}}`, `"add"`, ….
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -89,43 +123,9 @@ pub enum Op {
     /// The network's input; only node 0.
     Input,
     /// 1-d convolution over time; zero padding on both sides.
-    Conv1d {
-        /// Input channels.
-        in_channels: u64,
-        /// Output channels.
-        out_channels: u64,
-        /// Length of the kernel.
-        kernel: u64,
-        /// Stride.
-        stride: u64,
-        /// Zeros added on both sides.
-        padding: u64,
-        /// Distance between kernel elements.
-        dilation: u64,
-        /// Groups; equal to `in_channels` when depthwise.
-        groups: u64,
-        /// Whether a bias is added.
-        bias: bool,
-    },
+    Conv1d(Convolution),
     /// 2-d convolution over height and width; square kernel; zero padding on every side.
-    Conv2d {
-        /// Input channels.
-        in_channels: u64,
-        /// Output channels.
-        out_channels: u64,
-        /// Side of the kernel.
-        kernel: u64,
-        /// Stride.
-        stride: u64,
-        /// Zeros added on every side.
-        padding: u64,
-        /// Distance between kernel elements.
-        dilation: u64,
-        /// Groups; equal to `in_channels` when depthwise.
-        groups: u64,
-        /// Whether a bias is added.
-        bias: bool,
-    },
+    Conv2d(Convolution),
     /// Affine map over the features.
     Linear {
         /// Input features.
@@ -160,42 +160,14 @@ pub enum Op {
         /// Channels or features.
         channels: u64,
     },
-    /// Maximum over windows of time.
-    MaxPool1d {
-        /// Length of the window.
-        kernel: u64,
-        /// Stride.
-        stride: u64,
-        /// Padding on both sides; never taken as the maximum.
-        padding: u64,
-    },
-    /// Maximum over windows.
-    MaxPool2d {
-        /// Side of the window.
-        kernel: u64,
-        /// Stride.
-        stride: u64,
-        /// Padding on every side; never taken as the maximum.
-        padding: u64,
-    },
+    /// Maximum over windows of time; padding is never taken as the maximum.
+    MaxPool1d(Pooling),
+    /// Maximum over square windows; padding is never taken as the maximum.
+    MaxPool2d(Pooling),
     /// Mean over windows of time; padding is not counted (`count_include_pad = false`).
-    AvgPool1d {
-        /// Length of the window.
-        kernel: u64,
-        /// Stride.
-        stride: u64,
-        /// Padding on both sides.
-        padding: u64,
-    },
-    /// Mean over windows; padding is not counted (`count_include_pad = false`).
-    AvgPool2d {
-        /// Side of the window.
-        kernel: u64,
-        /// Stride.
-        stride: u64,
-        /// Padding on every side.
-        padding: u64,
-    },
+    AvgPool1d(Pooling),
+    /// Mean over square windows; padding is not counted (`count_include_pad = false`).
+    AvgPool2d(Pooling),
     /// Maximum over windows spread evenly, so that height and width (or time) become `size`.
     AdaptiveMaxPool {
         /// Side of the output.
@@ -289,18 +261,18 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Input => "input",
-            Self::Conv1d { .. } => "conv1d",
-            Self::Conv2d { .. } => "conv2d",
+            Self::Conv1d(_) => "conv1d",
+            Self::Conv2d(_) => "conv2d",
             Self::Linear { .. } => "linear",
             Self::BatchNorm { .. } => "batch_norm",
             Self::LayerNorm { .. } => "layer_norm",
             Self::GroupNorm { .. } => "group_norm",
             Self::Activation(_) => "activation",
             Self::Prelu { .. } => "prelu",
-            Self::MaxPool1d { .. } => "max_pool1d",
-            Self::MaxPool2d { .. } => "max_pool2d",
-            Self::AvgPool1d { .. } => "avg_pool1d",
-            Self::AvgPool2d { .. } => "avg_pool2d",
+            Self::MaxPool1d(_) => "max_pool1d",
+            Self::MaxPool2d(_) => "max_pool2d",
+            Self::AvgPool1d(_) => "avg_pool1d",
+            Self::AvgPool2d(_) => "avg_pool2d",
             Self::AdaptiveMaxPool { .. } => "adaptive_max_pool",
             Self::AdaptiveAvgPool { .. } => "adaptive_avg_pool",
             Self::GlobalMaxPool => "global_max_pool",

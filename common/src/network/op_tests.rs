@@ -3,7 +3,7 @@
 use super::*;
 
 fn conv1d(in_channels: u64, out_channels: u64, kernel: u64, stride: u64, groups: u64) -> Op {
-    Op::Conv1d {
+    Op::Conv1d(Convolution {
         in_channels,
         out_channels,
         kernel,
@@ -12,7 +12,7 @@ fn conv1d(in_channels: u64, out_channels: u64, kernel: u64, stride: u64, groups:
         dilation: 1,
         groups,
         bias: true,
-    }
+    })
 }
 
 fn recurrent(in_features: u64, bidirectional: bool, output: RecurrentOutput) -> Recurrent {
@@ -41,7 +41,7 @@ fn all() -> Vec<Op> {
     vec![
         Op::Input,
         conv1d(1, 1, 1, 1, 1),
-        Op::Conv2d {
+        Op::Conv2d(Convolution {
             in_channels: 1,
             out_channels: 1,
             kernel,
@@ -50,7 +50,7 @@ fn all() -> Vec<Op> {
             dilation: 1,
             groups: 1,
             bias: true,
-        },
+        }),
         Op::Linear {
             in_features: 1,
             out_features: 1,
@@ -64,26 +64,26 @@ fn all() -> Vec<Op> {
         },
         Op::Activation(Activation::Relu),
         Op::Prelu { channels: 1 },
-        Op::MaxPool1d {
+        Op::MaxPool1d(Pooling {
             kernel,
             stride,
             padding,
-        },
-        Op::MaxPool2d {
+        }),
+        Op::MaxPool2d(Pooling {
             kernel,
             stride,
             padding,
-        },
-        Op::AvgPool1d {
+        }),
+        Op::AvgPool1d(Pooling {
             kernel,
             stride,
             padding,
-        },
-        Op::AvgPool2d {
+        }),
+        Op::AvgPool2d(Pooling {
             kernel,
             stride,
             padding,
-        },
+        }),
         Op::AdaptiveMaxPool { size: 2 },
         Op::AdaptiveAvgPool { size: 2 },
         Op::GlobalMaxPool,
@@ -185,11 +185,11 @@ fn windows_slide_over_the_time_of_signals_and_sequences() {
         shape(Shape::sequence(10, 4), conv1d(4, 6, 3, 2, 2)),
         Shape::sequence(5, 6)
     );
-    let pool = Op::MaxPool1d {
+    let pool = Op::MaxPool1d(Pooling {
         kernel: 2,
         stride: 2,
         padding: 0,
-    };
+    });
     assert_eq!(
         shape(Shape::signal(4, 9), pool.clone()),
         Shape::signal(4, 4)
@@ -398,7 +398,7 @@ fn zeros_are_simplified_like_any_zero() {
     };
     let mut b = Builder::new(Shape::image(2, 8, 8));
     let nothing = b.push("nothing".to_owned(), zeros, vec![0]).unwrap();
-    let pool = Op::Conv2d {
+    let pool = Op::Conv2d(Convolution {
         in_channels: 2,
         out_channels: 4,
         kernel: 1,
@@ -407,7 +407,7 @@ fn zeros_are_simplified_like_any_zero() {
         dilation: 1,
         groups: 1,
         bias: true,
-    };
+    });
     let something = b.push("something".to_owned(), pool, vec![0]).unwrap();
     let without = b.clone().finish(something).unwrap();
     let sum = b.push("sum".to_owned(), Op::Add, vec![nothing, something]);
@@ -448,15 +448,17 @@ fn a_batch_of_one_is_not_enough_for_a_batch_norm_of_single_values() {
 
 #[test]
 fn activations_are_kept_once_however_many_read_them() {
-    let conv = |in_channels, out_channels| Op::Conv2d {
-        in_channels,
-        out_channels,
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-        dilation: 1,
-        groups: 1,
-        bias: true,
+    let conv = |in_channels, out_channels| {
+        Op::Conv2d(Convolution {
+            in_channels,
+            out_channels,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            dilation: 1,
+            groups: 1,
+            bias: true,
+        })
     };
     let mut b = Builder::new(Shape::image(2, 4, 4));
     let first = b.push("a".to_owned(), conv(2, 3), vec![0]).unwrap();

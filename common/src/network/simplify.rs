@@ -262,26 +262,12 @@ fn passes_through(op: &Op, same_shape: bool) -> bool {
     match op {
         Op::Identity | Op::Add | Op::Multiply | Op::Concat => true,
         Op::Dropout { rate } | Op::DropPath { rate } => *rate == 0.0,
-        Op::MaxPool1d {
-            kernel,
-            stride,
-            padding,
+        Op::MaxPool1d(settings)
+        | Op::MaxPool2d(settings)
+        | Op::AvgPool1d(settings)
+        | Op::AvgPool2d(settings) => {
+            (settings.kernel, settings.stride, settings.padding) == (1, 1, 0)
         }
-        | Op::MaxPool2d {
-            kernel,
-            stride,
-            padding,
-        }
-        | Op::AvgPool1d {
-            kernel,
-            stride,
-            padding,
-        }
-        | Op::AvgPool2d {
-            kernel,
-            stride,
-            padding,
-        } => (*kernel, *stride, *padding) == (1, 1, 0),
         Op::Flatten | Op::AdaptiveMaxPool { .. } | Op::AdaptiveAvgPool { .. } => same_shape,
         _ => false,
     }
@@ -291,8 +277,8 @@ fn passes_through(op: &Op, same_shape: bool) -> bool {
 fn has_own_state(op: &Op) -> bool {
     match op {
         Op::Input
-        | Op::Conv1d { .. }
-        | Op::Conv2d { .. }
+        | Op::Conv1d(_)
+        | Op::Conv2d(_)
         | Op::Linear { .. }
         | Op::BatchNorm { .. }
         | Op::LayerNorm { .. }
@@ -307,10 +293,10 @@ fn has_own_state(op: &Op) -> bool {
         | Op::Gru(_) => true,
         Op::PositionalEncoding { kind, .. } => *kind == Positions::Learned,
         Op::Activation(_)
-        | Op::MaxPool1d { .. }
-        | Op::MaxPool2d { .. }
-        | Op::AvgPool1d { .. }
-        | Op::AvgPool2d { .. }
+        | Op::MaxPool1d(_)
+        | Op::MaxPool2d(_)
+        | Op::AvgPool1d(_)
+        | Op::AvgPool2d(_)
         | Op::AdaptiveMaxPool { .. }
         | Op::AdaptiveAvgPool { .. }
         | Op::GlobalMaxPool
@@ -329,16 +315,17 @@ fn has_own_state(op: &Op) -> bool {
 /// Whether an operation on one input gives zeros for zeros.
 fn maps_zero_to_zero(op: &Op) -> bool {
     match op {
-        Op::Conv1d { bias, .. } | Op::Conv2d { bias, .. } | Op::Linear { bias, .. } => !bias,
+        Op::Conv1d(settings) | Op::Conv2d(settings) => !settings.bias,
+        Op::Linear { bias, .. } => !bias,
         Op::Activation(activation) => !matches!(
             activation,
             Activation::Sigmoid | Activation::HardSigmoid | Activation::Softplus
         ),
         Op::Prelu { .. }
-        | Op::MaxPool1d { .. }
-        | Op::MaxPool2d { .. }
-        | Op::AvgPool1d { .. }
-        | Op::AvgPool2d { .. }
+        | Op::MaxPool1d(_)
+        | Op::MaxPool2d(_)
+        | Op::AvgPool1d(_)
+        | Op::AvgPool2d(_)
         | Op::AdaptiveMaxPool { .. }
         | Op::AdaptiveAvgPool { .. }
         | Op::GlobalMaxPool

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::super::Builder;
 use super::super::samples::{WIDTH, compute, networks};
+use super::super::{Builder, Pooling};
 use super::*;
 
 /// Builds a network over four features from (operation, inputs); the last node is the output.
@@ -52,16 +52,18 @@ fn nodes_that_the_output_does_not_depend_on_are_cut() {
 
 #[test]
 fn what_changes_nothing_is_merged_with_its_input() {
-    let pool = |kernel| Op::MaxPool2d {
-        kernel,
-        stride: 1,
-        padding: 0,
+    let pool = |kernel| {
+        Op::MaxPool2d(Pooling {
+            kernel,
+            stride: 1,
+            padding: 0,
+        })
     };
-    let mean = Op::AvgPool2d {
+    let mean = Op::AvgPool2d(Pooling {
         kernel: 1,
         stride: 1,
         padding: 0,
-    };
+    });
     let image = on(
         Shape::image(4, 5, 5),
         &[
@@ -77,11 +79,11 @@ fn what_changes_nothing_is_merged_with_its_input() {
         ],
     );
     assert_eq!(short(&image), "max_pool2d[0] flatten[1]");
-    let strided = Op::MaxPool2d {
+    let strided = Op::MaxPool2d(Pooling {
         kernel: 1,
         stride: 2,
         padding: 0,
-    };
+    });
     let image = on(Shape::image(4, 5, 5), &[(strided, &[0])]);
     assert_eq!(short(&image), "max_pool2d[0]");
 }

@@ -7,7 +7,7 @@ use super::expand::{ResolvedBlock, ResolvedKind, Source};
 use super::layer::ResolvedLayer;
 use super::lower_layer::channels_or_features;
 use crate::dataset::DatasetInfo;
-use crate::network::{Axis, Builder, Network, Op, Shape};
+use crate::network::{Axis, Builder, Convolution, Network, Op, Shape};
 
 /// The network that `blocks` make on examples of `dataset`, with one output for each class.
 pub(super) fn lower(
@@ -283,7 +283,7 @@ pub(super) fn projection(from: &Shape, to: &Shape) -> Option<Op> {
     let least = |from: u64, to: u64| Some(from.checked_sub(1)?.checked_div(to)? + 1);
     let stride = least(height, rows)?.max(least(width, columns)?);
     let left = |from: u64| (from - 1) / stride + 1;
-    (left(height) == rows && left(width) == columns).then_some(Op::Conv2d {
+    (left(height) == rows && left(width) == columns).then_some(Op::Conv2d(Convolution {
         in_channels,
         out_channels,
         kernel: 1,
@@ -292,5 +292,5 @@ pub(super) fn projection(from: &Shape, to: &Shape) -> Option<Op> {
         dilation: 1,
         groups: 1,
         bias: false,
-    })
+    }))
 }

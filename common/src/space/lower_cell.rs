@@ -5,7 +5,7 @@ use super::build::Infeasible;
 use super::expand_cell::{ResolvedCell, ResolvedEdge};
 use super::lower::{Id, Lowering, projection, unfit, with_width};
 use super::lower_layer::channels_or_features;
-use crate::network::{Activation, Axis, Op, Shape};
+use crate::network::{Activation, Axis, Op, Pooling, Shape};
 
 impl Lowering {
     /// Adds the nodes of a cell and gives its output.
@@ -93,11 +93,11 @@ impl Lowering {
             .is_some_and(|node| matches!(node.op, Op::Zero));
         if shape != target && is_zero {
             // Nothing stays nothing, which the batch_norm of a projection would not keep.
-            let op = Op::MaxPool2d {
+            let op = Op::MaxPool2d(Pooling {
                 kernel: 1,
                 stride: 2,
                 padding: 0,
-            };
+            });
             return self.push(name, op, vec![output]);
         }
         self.fitted("cell", &name, output, &target)

@@ -5,7 +5,7 @@ use super::build::Infeasible;
 use super::layer::ResolvedLayer;
 use super::lower::{Id, Lowering};
 use super::scalars::{Extent, Features, Groups, Vocabulary};
-use crate::network::{Axis, Op, Recurrent, RecurrentOutput, Shape};
+use crate::network::{Axis, Convolution, Op, Pooling, Recurrent, RecurrentOutput, Shape};
 
 impl Lowering {
     /// Adds the nodes of a layer and gives the last one; `input` when it does nothing. `before_norm`: whether
@@ -100,34 +100,7 @@ impl Lowering {
                     Vocabulary::Count(count) => count,
                 },
             },
-            ResolvedLayer::PositionalEncoding { kind } => Op::PositionalEncoding {
-                kind,
-                length: shape.as_sequence().map_or(1, |(time, _)| time),
-                features: channels,
-            },
-            ResolvedLayer::Attention {
-                heads,
-                dropout,
-                qkv_bias,
-            } => Op::Attention {
-                features: channels,
-                heads,
-                dropout,
-                qkv_bias,
-            },
-            ResolvedLayer::Lstm {
-                ref hidden,
-                layers,
-                bidirectional,
-                output,
-            } => Op::Lstm(recurrent(channels, hidden, layers, bidirectional, output)),
-            ResolvedLayer::Gru {
-                ref hidden,
-                layers,
-                bidirectional,
-                output,
-            } => Op::Gru(recurrent(channels, hidden, layers, bidirectional, output)),
-            _ => return pooling(layer, shape),
+            _ => return pooling(layer, shape).or_else(|| over_steps(layer, shape)),
         })
     }
 }
@@ -140,19 +113,11 @@ fn pooling(layer: &ResolvedLayer, input: &Shape) -> Option<Op> {
             stride,
             padding,
         } => {
-            let (stride, padding) = windows(kernel, stride, padding);
+            let windows = windows(kernel, stride, padding);
             if is_over_time(input) {
-                Op::MaxPool1d {
-                    kernel,
-                    stride,
-                    padding,
-                }
+                Op::MaxPool1d(windows)
             } else {
-                Op::MaxPool2d {
-                    kernel,
-                    stride,
-                    padding,
-                }
+                Op::MaxPool2d(windows)
             }
         }
         ResolvedLayer::AvgPool {
@@ -160,25 +125,52 @@ fn pooling(layer: &ResolvedLayer, input: &Shape) -> Option<Op> {
             stride,
             padding,
         } => {
-            let (stride, padding) = windows(kernel, stride, padding);
+            let windows = windows(kernel, stride, padding);
             if is_over_time(input) {
-                Op::AvgPool1d {
-                    kernel,
-                    stride,
-                    padding,
-                }
+                Op::AvgPool1d(windows)
             } else {
-                Op::AvgPool2d {
-                    kernel,
-                    stride,
-                    padding,
-                }
+                Op::AvgPool2d(windows)
             }
         }
         ResolvedLayer::AdaptiveMaxPool { size } => Op::AdaptiveMaxPool { size },
         ResolvedLayer::AdaptiveAvgPool { size } => Op::AdaptiveAvgPool { size },
         ResolvedLayer::GlobalMaxPool => Op::GlobalMaxPool,
         ResolvedLayer::GlobalAvgPool => Op::GlobalAvgPool,
+        _ => return None,
+    })
+}
+
+/// The operation of a layer over the steps of a sequence.
+fn over_steps(layer: &ResolvedLayer, input: &Shape) -> Option<Op> {
+    let channels = channels_or_features(input);
+    Some(match *layer {
+        ResolvedLayer::PositionalEncoding { kind } => Op::PositionalEncoding {
+            kind,
+            length: input.as_sequence().map_or(1, |(time, _)| time),
+            features: channels,
+        },
+        ResolvedLayer::Attention {
+            heads,
+            dropout,
+            qkv_bias,
+        } => Op::Attention {
+            features: channels,
+            heads,
+            dropout,
+            qkv_bias,
+        },
+        ResolvedLayer::Lstm {
+            ref hidden,
+            layers,
+            bidirectional,
+            output,
+        } => Op::Lstm(recurrent(channels, hidden, layers, bidirectional, output)),
+        ResolvedLayer::Gru {
+            ref hidden,
+            layers,
+            bidirectional,
+            output,
+        } => Op::Gru(recurrent(channels, hidden, layers, bidirectional, output)),
         _ => return None,
     })
 }
@@ -216,28 +208,20 @@ impl Window {
             Groups::Depthwise => in_channels,
             Groups::Count(count) => count,
         };
+        let settings = Convolution {
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+        };
         if is_over_time(input) {
-            Op::Conv1d {
-                in_channels,
-                out_channels,
-                kernel,
-                stride,
-                padding,
-                dilation,
-                groups,
-                bias,
-            }
+            Op::Conv1d(settings)
         } else {
-            Op::Conv2d {
-                in_channels,
-                out_channels,
-                kernel,
-                stride,
-                padding,
-                dilation,
-                groups,
-                bias,
-            }
+            Op::Conv2d(settings)
         }
     }
 }
@@ -321,8 +305,8 @@ fn recurrent(
     }
 }
 
-/// Stride and padding of pooling windows with their defaults.
-fn windows(kernel: u64, stride: Option<u64>, padding: Option<u64>) -> (u64, u64) {
+/// Pooling windows with the defaults of what is not given.
+fn windows(kernel: u64, stride: Option<u64>, padding: Option<u64>) -> Pooling {
     let stride = stride.unwrap_or(kernel);
     let overlap = stride < kernel;
     let default = if overlap {
@@ -330,7 +314,11 @@ fn windows(kernel: u64, stride: Option<u64>, padding: Option<u64>) -> (u64, u64)
     } else {
         0
     };
-    (stride, padding.unwrap_or(default))
+    Pooling {
+        kernel,
+        stride,
+        padding: padding.unwrap_or(default),
+    }
 }
 
 /// Whether windows slide over time; else over height and width, which the builder checks.

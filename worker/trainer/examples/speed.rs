@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use espalier_common::dataset::{DatasetFormat, DatasetReference};
-use espalier_common::network::{Activation, Builder, Network, Op, Shape};
+use espalier_common::network::{Activation, Builder, Convolution, Network, Op, Shape};
 use espalier_common::recipe::{Optimizer, Recipe, Schedule};
 use espalier_data::{MappedDataset, Split, inspect, prepare};
 use espalier_trainer::error::JobError;
@@ -32,7 +32,7 @@ fn network(input: Shape, classes: u64) -> anyhow::Result<Network> {
     let mut builder = Builder::new(input);
     let (mut node, mut channels) = (0, 1);
     for (block, width) in [16, 32, 64].into_iter().enumerate() {
-        let conv = Op::Conv2d {
+        let conv = Op::Conv2d(Convolution {
             in_channels: channels,
             out_channels: width,
             kernel: 3,
@@ -41,7 +41,7 @@ fn network(input: Shape, classes: u64) -> anyhow::Result<Network> {
             dilation: 1,
             groups: 1,
             bias: false,
-        };
+        });
         let norm = Op::BatchNorm { channels: width };
         for (name, op) in [
             ("conv", conv),

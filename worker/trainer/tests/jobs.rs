@@ -8,7 +8,7 @@ use espalier_common::evaluator::Evaluate;
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::Digest;
 use espalier_common::job::Job;
-use espalier_common::network::{Network, Op, Shape};
+use espalier_common::network::{Convolution, Network, Op, Pooling, Shape};
 use espalier_common::recipe::{Optimizer, Schedule};
 use espalier_trainer::job::Runner;
 
@@ -275,11 +275,11 @@ fn what_cannot_be_built_is_refused_as_such() {
         ),
         (
             chain(vec![
-                Op::AvgPool2d {
+                Op::AvgPool2d(Pooling {
                     kernel: 4,
                     stride: 4,
                     padding: 0,
-                },
+                }),
                 Op::Flatten,
             ]),
             "no weights to train",
@@ -301,7 +301,7 @@ fn a_network_too_large_for_the_machine_runs_out_of_memory() {
     let _turn = turn();
     let fixture = Fixture::new();
     // 32 images of 2^40 floats: beyond any address space, so that no machine starts to fill it.
-    let wide = Op::Conv2d {
+    let wide = Op::Conv2d(Convolution {
         in_channels: 1,
         out_channels: 1,
         kernel: 1,
@@ -310,7 +310,7 @@ fn a_network_too_large_for_the_machine_runs_out_of_memory() {
         dilation: 1,
         groups: 1,
         bias: true,
-    };
+    });
     let network = chain(vec![wide, Op::GlobalAvgPool, linear(1, CLASSES)]);
     let failure = refused(&fixture.job(network, 1));
     assert_eq!(

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{chain, conv, input, linear};
-use espalier_common::network::{Activation, Builder, Network, Op, Shape};
+use espalier_common::network::{Activation, Builder, Convolution, Network, Op, Pooling, Shape};
 use espalier_trainer::lower::Model;
 use tch::{Device, Kind, Tensor};
 
@@ -46,25 +46,31 @@ fn joined(op: Op) -> Network {
 #[test]
 fn every_operation_gives_the_inferred_shape_in_training_and_in_use() {
     let _turn = common::turn();
-    let pool = |kernel, stride, padding| Op::MaxPool2d {
-        kernel,
-        stride,
-        padding,
+    let pool = |kernel, stride, padding| {
+        Op::MaxPool2d(Pooling {
+            kernel,
+            stride,
+            padding,
+        })
     };
-    let average = |kernel, stride, padding| Op::AvgPool2d {
-        kernel,
-        stride,
-        padding,
+    let average = |kernel, stride, padding| {
+        Op::AvgPool2d(Pooling {
+            kernel,
+            stride,
+            padding,
+        })
     };
-    let wide = |kernel, stride, padding, dilation, groups, bias| Op::Conv2d {
-        in_channels: 4,
-        out_channels: 8,
-        kernel,
-        stride,
-        padding,
-        dilation,
-        groups,
-        bias,
+    let wide = |kernel, stride, padding, dilation, groups, bias| {
+        Op::Conv2d(Convolution {
+            in_channels: 4,
+            out_channels: 8,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+        })
     };
     let networks = [
         chain(vec![Op::Identity]),
@@ -149,11 +155,11 @@ fn joins_compute_what_they_say() {
 #[test]
 fn average_pooling_does_not_count_its_padding() {
     let _turn = common::turn();
-    let network = chain(vec![Op::AvgPool2d {
+    let network = chain(vec![Op::AvgPool2d(Pooling {
         kernel: 3,
         stride: 2,
         padding: 1,
-    }]);
+    })]);
     let model = Model::new(&network, Device::Cpu).unwrap();
     let ones = Tensor::ones([BATCH, 1, 8, 8], (Kind::Float, Device::Cpu));
     let output = model.forward(ones, false).unwrap();

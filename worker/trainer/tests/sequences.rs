@@ -5,7 +5,9 @@
 mod common;
 
 use common::chain_on;
-use espalier_common::network::{Network, Op, Positions, Recurrent, RecurrentOutput, Shape};
+use espalier_common::network::{
+    Convolution, Network, Op, Pooling, Positions, Recurrent, RecurrentOutput, Shape,
+};
 use espalier_trainer::lower::Model;
 use tch::{Device, Kind, Tensor};
 
@@ -60,7 +62,7 @@ fn recurrent(bidirectional: bool, layers: u64, output: RecurrentOutput) -> Recur
 }
 
 fn conv1d(channels: u64, groups: u64) -> Op {
-    Op::Conv1d {
+    Op::Conv1d(Convolution {
         in_channels: channels,
         out_channels: 2 * channels,
         kernel: 3,
@@ -69,7 +71,7 @@ fn conv1d(channels: u64, groups: u64) -> Op {
         dilation: 1,
         groups,
         bias: true,
-    }
+    })
 }
 
 fn attention(dropout: f64, qkv_bias: bool) -> Op {
@@ -87,16 +89,16 @@ fn over_places(channels: u64) -> Vec<Vec<Op>> {
     vec![
         vec![conv1d(channels, 1)],
         vec![conv1d(channels, channels)],
-        vec![Op::MaxPool1d {
+        vec![Op::MaxPool1d(Pooling {
             kernel,
             stride,
             padding,
-        }],
-        vec![Op::AvgPool1d {
+        })],
+        vec![Op::AvgPool1d(Pooling {
             kernel,
             stride,
             padding,
-        }],
+        })],
     ]
 }
 

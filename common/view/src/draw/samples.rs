@@ -1,6 +1,6 @@
 //! Networks to draw, with the names that the space gives their nodes.
 
-use espalier_common::network::{Activation, Builder, Network, Op, Shape};
+use espalier_common::network::{Activation, Builder, Convolution, Network, Op, Pooling, Shape};
 
 /// Builds a network.
 struct Made {
@@ -36,7 +36,7 @@ impl Made {
         kernel: u64,
         stride: u64,
     ) -> usize {
-        let op = Op::Conv2d {
+        let op = Op::Conv2d(Convolution {
             in_channels: self.channels(input),
             out_channels,
             kernel,
@@ -45,7 +45,7 @@ impl Made {
             dilation: 1,
             groups: 1,
             bias: false,
-        };
+        });
         self.push(name, op, &[input])
     }
 
@@ -83,11 +83,11 @@ fn bench_cell(made: &mut Made, name: &str, operations: [&str; 6]) {
                 "skip" => input,
                 "zero" => made.push(&format!("{at}.none[0]"), Op::Zero, &[input]),
                 "pool" => {
-                    let op = Op::AvgPool2d {
+                    let op = Op::AvgPool2d(Pooling {
                         kernel: 3,
                         stride: 1,
                         padding: 1,
-                    };
+                    });
                     made.push(&format!("{at}.avg_pool_3x3[0]"), op, &[input])
                 }
                 conv => {

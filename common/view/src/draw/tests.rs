@@ -170,11 +170,11 @@ fn blocks_that_differ_in_anything_are_not_folded() {
         .iter_mut()
         .find(|node| node.name.starts_with("network[2]#3[0].edge[0-3]"))
         .unwrap();
-    changed.op = espalier_common::network::Op::MaxPool2d {
+    changed.op = espalier_common::network::Op::MaxPool2d(espalier_common::network::Pooling {
         kernel: 3,
         stride: 1,
         padding: 1,
-    };
+    });
     let scene = Scene::of(&network, None).unwrap();
     let placed = place(&scene);
     assert!(rows(&placed) > whole);

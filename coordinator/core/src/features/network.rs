@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use espalier_common::network::{Network, Op};
+use espalier_common::network::{Convolution, Network, Op};
 
 use super::sparse::{Sparse, coordinate, word};
 
@@ -95,14 +95,14 @@ fn label(op: &Op) -> Option<u64> {
     let kind = word(op.name());
     Some(match *op {
         Op::Input | Op::Add | Op::Concat | Op::Identity => return None,
-        Op::Conv2d {
+        Op::Conv2d(Convolution {
             in_channels,
             kernel,
             stride,
             dilation,
             groups,
             ..
-        } => {
+        }) => {
             let grouping = if groups == in_channels && groups > 1 {
                 0
             } else {
@@ -110,8 +110,8 @@ fn label(op: &Op) -> Option<u64> {
             };
             coordinate(&[kind, kernel, stride, dilation, grouping])
         }
-        Op::MaxPool2d { kernel, stride, .. } | Op::AvgPool2d { kernel, stride, .. } => {
-            coordinate(&[kind, kernel, stride])
+        Op::MaxPool2d(windows) | Op::AvgPool2d(windows) => {
+            coordinate(&[kind, windows.kernel, windows.stride])
         }
         Op::Activation(activation) => coordinate(&[kind, activation as u64]),
         _ => kind,

@@ -1,7 +1,7 @@
 //! What the features tell apart, and what not.
 
 use espalier_common::candidate::{Candidate, DecisionPath, Value};
-use espalier_common::network::{Activation, Builder, Network, Op, Shape};
+use espalier_common::network::{Activation, Builder, Convolution, Network, Op, Pooling, Shape};
 use espalier_common::space::Space;
 
 use super::{Layout, Sparse, encode, operations, paths, size};
@@ -90,7 +90,7 @@ fn branches(pieces: &[(&str, &str)]) -> Network {
         let ends = [left, right].map(|letters| {
             letters.chars().fold(at, |from, letter| {
                 let op = match letter {
-                    'c' => Op::Conv2d {
+                    'c' => Op::Conv2d(Convolution {
                         in_channels: 4,
                         out_channels: 4,
                         kernel: 3,
@@ -99,12 +99,12 @@ fn branches(pieces: &[(&str, &str)]) -> Network {
                         dilation: 1,
                         groups: 1,
                         bias: false,
-                    },
-                    'p' => Op::AvgPool2d {
+                    }),
+                    'p' => Op::AvgPool2d(Pooling {
                         kernel: 3,
                         stride: 1,
                         padding: 1,
-                    },
+                    }),
                     'r' => Op::Activation(Activation::Relu),
                     'z' => Op::Zero,
                     _ => Op::Identity,

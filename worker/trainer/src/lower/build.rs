@@ -1,6 +1,6 @@
 //! From a node to its computation: makes its tensors, as PyTorch starts them. Imports libtorch.
 
-use espalier_common::network::{Axis, Network, Node, Op, Positions, Shape};
+use espalier_common::network::{Axis, Convolution, Network, Node, Op, Pooling, Positions, Shape};
 use tch::Tensor;
 
 use super::computation::{Computation, Window};
@@ -68,7 +68,8 @@ pub(super) fn computation(
     let last = channels_last(input);
     Ok(match &node.op {
         Op::Input => Computation::Input,
-        Op::Conv1d { .. } | Op::Conv2d { .. } => conv(node, last, parameters)?,
+        Op::Conv1d(settings) => conv(&node.name, settings, 1, last, parameters)?,
+        Op::Conv2d(settings) => conv(&node.name, settings, 2, last, parameters)?,
         &Op::Linear {
             in_features,
             out_features,
@@ -89,10 +90,10 @@ pub(super) fn computation(
                 last,
             }
         }
-        Op::MaxPool1d { .. }
-        | Op::MaxPool2d { .. }
-        | Op::AvgPool1d { .. }
-        | Op::AvgPool2d { .. }
+        Op::MaxPool1d(_)
+        | Op::MaxPool2d(_)
+        | Op::AvgPool1d(_)
+        | Op::AvgPool2d(_)
         | Op::AdaptiveMaxPool { .. }
         | Op::AdaptiveAvgPool { .. }
         | Op::GlobalMaxPool
@@ -129,8 +130,15 @@ fn joined_dimension(shape: &Shape) -> Result<i64, JobError> {
         .ok_or_else(|| JobError::Build(format!("{shape} cannot be joined")))
 }
 
-fn conv(node: &Node, last: bool, parameters: &mut Parameters) -> Result<Computation, JobError> {
-    let (&Op::Conv1d {
+/// A convolution over so many dimensions.
+fn conv(
+    name: &str,
+    settings: &Convolution,
+    dimensions: usize,
+    last: bool,
+    parameters: &mut Parameters,
+) -> Result<Computation, JobError> {
+    let &Convolution {
         in_channels,
         out_channels,
         kernel,
@@ -139,32 +147,14 @@ fn conv(node: &Node, last: bool, parameters: &mut Parameters) -> Result<Computat
         dilation,
         groups,
         bias,
-    }
-    | &Op::Conv2d {
-        in_channels,
-        out_channels,
-        kernel,
-        stride,
-        padding,
-        dilation,
-        groups,
-        bias,
-    }) = &node.op
-    else {
-        return Err(JobError::Build(format!("{} is no convolution", node.name)));
-    };
-    let dimensions = if matches!(node.op, Op::Conv1d { .. }) {
-        1
-    } else {
-        2
-    };
+    } = settings;
     let window = window(dimensions, kernel, stride, padding, dilation)?;
     // `validate` has seen that groups divide the channels and that the kernel's size fits 2^40.
     let of_a_group = in_channels / groups;
     let mut shape = vec![size(out_channels)?, size(of_a_group)?];
     shape.extend(&window.kernel);
     let fan_in = (0..dimensions).fold(of_a_group, |fan, _| fan.saturating_mul(kernel));
-    let (weight, bias) = affine(&node.name, &shape, fan_in, bias, parameters)?;
+    let (weight, bias) = affine(name, &shape, fan_in, bias, parameters)?;
     Ok(Computation::Conv {
         weight,
         bias,
@@ -250,31 +240,14 @@ fn is_vector(node: &Node) -> bool {
 
 fn pool(op: &Op, input: &Shape) -> Result<Computation, JobError> {
     let (places, last) = (places(input)?, channels_last(input));
+    let square = |it: Pooling| window(places.len(), it.kernel, it.stride, it.padding, 1);
     Ok(match *op {
-        Op::MaxPool1d {
-            kernel,
-            stride,
-            padding,
-        }
-        | Op::MaxPool2d {
-            kernel,
-            stride,
-            padding,
-        } => Computation::MaxPool {
-            window: window(places.len(), kernel, stride, padding, 1)?,
+        Op::MaxPool1d(settings) | Op::MaxPool2d(settings) => Computation::MaxPool {
+            window: square(settings)?,
             last,
         },
-        Op::AvgPool1d {
-            kernel,
-            stride,
-            padding,
-        }
-        | Op::AvgPool2d {
-            kernel,
-            stride,
-            padding,
-        } => Computation::AvgPool {
-            window: window(places.len(), kernel, stride, padding, 1)?,
+        Op::AvgPool1d(settings) | Op::AvgPool2d(settings) => Computation::AvgPool {
+            window: square(settings)?,
             last,
         },
         Op::AdaptiveMaxPool { size: side } | Op::AdaptiveAvgPool { size: side } => {

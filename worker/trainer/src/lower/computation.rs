@@ -178,7 +178,7 @@ impl Computation {
                     true,
                 )
             }),
-            // Computation normalisation works on the last dimension.
+            // Layer normalisation works on the last dimension.
             Self::LayerNorm { weight, bias, last } => channels_second(input, !last, |x| {
                 x.f_layer_norm(weight.size(), Some(weight), Some(bias), EPSILON, true)
             }),

@@ -13,7 +13,7 @@ use espalier_common::evaluator::Evaluate;
 use espalier_common::ids::{AttemptNumber, SearchId, TrialNumber};
 use espalier_common::job::{Job, LeasedJob, TRAINER};
 use espalier_common::metrics::{Direction, Objective};
-use espalier_common::network::{Activation, Builder, Network, Op, Shape};
+use espalier_common::network::{Activation, Builder, Convolution, Network, Op, Pooling, Shape};
 use espalier_common::recipe::{Optimizer, Recipe, Schedule};
 use espalier_data::{MappedDataset, inspect, prepare};
 use espalier_trainer::error::JobError;
@@ -154,7 +154,7 @@ pub fn sgd(learning_rate: f64) -> Optimizer {
 }
 
 pub fn conv(in_channels: u64, out_channels: u64) -> Op {
-    Op::Conv2d {
+    Op::Conv2d(Convolution {
         in_channels,
         out_channels,
         kernel: 3,
@@ -163,7 +163,7 @@ pub fn conv(in_channels: u64, out_channels: u64) -> Op {
         dilation: 1,
         groups: 1,
         bias: true,
-    }
+    })
 }
 
 pub fn linear(in_features: u64, out_features: u64) -> Op {
@@ -202,11 +202,11 @@ pub fn network() -> Network {
         conv(1, 8),
         Op::BatchNorm { channels: 8 },
         Op::Activation(Activation::Relu),
-        Op::MaxPool2d {
+        Op::MaxPool2d(Pooling {
             kernel: 2,
             stride: 2,
             padding: 0,
-        },
+        }),
         Op::Dropout { rate: 0.1 },
         Op::Flatten,
         linear(8 * 16, CLASSES),
