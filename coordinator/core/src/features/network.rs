@@ -95,14 +95,15 @@ fn label(op: &Op) -> Option<u64> {
     let kind = word(op.name());
     Some(match *op {
         Op::Input | Op::Add | Op::Concat | Op::Identity => return None,
-        Op::Conv2d(Convolution {
-            in_channels,
-            kernel,
-            stride,
-            dilation,
-            groups,
-            ..
-        }) => {
+        Op::Conv1d(convolution) | Op::Conv2d(convolution) => {
+            let Convolution {
+                in_channels,
+                kernel,
+                stride,
+                dilation,
+                groups,
+                ..
+            } = convolution;
             let grouping = if groups == in_channels && groups > 1 {
                 0
             } else {
@@ -110,9 +111,10 @@ fn label(op: &Op) -> Option<u64> {
             };
             coordinate(&[kind, kernel, stride, dilation, grouping])
         }
-        Op::MaxPool2d(windows) | Op::AvgPool2d(windows) => {
-            coordinate(&[kind, windows.kernel, windows.stride])
-        }
+        Op::MaxPool1d(windows)
+        | Op::AvgPool1d(windows)
+        | Op::MaxPool2d(windows)
+        | Op::AvgPool2d(windows) => coordinate(&[kind, windows.kernel, windows.stride]),
         Op::Activation(activation) => coordinate(&[kind, activation as u64]),
         _ => kind,
     })

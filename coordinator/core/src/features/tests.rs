@@ -148,3 +148,27 @@ fn paths_add_up_over_pieces_and_do_not_multiply() {
     assert_eq!(total(branches(&[("c", "p")])), 2.0);
     assert_eq!(total(branches(&[("c", "p"); 30])), 60.0);
 }
+
+#[test]
+fn kernels_tell_convolutions_over_a_sequence_apart() {
+    let of = |kernel| {
+        let mut builder = Builder::new(Shape::signal(4, 16));
+        let op = Op::Conv1d(Convolution {
+            in_channels: 4,
+            out_channels: 4,
+            kernel,
+            stride: 1,
+            padding: kernel / 2,
+            dilation: 1,
+            groups: 1,
+            bias: false,
+        });
+        let at = builder
+            .push("conv".to_owned(), op, vec![0])
+            .expect("it fits");
+        builder.finish(at).expect("names differ")
+    };
+    for features in [paths, operations] {
+        assert_ne!(features(&of(3)), features(&of(5)));
+    }
+}
