@@ -16,6 +16,7 @@ mod reader;
 mod scalar;
 mod schema;
 mod search;
+mod searchers;
 mod table;
 mod words;
 mod words_blocks;
@@ -36,6 +37,8 @@ mod layers_tests;
 mod preset_tests;
 #[cfg(test)]
 mod schema_tests;
+#[cfg(test)]
+mod searcher_tests;
 #[cfg(test)]
 mod tests;
 
@@ -134,6 +137,23 @@ impl EvaluatorSpec {
 pub enum SearcherSpec {
     /// Candidates at random.
     Random {},
+    /// Every member of a small space's grid once.
+    Grid {
+        /// At most so many values of each range.
+        points: u32,
+    },
+    /// Tree-structured Parzen estimator.
+    Tpe {
+        /// The share of scored candidates that counts as good.
+        gamma: f64,
+        /// Candidates compared for each proposal.
+        candidates: u32,
+        /// Trials at random before the estimator begins.
+        start: u32,
+    },
+    /// Hill climbing with restarts.
+    #[serde(rename = "local-search")]
+    LocalSearch {},
     /// Aging evolution.
     Evolution {
         /// The youngest so many candidates are parents.
@@ -142,6 +162,12 @@ pub enum SearcherSpec {
         tournament: u32,
         /// The probability that a child has two parents.
         crossover: f64,
+        /// How likely each choice is to be the decision that changes, against the others.
+        #[serde(default = "even")]
+        mutate_choices: f64,
+        /// How likely each range is.
+        #[serde(default = "even")]
+        mutate_ranges: f64,
     },
     /// Bayesian optimisation.
     Bayesian {
@@ -163,6 +189,11 @@ pub enum Kernel {
     Rbf,
 }
 
+/// The weight of a decision of a search that was created before kinds had weights.
+fn even() -> f64 {
+    1.0
+}
+
 impl Default for SearcherSpec {
     /// What a spec without `searcher:` gets.
     fn default() -> Self {
@@ -170,6 +201,8 @@ impl Default for SearcherSpec {
             population: 50,
             tournament: 10,
             crossover: 0.25,
+            mutate_choices: 1.0,
+            mutate_ranges: 1.0,
         }
     }
 }
@@ -180,6 +213,9 @@ impl SearcherSpec {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Random {} => "random",
+            Self::Grid { .. } => "grid",
+            Self::Tpe { .. } => "tpe",
+            Self::LocalSearch {} => "local-search",
             Self::Evolution { .. } => "evolution",
             Self::Bayesian { .. } => "bayesian",
         }

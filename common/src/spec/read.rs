@@ -109,6 +109,10 @@ impl Reader<'_> {
             let at = fields.get("network").map_or(fields.place(), |at| at.place);
             self.check_size(at, &space);
         }
+        if let (Some(at), Some(searcher), 0) = (fields.get("searcher"), &searcher, self.mistakes())
+        {
+            self.check_searcher(at, searcher, &space);
+        }
         Some(Spec {
             name: name?,
             dataset: match dataset {

@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use super::reader::{At, Fields, Reader, either};
 use super::scalar::Kind;
 use super::words::{self, Table};
-use super::{Budget, Constraint, EvaluatorSpec, Kernel, Measure, SearcherSpec};
+use super::{Budget, Constraint, EvaluatorSpec, Measure};
 use crate::candidate::Value;
 use crate::dataset::{DatasetFormat, DatasetReference};
 use crate::metrics::{Direction, Objective};
 use crate::space::{OptimizerSpace, ScheduleSpace, Setting, Training};
-
-/// Candidates at random with which `bayesian` begins, unless the spec says otherwise.
-const INITIAL: u32 = 5;
 
 /// The most hyperparameters, constraints and arguments of a command.
 pub(super) const MAX_ITEMS: usize = 1_000;
@@ -121,7 +118,7 @@ impl Reader<'_> {
     }
 
     /// A known word alone, or with its settings.
-    fn worded<'n>(
+    pub(super) fn worded<'n>(
         &mut self,
         at: &At<'n>,
         known: &[(&'static str, &'static Table)],
@@ -243,51 +240,6 @@ impl Reader<'_> {
             }
         }
         Some(EvaluatorSpec::Command(command))
-    }
-
-    pub(super) fn searcher(&mut self, at: &At<'_>) -> Option<SearcherSpec> {
-        let (word, fields) = self.worded(at, &words::SEARCHERS)?;
-        match word {
-            "random" => Some(SearcherSpec::Random {}),
-            "bayesian" => Some(self.bayesian(&fields)),
-            _ => self.evolution(&fields),
-        }
-    }
-
-    fn bayesian(&mut self, fields: &Fields<'_>) -> SearcherSpec {
-        let kernel = match self.text(fields, "kernel").as_deref() {
-            Some("rbf") => Kernel::Rbf,
-            _ => Kernel::Network,
-        };
-        SearcherSpec::Bayesian {
-            kernel,
-            initial: self.small(fields, "initial").unwrap_or(INITIAL),
-        }
-    }
-
-    fn evolution(&mut self, fields: &Fields<'_>) -> Option<SearcherSpec> {
-        let SearcherSpec::Evolution {
-            population,
-            tournament,
-            crossover,
-        } = SearcherSpec::default()
-        else {
-            return None;
-        };
-        let population = self.small(fields, "population").unwrap_or(population);
-        let given = self.small(fields, "tournament");
-        if let (Some(tournament), Some(at)) = (given, fields.get("tournament"))
-            && tournament > population
-        {
-            let message =
-                format!("a tournament of {tournament} does not fit a population of {population}");
-            self.wrong(at, message);
-        }
-        Some(SearcherSpec::Evolution {
-            population,
-            tournament: given.unwrap_or(tournament.min(population)),
-            crossover: self.scalar(fields, "crossover").unwrap_or(crossover),
-        })
     }
 
     /// A count whose bound in the table fits 32 bits.

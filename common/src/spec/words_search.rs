@@ -237,6 +237,44 @@ pub(super) static RANDOM: Table = Table {
     keys: &[],
 };
 
+pub(super) static GRID: Table = Table {
+    name: "grid",
+    about: "Every candidate of a small space once; of a long range a few points.",
+    keys: &[optional(
+        "points",
+        Scalar(count(1, 100)),
+        "At most so many values of each range; 5 by default.",
+    )],
+};
+
+pub(super) static TPE: Table = Table {
+    name: "tpe",
+    about: "Tree-structured Parzen estimator: densities of the good and the other candidates.",
+    keys: &[
+        optional(
+            "gamma",
+            Scalar(from_to(0.01, 0.9)),
+            "The share of scored candidates that counts as good; 0.1 by default.",
+        ),
+        optional(
+            "candidates",
+            Scalar(count(1, 1_000)),
+            "So many are drawn, and the best of them is proposed; 24 by default.",
+        ),
+        optional(
+            "start",
+            Scalar(count(1, 100_000)),
+            "So many trials at random come first; 10 by default.",
+        ),
+    ],
+};
+
+pub(super) static LOCAL_SEARCH: Table = Table {
+    name: "local-search",
+    about: "Hill climbing: the neighbours of the best place, and a new start where none is better.",
+    keys: &[],
+};
+
 pub(super) static EVOLUTION: Table = Table {
     name: "evolution",
     about: "Aging evolution: the best of a few recent candidates is changed a little.",
@@ -255,6 +293,16 @@ pub(super) static EVOLUTION: Table = Table {
             "crossover",
             Scalar(from_to(0.0, 1.0)),
             "The probability of two parents; 0.25 by default.",
+        ),
+        optional(
+            "mutate_choices",
+            Scalar(from_to(0.0, 1000.0)),
+            "How likely each choice is to be the decision that changes, against the others; 1 by default.",
+        ),
+        optional(
+            "mutate_ranges",
+            Scalar(from_to(0.0, 1000.0)),
+            "How likely each range is; 1 by default.",
         ),
     ],
 };
@@ -280,8 +328,11 @@ pub(super) static BAYESIAN: Table = Table {
 };
 
 /// The searchers, by word.
-pub(super) static SEARCHERS: [(&str, &Table); 3] = [
+pub(super) static SEARCHERS: [(&str, &Table); 6] = [
     ("random", &RANDOM),
+    ("grid", &GRID),
+    ("local-search", &LOCAL_SEARCH),
+    ("tpe", &TPE),
     ("evolution", &EVOLUTION),
     ("bayesian", &BAYESIAN),
 ];

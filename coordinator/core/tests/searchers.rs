@@ -1,20 +1,19 @@
-//! What holds for every searcher, on every kind of space.
+//! What single searchers promise; what all of them keep is in `conformance.rs`.
 
 mod support;
 
 use espalier_common::candidate::Candidate;
 use espalier_common::ids::TrialNumber;
-use espalier_common::observation::{Observation, Outcome, Proposal};
+use espalier_common::observation::{Observation, Outcome};
 use espalier_core::search::Event;
-use espalier_core::searcher::{AskContext, Evolution, Searcher, create, rng_for};
-use support::{FLAT, Run, SPACES, definition, definition_with, toy_score};
+use espalier_core::searcher::{AskContext, Evolution, Rates, Searcher, rng_for};
+use support::{FLAT, Run, definition, definition_with, toy_score};
 
-const SEARCHERS: [&str; 4] = [
-    "random",
-    "evolution",
-    "{evolution: {population: 5, tournament: 3, crossover: 1.0}}",
-    "bayesian",
-];
+/// Every decision is as likely to be changed as every other.
+const EVEN: Rates = Rates {
+    choices: 1.0,
+    ranges: 1.0,
+};
 
 fn scored(trial: u32, candidate: &Candidate, utility: f64) -> Observation {
     Observation {
@@ -25,79 +24,6 @@ fn scored(trial: u32, candidate: &Candidate, utility: f64) -> Observation {
             fidelity: 1,
         },
         memo: None,
-    }
-}
-
-#[test]
-fn every_searcher_proposes_candidates_of_every_space() {
-    for space in SPACES {
-        for searcher in SEARCHERS {
-            let definition = definition_with(space, searcher, 60, 3);
-            let mut run = Run::new(&definition);
-            run.run_to_the_end(3, toy_or_size);
-            let trials = run.search.counts();
-            assert!(trials.completed > 0, "{searcher}: {trials:?}");
-            for (event, _) in &run.journal {
-                if let Event::TrialProposed { proposal, .. } = event {
-                    let space = &definition.spec.space;
-                    let built = space.build(&proposal.candidate, definition.dataset.as_ref());
-                    assert_eq!(built.unwrap().candidate_id, proposal.candidate_id);
-                }
-            }
-        }
-    }
-}
-
-/// A score for candidates of any space.
-fn toy_or_size(candidate: &Candidate) -> f64 {
-    toy_score(candidate) + candidate.0.len() as f64
-}
-
-#[test]
-fn the_same_history_gives_the_same_proposals() {
-    for space in SPACES {
-        for searcher in SEARCHERS {
-            let definition = definition_with(space, searcher, 40, 11);
-            let (mut one, mut two) = (Run::new(&definition), Run::new(&definition));
-            one.run_to_the_end(2, toy_or_size);
-            two.run_to_the_end(2, toy_or_size);
-            assert_eq!(one.journal, two.journal, "{searcher}");
-        }
-    }
-}
-
-#[test]
-fn another_seed_gives_other_proposals() {
-    let journal = |seed| {
-        let mut run = Run::new(&definition_with(FLAT, "evolution", 20, seed));
-        run.run_to_the_end(1, toy_score);
-        run.journal
-    };
-    assert_ne!(journal(1)[1..], journal(2)[1..]);
-}
-
-#[test]
-fn an_ask_changes_nothing_in_the_searcher() {
-    for name in SEARCHERS {
-        let definition = definition_with(FLAT, name, 30, 1);
-        let space = &definition.spec.space;
-        let mut searcher = create(&definition);
-        for trial in 1..=20 {
-            let candidate = space.sample(&mut rng_for(9, trial, 0));
-            searcher.tell(&scored(trial as u32, &candidate, toy_score(&candidate)));
-        }
-        let ask = |number| {
-            let context = AskContext {
-                space,
-                number,
-                pending: &[],
-                refused: &[],
-            };
-            searcher.ask(&context, &mut rng_for(1, number, 0))
-        };
-        let first: Vec<Proposal> = (21..31).map(ask).collect();
-        let again: Vec<Proposal> = (21..31).map(ask).collect();
-        assert_eq!(first, again);
     }
 }
 
@@ -158,7 +84,7 @@ fn the_oldest_member_dies_and_failed_trials_push_nobody_out() {
     let candidates: Vec<Candidate> = (0..4)
         .map(|number| space.sample(&mut rng_for(5, number, 0)))
         .collect();
-    let mut evolution = Evolution::new(2, 20, 0.0, None);
+    let mut evolution = Evolution::new(2, 20, 0.0, EVEN, None);
     let parents = |evolution: &Evolution| {
         let context = AskContext {
             space,

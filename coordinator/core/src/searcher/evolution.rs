@@ -7,9 +7,11 @@ use std::collections::VecDeque;
 use espalier_common::candidate::{Candidate, DecisionPath};
 use espalier_common::ids::TrialNumber;
 use espalier_common::observation::{Observation, Origin, Outcome, Proposal};
+use espalier_common::space::{Domain, Space};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::moves::step;
 use super::{AskContext, Searcher, random};
 
 const NAME: &str = "evolution";
@@ -33,6 +35,7 @@ pub struct Evolution {
     population: usize,
     tournament: u32,
     crossover: f64,
+    rates: Rates,
     /// Trials that ended with a score or by their own fault.
     ended: usize,
     /// The youngest scored trials, oldest first.
@@ -52,7 +55,13 @@ impl Evolution {
     /// otherwise the random phase alone would use it up. The tournament stays as it is while it fits: the
     /// less time there is, the greedier the choice of parents should be.
     #[must_use]
-    pub fn new(population: u32, tournament: u32, crossover: f64, trials: Option<u32>) -> Self {
+    pub fn new(
+        population: u32,
+        tournament: u32,
+        crossover: f64,
+        rates: Rates,
+        trials: Option<u32>,
+    ) -> Self {
         let (population, tournament) = scaled(population, tournament, trials);
         Self {
             population: population as usize,
@@ -62,6 +71,7 @@ impl Evolution {
             } else {
                 0.0
             },
+            rates,
             ended: 0,
             members: VecDeque::new(),
         }
@@ -95,18 +105,69 @@ impl Evolution {
         };
         match second {
             None => {
-                let (candidate, mutated) = context.space.mutate(&first.candidate, rng)?;
+                let (candidate, mutated) =
+                    self.rates.mutate(context.space, &first.candidate, rng)?;
                 Some(proposal(candidate, "mutation", vec![first.trial], mutated))
             }
             Some(second) => {
                 let crossed = context
                     .space
                     .crossover(&first.candidate, &second.candidate, rng);
-                let (candidate, mutated) = context.space.mutate(&crossed, rng)?;
+                let (candidate, mutated) = self.rates.mutate(context.space, &crossed, rng)?;
                 let parents = vec![first.trial, second.trial];
                 Some(proposal(candidate, "crossover", parents, mutated))
             }
         }
+    }
+}
+
+/// How likely decisions of each kind are to be the one that a mutation changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// The weight of each choice.
+    pub choices: f64,
+    /// The weight of each range.
+    pub ranges: f64,
+}
+
+impl Rates {
+    /// A copy of `parent` in which one decision takes another value, and that decision; `None` where there
+    /// is no decision with a weight above zero.
+    fn mutate(
+        &self,
+        space: &Space,
+        parent: &Candidate,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<(Candidate, DecisionPath)> {
+        let open = space.open_decisions(parent);
+        let weight = |domain: &Domain| {
+            let weight = if domain.is_range() {
+                self.ranges
+            } else {
+                self.choices
+            };
+            if weight.is_finite() {
+                weight.max(0.0)
+            } else {
+                0.0
+            }
+        };
+        let total: f64 = open.iter().map(|(_, domain)| weight(domain)).sum();
+        let mut left = rng.random::<f64>() * total;
+        let mut chosen = None;
+        for decision in &open {
+            let weight = weight(&decision.1);
+            if weight > 0.0 {
+                chosen = Some(decision);
+            }
+            left -= weight;
+            if left < 0.0 {
+                break;
+            }
+        }
+        let (path, domain) = chosen?;
+        let value = domain.neighbour(parent.get(path)?, rng);
+        Some((step(space, parent, path, &value, rng), path.clone()))
     }
 }
 

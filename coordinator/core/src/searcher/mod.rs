@@ -5,15 +5,22 @@
 mod bayesian;
 mod book;
 mod evolution;
+mod grid;
+mod local_search;
+mod moves;
 mod proposer;
 mod random;
 mod round;
+mod tpe;
 
 pub use bayesian::Bayesian;
-pub use evolution::Evolution;
+pub use evolution::{Evolution, Rates};
+pub use grid::Grid;
+pub use local_search::LocalSearch;
 pub use proposer::{Answer, Proposer};
 pub use random::Random;
 pub use round::{MAX_ENUMERATED, MAX_REFUSALS, MAX_SEARCHER_DRAWS};
+pub use tpe::{Tpe, TpeSettings};
 
 use std::sync::Arc;
 
@@ -39,6 +46,18 @@ pub trait Searcher: Send {
     /// Proposes a candidate. Changes nothing in the searcher and draws only from `rng`: an ask whose
     /// answer was lost can be asked again, and a replay of the journal needs no asks.
     fn ask(&self, context: &AskContext<'_>, rng: &mut ChaCha8Rng) -> Proposal;
+
+    /// Why it has nothing more to propose, if it has not. Looked at before every ask; most searchers could
+    /// go on for ever.
+    fn exhausted(&self, _context: &AskContext<'_>) -> Option<String> {
+        None
+    }
+
+    /// Whether nothing but its own proposals may be tried: candidates at random do not stand in for refused
+    /// ones then.
+    fn proposes_alone(&self) -> bool {
+        false
+    }
 }
 
 /// What a searcher may know when it is asked, besides what it was told.
@@ -59,18 +78,39 @@ pub struct AskContext<'a> {
 #[must_use]
 pub fn create(definition: &Arc<Definition>) -> Box<dyn Searcher> {
     let spec = &definition.spec;
+    let space = Arc::new(spec.space.clone());
     match spec.searcher {
         SearcherSpec::Random {} => Box::new(Random),
+        SearcherSpec::Grid { points } => Box::new(Grid::new(space, points, spec.seed)),
+        SearcherSpec::LocalSearch {} => Box::new(LocalSearch::new(space)),
+        SearcherSpec::Tpe {
+            gamma,
+            candidates,
+            start,
+        } => {
+            let settings = TpeSettings {
+                gamma,
+                candidates,
+                start,
+            };
+            Box::new(Tpe::new(space, settings))
+        }
         SearcherSpec::Evolution {
             population,
             tournament,
             crossover,
-        } => Box::new(Evolution::new(
-            population,
-            tournament,
-            crossover,
-            spec.budget.trials,
-        )),
+            mutate_choices,
+            mutate_ranges,
+        } => {
+            let rates = Rates {
+                choices: mutate_choices,
+                ranges: mutate_ranges,
+            };
+            let trials = spec.budget.trials;
+            Box::new(Evolution::new(
+                population, tournament, crossover, rates, trials,
+            ))
+        }
         SearcherSpec::Bayesian { kernel, initial } => {
             Box::new(Bayesian::new(definition, kernel, initial))
         }

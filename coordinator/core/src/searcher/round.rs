@@ -92,28 +92,41 @@ impl<'a> Round<'a> {
 
     /// Draws until a candidate passes, or none is left, or too many were refused in a row.
     pub(super) fn run(mut self, left: &mut Option<Left>) -> Ended {
-        let drawn = self
-            .draw_from_searcher()
-            .or_else(|| self.draw_at_random())
-            .map_or_else(|| self.draw_from_the_rest(left), Ok);
+        let drawn = match self.draw_from_searcher() {
+            Ok(None) if self.searcher.proposes_alone() => Err(self.refused_in_a_row()),
+            Ok(drawn) => drawn
+                .or_else(|| self.draw_at_random())
+                .map_or_else(|| self.draw_from_the_rest(left), Ok),
+            Err(exhausted) => Err(exhausted),
+        };
         self.end(drawn)
     }
 
-    fn draw_from_searcher(&mut self) -> Option<Prepared> {
+    /// Draws from the searcher as long as chance may not take over. The error says why it has nothing more
+    /// to propose.
+    fn draw_from_searcher(&mut self) -> Result<Option<Prepared>, String> {
         let pending = self.book.pending();
-        while self.draws < MAX_SEARCHER_DRAWS {
+        let most = if self.searcher.proposes_alone() {
+            MAX_REFUSALS
+        } else {
+            MAX_SEARCHER_DRAWS
+        };
+        while self.draws < most {
             let context = AskContext {
                 space: &self.definition.spec.space,
                 number: self.number,
                 pending: &pending,
                 refused: &self.observations,
             };
+            if let Some(exhausted) = self.searcher.exhausted(&context) {
+                return Err(exhausted);
+            }
             let proposal = self.searcher.ask(&context, &mut self.rng());
             if let Some(prepared) = self.examine(proposal) {
-                return Some(prepared);
+                return Ok(Some(prepared));
             }
         }
-        None
+        Ok(None)
     }
 
     fn draw_at_random(&mut self) -> Option<Prepared> {
