@@ -45,6 +45,9 @@ impl Domain {
             0.5
         };
         let number = match scale {
+            // The logarithm and its inverse would miss the ends by a rounding.
+            _ if share <= 0.0 => low,
+            _ if share >= 1.0 => high,
             Scale::Log if low > 0.0 => (low.ln() + (high.ln() - low.ln()) * share).exp(),
             Scale::Log | Scale::Linear => low + (high - low) * share,
         };
