@@ -151,6 +151,28 @@ pub enum SearcherSpec {
         /// Trials at random before the estimator begins.
         start: u32,
     },
+    /// A recurrent controller, moved by policy gradients with every result.
+    Reinforce {
+        /// The size of a step.
+        learning_rate: f64,
+        /// How much the policy is kept from settling.
+        entropy: f64,
+        /// Results in a step: the newest and those before it.
+        batch: u32,
+    },
+    /// The same controller, moved by several clipped steps with each batch of results.
+    Ppo {
+        /// The size of a step.
+        learning_rate: f64,
+        /// How much the policy is kept from settling.
+        entropy: f64,
+        /// Results in a batch.
+        batch: u32,
+        /// Times a batch is gone over.
+        epochs: u32,
+        /// How far a probability may move with one batch, as a share of itself.
+        clip: f64,
+    },
     /// Hill climbing with restarts.
     #[serde(rename = "local-search")]
     LocalSearch {},
@@ -215,6 +237,8 @@ impl SearcherSpec {
             Self::Random {} => "random",
             Self::Grid { .. } => "grid",
             Self::Tpe { .. } => "tpe",
+            Self::Reinforce { .. } => "reinforce",
+            Self::Ppo { .. } => "ppo",
             Self::LocalSearch {} => "local-search",
             Self::Evolution { .. } => "evolution",
             Self::Bayesian { .. } => "bayesian",

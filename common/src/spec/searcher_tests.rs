@@ -32,7 +32,16 @@ fn a_searchers_word_alone_gives_its_defaults() {
     };
     assert_eq!(searcher("tpe"), tpe);
     assert_eq!(searcher("{tpe: {candidates: 24}}"), tpe);
-    for word in ["random", "grid", "local-search", "evolution", "tpe"] {
+    for word in [
+        "random",
+        "grid",
+        "local-search",
+        "evolution",
+        "tpe",
+        "reinforce",
+        "ppo",
+        "bayesian",
+    ] {
         assert_eq!(searcher(word).word(), word);
     }
 }

@@ -22,6 +22,18 @@ impl Reader<'_> {
                 start: self.small(&fields, "start").unwrap_or(10),
             }),
             "bayesian" => Some(self.bayesian(&fields)),
+            "reinforce" => Some(SearcherSpec::Reinforce {
+                learning_rate: self.scalar(&fields, "learning_rate").unwrap_or(0.005),
+                entropy: self.scalar(&fields, "entropy").unwrap_or(0.05),
+                batch: self.small(&fields, "batch").unwrap_or(8),
+            }),
+            "ppo" => Some(SearcherSpec::Ppo {
+                learning_rate: self.scalar(&fields, "learning_rate").unwrap_or(0.01),
+                entropy: self.scalar(&fields, "entropy").unwrap_or(0.05),
+                batch: self.small(&fields, "batch").unwrap_or(10),
+                epochs: self.small(&fields, "epochs").unwrap_or(5),
+                clip: self.scalar(&fields, "clip").unwrap_or(0.2),
+            }),
             _ => self.evolution(&fields),
         }
     }

@@ -269,6 +269,66 @@ pub(super) static TPE: Table = Table {
     ],
 };
 
+/// The size of a policy's step.
+const POLICY_RATE: Kind = Kind::Number {
+    min: End::Open(0.0),
+    max: End::Closed(1.0),
+};
+
+pub(super) static REINFORCE: Table = Table {
+    name: "reinforce",
+    about: "A recurrent controller that emits the decisions, moved by policy gradients.",
+    keys: &[
+        optional(
+            "learning_rate",
+            Scalar(POLICY_RATE),
+            "The size of a step; 0.005 by default.",
+        ),
+        optional(
+            "entropy",
+            Scalar(from_to(0.0, 1.0)),
+            "How much the policy is kept from settling; 0.05 by default.",
+        ),
+        optional(
+            "batch",
+            Scalar(count(1, 1_000)),
+            "Results in a step, the newest and those before it; 8 by default.",
+        ),
+    ],
+};
+
+pub(super) static PPO: Table = Table {
+    name: "ppo",
+    about: "The same controller, moved by several clipped steps with each batch of results.",
+    keys: &[
+        optional(
+            "learning_rate",
+            Scalar(POLICY_RATE),
+            "The size of a step; 0.01 by default.",
+        ),
+        optional(
+            "entropy",
+            Scalar(from_to(0.0, 1.0)),
+            "How much the policy is kept from settling; 0.05 by default.",
+        ),
+        optional(
+            "batch",
+            Scalar(count(1, 1_000)),
+            "Results in a batch; 10 by default.",
+        ),
+        optional(
+            "epochs",
+            Scalar(count(1, 100)),
+            "Times a batch is gone over; 5 by default.",
+        ),
+        optional(
+            "clip",
+            Scalar(from_to(0.01, 0.9)),
+            "How far a probability may move with one batch, as a share of itself; 0.2 by default.",
+        ),
+    ],
+};
+
 pub(super) static LOCAL_SEARCH: Table = Table {
     name: "local-search",
     about: "Hill climbing: the neighbours of the best place, and a new start where none is better.",
@@ -328,11 +388,13 @@ pub(super) static BAYESIAN: Table = Table {
 };
 
 /// The searchers, by word.
-pub(super) static SEARCHERS: [(&str, &Table); 6] = [
+pub(super) static SEARCHERS: [(&str, &Table); 8] = [
     ("random", &RANDOM),
     ("grid", &GRID),
     ("local-search", &LOCAL_SEARCH),
     ("tpe", &TPE),
+    ("reinforce", &REINFORCE),
+    ("ppo", &PPO),
     ("evolution", &EVOLUTION),
     ("bayesian", &BAYESIAN),
 ];

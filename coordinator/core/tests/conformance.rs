@@ -47,7 +47,7 @@ struct Case {
     margin: Option<f64>,
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     case("random", None),
     Case {
         searcher: "{grid: {points: 3}}",
@@ -61,8 +61,9 @@ const CASES: [Case; 9] = [
         Some(0.08),
     ),
     case("bayesian", Some(0.1)),
-    case("{bayesian: {kernel: rbf, initial: 3}}", Some(0.1)),
     case("tpe", Some(0.1)),
+    case("reinforce", Some(0.05)),
+    case("{ppo: {batch: 6}}", Some(0.05)),
     case("{tpe: {gamma: 0.3, candidates: 5, start: 4}}", Some(0.08)),
 ];
 

@@ -8,6 +8,7 @@ mod evolution;
 mod grid;
 mod local_search;
 mod moves;
+mod policy;
 mod proposer;
 mod random;
 mod round;
@@ -17,6 +18,7 @@ pub use bayesian::Bayesian;
 pub use evolution::{Evolution, Rates};
 pub use grid::Grid;
 pub use local_search::LocalSearch;
+pub use policy::{Policy, PolicySettings, PolicyUpdate};
 pub use proposer::{Answer, Proposer};
 pub use random::Random;
 pub use round::{MAX_ENUMERATED, MAX_REFUSALS, MAX_SEARCHER_DRAWS};
@@ -94,6 +96,36 @@ pub fn create(definition: &Arc<Definition>) -> Box<dyn Searcher> {
                 start,
             };
             Box::new(Tpe::new(space, settings))
+        }
+        SearcherSpec::Reinforce {
+            learning_rate,
+            entropy,
+            batch,
+        } => {
+            let settings = PolicySettings {
+                learning_rate,
+                entropy,
+                update: PolicyUpdate::Reinforce { batch },
+            };
+            Box::new(Policy::new(space, settings, spec.seed))
+        }
+        SearcherSpec::Ppo {
+            learning_rate,
+            entropy,
+            batch,
+            epochs,
+            clip,
+        } => {
+            let settings = PolicySettings {
+                learning_rate,
+                entropy,
+                update: PolicyUpdate::Ppo {
+                    batch,
+                    epochs,
+                    clip,
+                },
+            };
+            Box::new(Policy::new(space, settings, spec.seed))
         }
         SearcherSpec::Evolution {
             population,
