@@ -323,7 +323,7 @@ fn a_mistake_in_the_structure_is_told_with_its_place() {
         x.yaml:18:14: training.optimizer: `learning_rate` is missing
         x.yaml:19:13: training.schedule: "linear" is not one of constant, cosine
         x.yaml:19:22: training.schedule.choice: alternatives are expected here, of `constant` or `cosine`
-        x.yaml:20:11: searcher: "evolutoin" is not one of random, grid, local-search, tpe, reinforce, ppo, evolution, bayesian; did you mean "evolution"?
+        x.yaml:20:11: searcher: "evolutoin" is not one of random, grid, local-search, tpe, bananas, reinforce, ppo, evolution, bayesian; did you mean "evolution"?
         x.yaml:20:36: searcher.evolution.population: 0 is too small; it must be at least 1
         x.yaml:21:1: fidelity: `fidelity` is not offered yet: every trial gets the full `epochs`
         x.yaml:21:13: objectives: only one objective is offered yet; make the others constraints, or leave them out

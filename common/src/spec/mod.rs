@@ -151,6 +151,13 @@ pub enum SearcherSpec {
         /// Trials at random before the estimator begins.
         start: u32,
     },
+    /// An ensemble of predictors over features of networks and decisions.
+    Bananas {
+        /// Trials at random before the first model.
+        start: u32,
+        /// Candidates that are looked at for each proposal.
+        candidates: u32,
+    },
     /// A recurrent controller, moved by policy gradients with every result.
     Reinforce {
         /// The size of a step.
@@ -237,6 +244,7 @@ impl SearcherSpec {
             Self::Random {} => "random",
             Self::Grid { .. } => "grid",
             Self::Tpe { .. } => "tpe",
+            Self::Bananas { .. } => "bananas",
             Self::Reinforce { .. } => "reinforce",
             Self::Ppo { .. } => "ppo",
             Self::LocalSearch {} => "local-search",

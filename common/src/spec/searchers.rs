@@ -22,6 +22,10 @@ impl Reader<'_> {
                 start: self.small(&fields, "start").unwrap_or(10),
             }),
             "bayesian" => Some(self.bayesian(&fields)),
+            "bananas" => Some(SearcherSpec::Bananas {
+                start: self.small(&fields, "start").unwrap_or(10),
+                candidates: self.small(&fields, "candidates").unwrap_or(100),
+            }),
             "reinforce" => Some(SearcherSpec::Reinforce {
                 learning_rate: self.scalar(&fields, "learning_rate").unwrap_or(0.005),
                 entropy: self.scalar(&fields, "entropy").unwrap_or(0.05),

@@ -269,6 +269,23 @@ pub(super) static TPE: Table = Table {
     ],
 };
 
+pub(super) static BANANAS: Table = Table {
+    name: "bananas",
+    about: "An ensemble of boosted trees predicts which mutation of the best is worth a training.",
+    keys: &[
+        optional(
+            "start",
+            Scalar(count(2, 100_000)),
+            "So many trials at random come first; 10 by default.",
+        ),
+        optional(
+            "candidates",
+            Scalar(count(1, 10_000)),
+            "So many are looked at for each proposal; 100 by default.",
+        ),
+    ],
+};
+
 /// The size of a policy's step.
 const POLICY_RATE: Kind = Kind::Number {
     min: End::Open(0.0),
@@ -388,11 +405,12 @@ pub(super) static BAYESIAN: Table = Table {
 };
 
 /// The searchers, by word.
-pub(super) static SEARCHERS: [(&str, &Table); 8] = [
+pub(super) static SEARCHERS: [(&str, &Table); 9] = [
     ("random", &RANDOM),
     ("grid", &GRID),
     ("local-search", &LOCAL_SEARCH),
     ("tpe", &TPE),
+    ("bananas", &BANANAS),
     ("reinforce", &REINFORCE),
     ("ppo", &PPO),
     ("evolution", &EVOLUTION),

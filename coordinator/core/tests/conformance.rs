@@ -47,7 +47,7 @@ struct Case {
     margin: Option<f64>,
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     case("random", None),
     Case {
         searcher: "{grid: {points: 3}}",
@@ -61,6 +61,7 @@ const CASES: [Case; 10] = [
         Some(0.08),
     ),
     case("bayesian", Some(0.1)),
+    case("{bananas: {start: 8, candidates: 40}}", Some(0.1)),
     case("tpe", Some(0.1)),
     case("reinforce", Some(0.05)),
     case("{ppo: {batch: 6}}", Some(0.05)),
@@ -293,6 +294,7 @@ fn what_learns_beats_random_search() {
     for case in &CASES {
         if let Some(margin) = case.margin {
             let found = mean_best(case.searcher);
+            println!("{}: {found:.3} against {random:.3}", case.searcher);
             assert!(
                 found - random >= margin,
                 "{}: {found:.3} against {random:.3}",

@@ -2,8 +2,10 @@
 //! [`Proposer`] puts the rules around them that hold for every searcher (what is refused, when to ask
 //! again, when the space is exhausted). May import `espalier-common` and the events of a search.
 
+mod bananas;
 mod bayesian;
 mod book;
+mod describe;
 mod evolution;
 mod grid;
 mod local_search;
@@ -14,6 +16,7 @@ mod random;
 mod round;
 mod tpe;
 
+pub use bananas::{Bananas, BananasSettings};
 pub use bayesian::Bayesian;
 pub use evolution::{Evolution, Rates};
 pub use grid::Grid;
@@ -142,6 +145,10 @@ pub fn create(definition: &Arc<Definition>) -> Box<dyn Searcher> {
             Box::new(Evolution::new(
                 population, tournament, crossover, rates, trials,
             ))
+        }
+        SearcherSpec::Bananas { start, candidates } => {
+            let settings = BananasSettings { start, candidates };
+            Box::new(Bananas::new(definition, settings))
         }
         SearcherSpec::Bayesian { kernel, initial } => {
             Box::new(Bayesian::new(definition, kernel, initial))

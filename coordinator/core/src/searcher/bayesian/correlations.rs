@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use espalier_common::ids::Digest;
 
-use super::describe::Described;
 use super::model::Model;
 use super::pool::Pool;
 use crate::features::Sparse;
+use crate::searcher::describe::Described;
 
 /// The cache. Single precision halves it, and is a hundred times finer than any noise.
 #[derive(Debug, Default)]

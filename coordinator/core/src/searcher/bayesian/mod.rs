@@ -11,7 +11,6 @@
 
 mod acquisition;
 mod correlations;
-mod describe;
 mod fit;
 mod gaussian;
 mod model;
@@ -35,13 +34,13 @@ use rand_chacha::ChaCha8Rng;
 
 use self::acquisition::{Estimate, greatest};
 use self::correlations::Correlations;
-use self::describe::{Described, Describer};
 use self::gaussian::Factor;
 use self::model::{Model, Point};
 use self::pool::{Pool, neighbour};
 use self::target::Warp;
 use self::view::{View, most_promising};
 use super::book::assignment_id;
+use super::describe::{Described, Describer};
 use super::{AskContext, Searcher, random, stream};
 use crate::search::Definition;
 

@@ -7,10 +7,10 @@ use nalgebra::DMatrix;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::describe::Described;
 use super::fit::{self, Distances};
 use super::gaussian::{Factor, Settings};
 use super::target::Warp;
+use crate::searcher::describe::Described;
 
 /// The most points of a model; one more, and it is thinned out.
 const MOST: usize = 512;

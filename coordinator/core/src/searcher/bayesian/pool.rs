@@ -8,8 +8,8 @@ use espalier_common::ids::Digest;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::describe::{Described, Describer};
 use crate::features::Sparse;
+use crate::searcher::describe::{Described, Describer};
 
 /// A space of at most this many candidates is looked at as a whole. Describing so many takes a few seconds,
 /// once; and 512 correlations for each of them take 40 MB.

@@ -70,7 +70,7 @@ impl Warp {
             .exp();
         let score = self.best + self.offset - below;
         let deviation = deviation * self.deviation * below;
-        (score, deviation.min(f64::MAX))
+        (score.clamp(f64::MIN, f64::MAX), deviation.min(f64::MAX))
     }
 }
 

@@ -7,9 +7,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::acquisition::{Bounded, Estimate, expected_improvement};
 use super::correlations::Correlations;
-use super::describe::Described;
 use super::gaussian::Posterior;
 use super::model::Model;
+use crate::searcher::describe::Described;
 
 /// The climb starts at so many candidates of the pool, …
 const STARTS: usize = 4;

@@ -9,9 +9,9 @@ use espalier_common::spec::Kernel;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::book::assignment_id;
 use crate::features::{Layout, Sparse, encode, operations, paths, size};
 use crate::search::Definition;
-use crate::searcher::book::assignment_id;
 
 /// Pairs of samples from which the usual distances in a space are taken.
 const PAIRS: usize = 200;
