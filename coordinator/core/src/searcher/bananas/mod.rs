@@ -134,7 +134,7 @@ impl Bananas {
         let stride = count.saturating_sub(half).div_ceil(half).max(1);
         let chosen = self.scored.iter().enumerate();
         let chosen: Vec<(usize, &Scored)> = chosen
-            .filter(|(rank, _)| *rank < half || (rank - half) % stride == 0)
+            .filter(|(rank, _)| *rank < half || (rank - half).is_multiple_of(stride))
             .collect();
         let rows: Vec<&[Sparse]> = chosen
             .iter()

@@ -154,7 +154,7 @@ impl Controller {
             log_probabilities: vec![0.0; place.bins],
             bin: 0,
         };
-        for unit in 0..STATE {
+        for (unit, &before) in before.iter().enumerate() {
             let (input, state) = gate(0, unit);
             step.update[unit] = sigmoid(input + state);
             let (input, state) = gate(1, unit);
@@ -163,7 +163,7 @@ impl Controller {
             step.recalled[unit] = state;
             step.new[unit] = (input + step.reset[unit] * state).tanh();
             step.after[unit] =
-                (1.0 - step.update[unit]) * step.new[unit] + step.update[unit] * before[unit];
+                (1.0 - step.update[unit]) * step.new[unit] + step.update[unit] * before;
         }
         for bin in 0..place.bins {
             step.log_probabilities[bin] = parameters[place.bias(bin)]
