@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use espalier_common::candidate::Candidate;
 use espalier_common::ids::TrialNumber;
@@ -207,7 +208,10 @@ fn an_ask_changes_nothing_and_depends_on_nothing_but_what_was_told() {
     for (case, text) in everywhere() {
         let definition = definition_with(text, case.searcher, 60, 1);
         let space = &definition.spec.space;
-        let (mut one, mut two) = (create(&definition), create(&definition));
+        let (mut one, mut two) = (
+            create(&definition, &Arc::default()),
+            create(&definition, &Arc::default()),
+        );
         for trial in 1..=20 {
             let candidate = space.sample(&mut rng_for(9, trial, 0));
             let told = observation(Some(trial as u32), &candidate, scored(score(&candidate)));
@@ -254,7 +258,7 @@ fn many_workers_do_not_get_copies_of_one_candidate() {
     for case in &CASES {
         let definition = definition_with(case.spaces[0], case.searcher, 60, 8);
         let space = &definition.spec.space;
-        let mut searcher = create(&definition);
+        let mut searcher = create(&definition, &Arc::default());
         for trial in 1..=25 {
             let candidate = space.sample(&mut rng_for(3, trial, 0));
             let outcome = scored(score(&candidate));
@@ -308,7 +312,7 @@ fn what_learns_beats_random_search() {
 fn told(case: &Case, text: &str, trials: u64, outcome: impl Fn(u64, &Candidate) -> Outcome) {
     let definition = definition_with(text, case.searcher, 60, 2);
     let space = &definition.spec.space;
-    let mut searcher = create(&definition);
+    let mut searcher = create(&definition, &Arc::default());
     for trial in 1..=trials {
         let proposal = ask(&*searcher, space, trial, &[]);
         check(&proposal, space, case.searcher);

@@ -51,7 +51,7 @@ fn of(budget: &str) -> Arc<Definition> {
 }
 
 fn run(definition: &Definition, table: &Table, cluster: &Cluster, seed: u64) -> Run {
-    simulate(definition, table, cluster, seed).unwrap()
+    simulate(definition, table, cluster, seed, &Arc::default()).unwrap()
 }
 
 #[test]

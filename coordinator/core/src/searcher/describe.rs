@@ -6,10 +6,12 @@ use espalier_common::candidate::Candidate;
 use espalier_common::ids::Digest;
 use espalier_common::space::Space;
 use espalier_common::spec::Kernel;
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::book::assignment_id;
+use super::catalogue::Catalogue;
+use super::shared::{Descriptions, Shared};
 use crate::features::{Layout, Sparse, encode, operations, paths, size};
 use crate::search::Definition;
 
@@ -42,18 +44,24 @@ impl Described {
 pub(super) struct Describer {
     definition: Arc<Definition>,
     layout: Layout,
-    /// Whether the network that a candidate builds is looked at.
-    network: bool,
+    kernel: Kernel,
+    shared: Arc<Shared>,
 }
 
 impl Describer {
-    pub(super) fn new(definition: &Arc<Definition>, kernel: Kernel) -> Self {
+    pub(super) fn new(definition: &Arc<Definition>, kernel: Kernel, shared: &Arc<Shared>) -> Self {
         let space = &definition.spec.space;
         Self {
             definition: Arc::clone(definition),
             layout: Layout::of(space),
-            network: kernel == Kernel::Network && space.network.is_some(),
+            kernel,
+            shared: Arc::clone(shared),
         }
+    }
+
+    /// The space it describes candidates of.
+    pub(super) fn space(&self) -> &Space {
+        &self.definition.spec.space
     }
 
     /// Describes a candidate; `None` when it cannot be built or breaks a constraint.
@@ -63,7 +71,7 @@ impl Describer {
             .check(candidate, self.definition.dataset.as_ref())
             .ok()?;
         let mut features = encode(&spec.space, &self.layout, candidate);
-        if self.network {
+        if self.kernel == Kernel::Network && spec.space.network.is_some() {
             let network = built.network.as_ref()?.simplified();
             features.extend([paths(&network), operations(&network), size(&network)]);
         }
@@ -75,24 +83,44 @@ impl Describer {
         })
     }
 
+    /// As [`Self::describe`], but one that was described lately is remembered.
+    pub(super) fn recall(
+        &self,
+        candidate: &Candidate,
+        assignment: Digest,
+    ) -> Option<Arc<Described>> {
+        self.shared()
+            .remember(assignment, || self.describe(candidate))
+    }
+
     /// A candidate at random that can be built; `None` when `draws` draws find none.
     pub(super) fn sample(&self, rng: &mut ChaCha8Rng, draws: usize) -> Option<Described> {
         let space = self.space();
         (0..draws).find_map(|_| self.describe(&space.sample(rng)))
     }
 
+    /// All candidates of a small space.
+    pub(super) fn whole(&self) -> Option<&Arc<Catalogue>> {
+        let whole = || Catalogue::of_whole(self).map(Arc::new);
+        self.shared().whole.get_or_init(whole).as_ref()
+    }
+
     /// The mean squared distance of two candidates drawn at random, in each group: what makes groups
     /// comparable before anything is learned.
-    pub(super) fn typical(&self, rng: &mut ChaCha8Rng) -> Vec<f64> {
+    pub(super) fn typical(&self) -> &[f64] {
+        self.shared().typical.get_or_init(|| self.typical_anew())
+    }
+
+    fn typical_anew(&self) -> Vec<f64> {
+        // What is usual in a space depends on the space alone: any seed will do, as long as it is the same.
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
         let space = self.space();
-        let drawn = (0..DRAWS).filter_map(|_| self.describe(&space.sample(rng)));
+        let drawn = (0..DRAWS).filter_map(|_| self.describe(&space.sample(&mut rng)));
         let samples: Vec<Described> = drawn.take(PAIRS).collect();
-        let mut sums = vec![
-            0.0;
-            samples
-                .first()
-                .map_or(self.layout.groups(), |s| s.features.len())
-        ];
+        let groups = samples
+            .first()
+            .map_or(self.layout.groups(), |sample| sample.features.len());
+        let mut sums = vec![0.0; groups];
         if samples.len() < 2 {
             return sums;
         }
@@ -105,8 +133,7 @@ impl Describer {
         sums
     }
 
-    /// The space it describes candidates of.
-    pub(super) fn space(&self) -> &Space {
-        &self.definition.spec.space
+    fn shared(&self) -> &Descriptions {
+        self.shared.of(self.kernel)
     }
 }

@@ -5,6 +5,7 @@
 mod bananas;
 mod bayesian;
 mod book;
+mod catalogue;
 mod describe;
 mod evolution;
 mod grid;
@@ -14,6 +15,7 @@ mod policy;
 mod proposer;
 mod random;
 mod round;
+mod shared;
 mod tpe;
 
 pub use bananas::{Bananas, BananasSettings};
@@ -25,6 +27,7 @@ pub use policy::{Policy, PolicySettings, PolicyUpdate};
 pub use proposer::{Answer, Proposer};
 pub use random::Random;
 pub use round::{MAX_ENUMERATED, MAX_REFUSALS, MAX_SEARCHER_DRAWS};
+pub use shared::Shared;
 pub use tpe::{Tpe, TpeSettings};
 
 use std::sync::Arc;
@@ -79,9 +82,9 @@ pub struct AskContext<'a> {
     pub refused: &'a [Observation],
 }
 
-/// The searcher that a search's spec asks for.
+/// The searcher that a search's spec asks for. What it may share with others is in `shared`.
 #[must_use]
-pub fn create(definition: &Arc<Definition>) -> Box<dyn Searcher> {
+pub fn create(definition: &Arc<Definition>, shared: &Arc<Shared>) -> Box<dyn Searcher> {
     let spec = &definition.spec;
     let space = Arc::new(spec.space.clone());
     match spec.searcher {
@@ -148,10 +151,10 @@ pub fn create(definition: &Arc<Definition>) -> Box<dyn Searcher> {
         }
         SearcherSpec::Bananas { start, candidates } => {
             let settings = BananasSettings { start, candidates };
-            Box::new(Bananas::new(definition, settings))
+            Box::new(Bananas::new(definition, settings, shared))
         }
         SearcherSpec::Bayesian { kernel, initial } => {
-            Box::new(Bayesian::new(definition, kernel, initial))
+            Box::new(Bayesian::new(definition, kernel, initial, shared))
         }
     }
 }

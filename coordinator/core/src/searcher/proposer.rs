@@ -34,7 +34,7 @@ use espalier_common::observation::Observation;
 
 use super::book::Book;
 use super::round::{Ended, Left, MAX_ENUMERATED, Round};
-use super::{Searcher, create};
+use super::{Searcher, Shared, create};
 use crate::search::{Command, Definition, Event, Prepared, Refusal};
 
 /// The answer to an ask.
@@ -77,7 +77,13 @@ impl Proposer {
     /// A proposer for a search that has proposed nothing yet.
     #[must_use]
     pub fn new(definition: &Arc<Definition>) -> Self {
-        Self::with_searcher(definition, create(definition))
+        Self::sharing(definition, &Arc::default())
+    }
+
+    /// As [`Self::new`], with what it may share with others.
+    #[must_use]
+    pub fn sharing(definition: &Arc<Definition>, shared: &Arc<Shared>) -> Self {
+        Self::with_searcher(definition, create(definition, shared))
     }
 
     /// A proposer around another searcher than the spec's.

@@ -16,7 +16,7 @@ use crate::search::{
     Command, Completion, Counts, Definition, Effect, Event, FinishReason, PauseReason, Phase,
     Rejection, Reply, Search, WaitingRetry, step,
 };
-use crate::searcher::Proposer;
+use crate::searcher::{Proposer, Shared};
 
 /// Microseconds in a second: fine enough that workers of different speeds do not end together.
 const MICROS: f64 = 1e6;
@@ -80,7 +80,8 @@ enum Ending {
     Lost,
 }
 
-/// Runs a search of `definition` with another seed on a table and a cluster.
+/// Runs a search of `definition` with another seed on a table and a cluster. Searches that differ in nothing
+/// but their seeds and searchers may have one `shared`.
 ///
 /// # Errors
 /// [`Rejection`] when the state machine refuses what the simulator does: a fault of ours.
@@ -89,10 +90,11 @@ pub fn simulate(
     table: &Table,
     cluster: &Cluster,
     seed: u64,
+    shared: &Arc<Shared>,
 ) -> Result<Run, Rejection> {
     let mut definition = definition.clone();
     definition.spec.seed = seed;
-    Simulator::new(definition, table, cluster, seed).run()
+    Simulator::new(definition, table, cluster, seed, shared).run()
 }
 
 struct Simulator<'t> {
@@ -119,7 +121,13 @@ struct Simulator<'t> {
 }
 
 impl<'t> Simulator<'t> {
-    fn new(definition: Definition, table: &'t Table, cluster: &'t Cluster, seed: u64) -> Self {
+    fn new(
+        definition: Definition,
+        table: &'t Table,
+        cluster: &'t Cluster,
+        seed: u64,
+        shared: &Arc<Shared>,
+    ) -> Self {
         let test_metric = format!("test_{}", definition.spec.objective.metric);
         let factors = cluster.factors(seed);
         let evaluator = definition.evaluator().to_owned();
@@ -128,7 +136,7 @@ impl<'t> Simulator<'t> {
         let definition = Arc::new(definition);
         Self {
             search: Search::new(id, Arc::clone(&definition), 0),
-            proposer: Proposer::new(&definition),
+            proposer: Proposer::sharing(&definition, shared),
             definition,
             table,
             cluster,

@@ -6,8 +6,8 @@
 mod ensemble;
 mod trees;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use espalier_common::candidate::Candidate;
 use espalier_common::ids::{Digest, TrialNumber};
@@ -18,7 +18,8 @@ use rand_chacha::ChaCha8Rng;
 
 use self::ensemble::Ensemble;
 use super::book::assignment_id;
-use super::describe::Describer;
+use super::describe::{Described, Describer};
+use super::shared::Shared;
 use super::{AskContext, Searcher, random};
 use crate::features::Sparse;
 use crate::search::Definition;
@@ -36,8 +37,6 @@ const DRAWS_FOR_ONE: u32 = 3;
 const GROWTH: f64 = 1.1;
 /// The most rows a model is fitted to: the better half of them, and evenly some of the rest.
 const MOST_ROWS: usize = 600;
-/// The most descriptions that are kept.
-const MOST_KEPT: usize = 20_000;
 
 /// The settings of the ensemble.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,9 +46,6 @@ pub struct BananasSettings {
     /// Candidates that are looked at for each proposal.
     pub candidates: u32,
 }
-
-/// What a candidate is compared by, or that it cannot be built.
-type Described = Option<Arc<Vec<Sparse>>>;
 
 /// Search by a predictor ensemble.
 ///
@@ -70,16 +66,13 @@ pub struct Bananas {
     model: Option<Ensemble>,
     /// Scores that the model has seen.
     fitted: usize,
-    /// Descriptions follow from the candidate alone, so what is kept changes nothing but the time it takes.
-    kept: Mutex<BTreeMap<Digest, Described>>,
 }
 
 #[derive(Clone, Debug)]
 struct Scored {
-    candidate: Candidate,
     trial: Option<TrialNumber>,
     utility: f64,
-    features: Arc<Vec<Sparse>>,
+    described: Arc<Described>,
 }
 
 struct Choice {
@@ -92,36 +85,21 @@ struct Choice {
 impl Bananas {
     /// An ensemble for a search that has seen nothing yet.
     #[must_use]
-    pub fn new(definition: &Arc<Definition>, settings: BananasSettings) -> Self {
+    pub fn new(
+        definition: &Arc<Definition>,
+        settings: BananasSettings,
+        shared: &Arc<Shared>,
+    ) -> Self {
         Self {
             definition: Arc::clone(definition),
-            describer: Describer::new(definition, Kernel::Network),
+            describer: Describer::new(definition, Kernel::Network, shared),
             settings,
             scored: Vec::new(),
             known: BTreeSet::new(),
             ended: 0,
             model: None,
             fitted: 0,
-            kept: Mutex::default(),
         }
-    }
-
-    fn describe(&self, candidate: &Candidate, assignment: Digest) -> Described {
-        // Poisoned only by a panic in this very code; the map is whole at every moment.
-        let mut kept = self
-            .kept
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(described) = kept.get(&assignment) {
-            return described.clone();
-        }
-        let described = self.describer.describe(candidate);
-        let described = described.map(|described| Arc::new(described.features));
-        if kept.len() >= MOST_KEPT {
-            kept.clear();
-        }
-        kept.insert(assignment, described.clone());
-        described
     }
 
     fn fit(&mut self) {
@@ -138,7 +116,7 @@ impl Bananas {
             .collect();
         let rows: Vec<&[Sparse]> = chosen
             .iter()
-            .map(|(_, one)| one.features.as_slice())
+            .map(|(_, one)| one.described.features.as_slice())
             .collect();
         let targets: Vec<f64> = chosen.iter().map(|(rank, _)| self.target(*rank)).collect();
         self.model = Some(Ensemble::fit(&rows, &targets, self.definition.spec.seed));
@@ -162,7 +140,7 @@ impl Bananas {
             return (space.sample(rng), None);
         }
         let parent = &self.scored[rng.random_range(0..self.scored.len().min(PARENTS))];
-        let mut candidate = parent.candidate.clone();
+        let mut candidate = parent.described.candidate.clone();
         for change in 0..CHANGES {
             if change > 0 && rng.random_bool(0.5) {
                 break;
@@ -194,11 +172,11 @@ impl Bananas {
             if self.known.contains(&assignment) || !out.insert(assignment) {
                 continue;
             }
-            let Some(features) = self.describe(&candidate, assignment) else {
+            let Some(described) = self.describer.recall(&candidate, assignment) else {
                 continue;
             };
             looked_at += 1;
-            let (mean, deviation) = model.predict(&features);
+            let (mean, deviation) = model.predict(&described.features);
             let drawn = mean + deviation * normal(rng);
             if best.as_ref().is_none_or(|best| drawn > best.drawn) {
                 best = Some(Choice {
@@ -227,13 +205,13 @@ impl Searcher for Bananas {
         match observation.outcome {
             Outcome::Scored { utility, .. } => {
                 self.ended += 1;
-                if let Some(features) = self.describe(&observation.candidate, assignment) {
+                let described = self.describer.recall(&observation.candidate, assignment);
+                if let Some(described) = described {
                     let place = self.scored.partition_point(|one| one.utility >= utility);
                     let scored = Scored {
-                        candidate: observation.candidate.clone(),
                         trial: observation.trial,
                         utility,
-                        features,
+                        described,
                     };
                     self.scored.insert(place, scored);
                 }

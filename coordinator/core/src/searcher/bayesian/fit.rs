@@ -60,7 +60,7 @@ pub(super) fn fit(
 ) -> Settings {
     let posterior = |settings: &Settings| {
         let factor = Factor::new(&correlations(distances, settings), settings.noise);
-        factor.with_values(values.clone()).log_likelihood() + log_prior(settings, centre)
+        factor.with_values(values).log_likelihood() + log_prior(settings, centre)
     };
     let (mut best, mut value) = (settings.clone(), posterior(settings));
     let from_centre = posterior(centre);

@@ -10,7 +10,7 @@
 //!   and a climb on expected improvement from the most promising.
 
 mod acquisition;
-mod correlations;
+mod explained;
 mod fit;
 mod gaussian;
 mod model;
@@ -28,19 +28,18 @@ use std::sync::Arc;
 use espalier_common::ids::Digest;
 use espalier_common::observation::{Observation, Origin, Outcome, Proposal};
 use espalier_common::spec::Kernel;
-use nalgebra::DVector;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use self::acquisition::{Estimate, greatest};
-use self::correlations::Correlations;
-use self::gaussian::Factor;
+use self::explained::Explained;
 use self::model::{Model, Point};
 use self::pool::{Pool, neighbour};
 use self::target::Warp;
 use self::view::{View, most_promising};
 use super::book::assignment_id;
 use super::describe::{Described, Describer};
+use super::shared::Shared;
 use super::{AskContext, Searcher, random, stream};
 use crate::search::Definition;
 
@@ -60,8 +59,8 @@ pub struct Bayesian {
     model: Model,
     /// Made when it is first needed; follows from what was told.
     pool: RefCell<Option<Pool>>,
-    /// Correlations of the pool's candidates with points: a cache.
-    correlations: RefCell<Correlations>,
+    /// What the model's points say of the pool's candidates: a cache.
+    explained: RefCell<Explained>,
     /// Pending candidates as they were described: a cache.
     pending: RefCell<BTreeMap<Digest, Option<Arc<Described>>>>,
     /// Identities of candidates whose outcome is known.
@@ -71,17 +70,21 @@ pub struct Bayesian {
 impl Bayesian {
     /// For a search. The first `initial` trials are drawn at random.
     #[must_use]
-    pub fn new(definition: &Arc<Definition>, kernel: Kernel, initial: u32) -> Self {
-        let describer = Describer::new(definition, kernel);
-        // What is usual in a space depends on the space alone.
-        let typical = describer.typical(&mut ChaCha8Rng::seed_from_u64(0));
+    pub fn new(
+        definition: &Arc<Definition>,
+        kernel: Kernel,
+        initial: u32,
+        shared: &Arc<Shared>,
+    ) -> Self {
+        let describer = Describer::new(definition, kernel, shared);
+        let centre = fit::start(describer.typical(), SPREAD);
         Self {
             describer,
             initial: initial.max(1) as usize,
             seed: definition.spec.seed,
-            model: Model::new(fit::start(&typical, SPREAD)),
+            model: Model::new(centre),
             pool: RefCell::new(None),
-            correlations: RefCell::default(),
+            explained: RefCell::default(),
             pending: RefCell::default(),
             known: BTreeSet::new(),
         }
@@ -105,7 +108,7 @@ impl Bayesian {
             .iter()
             .filter(|point| point.utility >= utility)
             .count();
-        if better < GOOD && utility.is_some() && !pool::is_small(&self.describer) {
+        if better < GOOD && utility.is_some() && self.describer.whole().is_none() {
             let mut rng = self.rng(1);
             let pool = self.pool.get_mut();
             let pool = pool.get_or_insert_with(|| new_pool(&self.describer, self.seed));
@@ -136,18 +139,12 @@ impl Bayesian {
     fn best_new(&self, context: &AskContext<'_>, rng: &mut ChaCha8Rng) -> Option<Proposal> {
         let utilities = self.model.utilities();
         let warp = Warp::new(&utilities);
-        let mut values: Vec<f64> = warp.values(&utilities).iter().copied().collect();
-        let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let values = warp.values(&utilities);
+        let posterior = self.model.factor().with_values(&values);
         let pending = self.described_pending(context);
-        let (factor, points) = self.believing(&pending, &mut values);
-        let view = View {
-            model: &self.model,
-            posterior: factor.with_values(DVector::from_vec(values)),
-            points,
-            best,
-        };
+        let view = View::new(&self.model, posterior, pending, values.max());
         let refused = context.refused.iter();
-        let taken: BTreeSet<Digest> = (pending.iter().map(|one| one.id))
+        let taken: BTreeSet<Digest> = (view.pending.iter().map(|one| one.id))
             .chain(refused.map(|refusal| assignment_id(&refusal.candidate)))
             .collect();
         let is_new = |one: &Described| {
@@ -183,19 +180,20 @@ impl Bayesian {
     ) -> Option<Found> {
         let mut pool = self.pool.borrow_mut();
         let pool = pool.get_or_insert_with(|| new_pool(&self.describer, self.seed));
-        let mut correlations = self.correlations.borrow_mut();
-        correlations.bring_up_to_date(&view.points, pool, &self.model);
-        let bounded = view.bounds(pool.items(), &correlations, is_new);
+        let mut explained = self.explained.borrow_mut();
+        explained.bring_up_to_date(&self.model, pool);
+        let items = pool.items();
+        let bounded = view.bounds(items, &explained, is_new);
         let among = bounded.len();
         let starts = most_promising(&bounded);
         let in_pool = greatest(bounded, view.best, |index| {
-            view.deviation(&correlations.of(&view.points, index))
+            view.deviation(&items[index], explained.column(index))
         });
-        let in_pool = in_pool.map(|(index, estimate)| (pool.items()[index].clone(), estimate));
+        let in_pool = in_pool.map(|(index, estimate)| (items[index].clone(), estimate));
         let found = if pool.is_whole() {
             in_pool
         } else {
-            let starts = starts.into_iter().map(|index| pool.items()[index].clone());
+            let starts = starts.into_iter().map(|index| items[index].clone());
             let starts: Vec<Described> = starts.collect();
             let beyond = view.climb(
                 starts,
@@ -210,36 +208,6 @@ impl Bayesian {
             estimate,
             among,
         })
-    }
-
-    /// The factor with the pending candidates in it, whose values are what is predicted for them, and all
-    /// its points.
-    fn believing(
-        &self,
-        pending: &[Arc<Described>],
-        values: &mut Vec<f64>,
-    ) -> (Factor, Vec<Arc<Described>>) {
-        let mut factor = self.model.factor().clone();
-        let known = self.model.points().iter();
-        let mut points: Vec<_> = known.map(|point| Arc::clone(&point.described)).collect();
-        let observed = points.len();
-        let mut columns = Vec::with_capacity(pending.len());
-        for one in pending {
-            let to = |other: &Arc<Described>| self.model.correlation(one, other);
-            let column: Vec<f64> = points.iter().map(to).collect();
-            factor.extend(&column);
-            columns.push(column);
-            points.push(Arc::clone(one));
-        }
-        let process = self
-            .model
-            .factor()
-            .with_values(DVector::from_column_slice(values));
-        let believed = columns
-            .iter()
-            .map(|column| process.mean(column[..observed].iter().copied()));
-        values.extend(believed.collect::<Vec<_>>());
-        (factor, points)
     }
 }
 

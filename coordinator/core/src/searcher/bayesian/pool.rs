@@ -2,18 +2,14 @@
 //! a few at random and the neighbours of the best so far. What it holds follows from what the searcher was
 //! told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use espalier_common::ids::Digest;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::features::Sparse;
+use crate::searcher::catalogue::Catalogue;
 use crate::searcher::describe::{Described, Describer};
 
-/// A space of at most this many candidates is looked at as a whole. Describing so many takes a few seconds,
-/// once; and 512 correlations for each of them take 40 MB.
-const MOST_WHOLE: usize = 20_000;
 /// The most candidates of a pool that is not the whole space.
 const MOST: usize = 2_000;
 /// Of them drawn at random at the start.
@@ -25,90 +21,38 @@ const NEIGHBOURS: usize = 24;
 /// Mutations on the way to a neighbour, at most: each further one is half as likely.
 const STEPS: u32 = 3;
 
-/// The different vectors that candidates have in one group. There are far fewer of them than candidates, so
-/// distances are taken to them.
-#[derive(Debug, Default)]
-pub(super) struct Group {
-    vectors: Vec<Sparse>,
-    numbers: BTreeMap<Vec<(u64, u64)>, u32>,
-    /// The number of each candidate's vector.
-    of: Vec<u32>,
-}
-
-impl Group {
-    fn put(&mut self, place: usize, vector: &Sparse) {
-        let entries = vector.entries().iter();
-        let key = entries.map(|&(at, value)| (at, value.to_bits())).collect();
-        let next = self.vectors.len() as u32;
-        let number = *self.numbers.entry(key).or_insert(next);
-        if number == next {
-            self.vectors.push(vector.clone());
-        }
-        if place == self.of.len() {
-            self.of.push(number);
-        } else {
-            self.of[place] = number;
-        }
-    }
-
-    /// The different vectors.
-    pub(super) fn vectors(&self) -> &[Sparse] {
-        &self.vectors
-    }
-
-    /// Which of them each candidate has.
-    pub(super) fn of(&self) -> &[u32] {
-        &self.of
-    }
-}
-
 /// A pool.
 #[derive(Debug)]
 pub(super) struct Pool {
-    items: Vec<Described>,
-    groups: Vec<Group>,
+    catalogue: Arc<Catalogue>,
     /// Where the next one goes when the pool is full; `None` for a whole space, which nothing joins.
     next: Option<usize>,
-    ids: BTreeSet<Digest>,
     /// Places that hold another candidate since somebody looked.
     changed: Vec<usize>,
 }
 
 impl Pool {
     pub(super) fn new(describer: &Describer, rng: &mut ChaCha8Rng) -> Self {
-        let space = describer.space();
+        let whole = describer.whole();
         let mut pool = Self {
-            items: Vec::new(),
-            groups: Vec::new(),
-            next: None,
-            ids: BTreeSet::new(),
+            catalogue: whole.cloned().unwrap_or_default(),
+            next: whole.is_none().then_some(0),
             changed: Vec::new(),
         };
-        if is_small(describer) {
-            let whole = space.visit(MOST_WHOLE, |candidate| {
-                pool.add(describer.describe(&candidate));
-            });
-            if whole {
-                return pool;
+        if !pool.is_whole() {
+            for _ in 0..AT_RANDOM {
+                pool.add(describer.sample(rng, DRAWS));
             }
-            pool.items.clear();
-            pool.groups.clear();
-            pool.ids.clear();
-        }
-        pool.next = Some(0);
-        for _ in 0..AT_RANDOM {
-            pool.add(describer.sample(rng, DRAWS));
         }
         pool
     }
 
-    pub(super) fn items(&self) -> &[Described] {
-        &self.items
+    pub(super) fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
     }
 
-    /// The features of its candidates, group by group.
-    pub(super) fn groups(&self) -> &[Group] {
-        &self.groups
+    pub(super) fn items(&self) -> &[Described] {
+        self.catalogue.items()
     }
 
     /// Whether it holds the whole space.
@@ -140,37 +84,23 @@ impl Pool {
         let Some(described) = described else {
             return;
         };
-        if !self.ids.insert(described.id) {
+        if self.catalogue.has(&described) {
             return;
         }
         let place = match &mut self.next {
-            Some(next) if self.items.len() >= MOST => {
+            Some(next) if self.catalogue.items().len() >= MOST => {
                 // The oldest goes: what is good of it has been tried or has newer neighbours.
                 *next += 1;
                 (*next - 1) % MOST
             }
-            _ => self.items.len(),
+            _ => self.items().len(),
         };
-        self.groups
-            .resize_with(described.features.len(), Group::default);
-        for (group, vector) in self.groups.iter_mut().zip(&described.features) {
-            group.put(place, vector);
-        }
-        if place == self.items.len() {
-            self.items.push(described);
-        } else {
-            self.ids.remove(&self.items[place].id);
-            self.items[place] = described;
+        if place < self.items().len() {
             self.changed.push(place);
         }
+        // Nobody else holds a catalogue that grows, so nothing is copied.
+        Arc::make_mut(&mut self.catalogue).put(place, described);
     }
-}
-
-/// Whether the space is looked at as a whole.
-pub(super) fn is_small(describer: &Describer) -> bool {
-    let size = describer.space().size();
-    // A little more, for rounding in the logarithm; the visit counts exactly.
-    size.continuous == 0 && size.log10 <= (MOST_WHOLE as f64).log10() + 1e-6
 }
 
 /// A candidate a few mutations away; `None` when it cannot be built or there is nothing to mutate.

@@ -60,7 +60,12 @@ impl Run {
     fn new(space: &str, seed: u64) -> Self {
         let definition = definition(space);
         Self {
-            searcher: Box::new(Bayesian::new(&definition, Kernel::Network, 5)),
+            searcher: Box::new(Bayesian::new(
+                &definition,
+                Kernel::Network,
+                5,
+                &Arc::default(),
+            )),
             definition,
             seed,
             told: Vec::new(),
@@ -239,7 +244,7 @@ fn a_space_of_one_member_and_one_that_is_used_up_are_answered() {
 #[test]
 fn thousands_of_observations_leave_a_model_of_bounded_size() {
     let definition = definition(FLAT);
-    let mut searcher = Bayesian::new(&definition, Kernel::Network, 5);
+    let mut searcher = Bayesian::new(&definition, Kernel::Network, 5, &Arc::default());
     let mut rng = rng_for(1, 1, 1);
     for trial in 0..1_500 {
         let candidate = definition.spec.space.sample(&mut rng);

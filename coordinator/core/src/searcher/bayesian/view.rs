@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rand_chacha::ChaCha8Rng;
 
 use super::acquisition::{Bounded, Estimate, expected_improvement};
-use super::correlations::Correlations;
-use super::gaussian::Posterior;
+use super::explained::Explained;
+use super::gaussian::{Factor, Posterior, sum_of_squares};
 use super::model::Model;
 use crate::searcher::describe::Described;
 
@@ -19,37 +19,69 @@ const ROUNDS: usize = 3;
 const LOOKS: usize = 4;
 
 /// What is known when somebody asks.
+///
+/// Pending candidates count as observed with the mean that is predicted for them. That changes no mean
+/// anywhere, only what is left of the variance: without them it is an upper bound.
 pub(super) struct View<'a> {
     pub(super) model: &'a Model,
+    /// What the observed ones say.
     pub(super) posterior: Posterior<'a>,
-    /// Observed ones, then pending ones.
-    pub(super) points: Vec<Arc<Described>>,
+    pub(super) pending: Vec<Arc<Described>>,
+    /// The factor with the pending ones behind those observed.
+    pub(super) joint: Factor,
     /// The greatest observed value.
     pub(super) best: f64,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    pub(super) fn new(
+        model: &'a Model,
+        posterior: Posterior<'a>,
+        pending: Vec<Arc<Described>>,
+        best: f64,
+    ) -> Self {
+        let mut view = Self {
+            model,
+            posterior,
+            pending: Vec::with_capacity(pending.len()),
+            joint: model.factor().clone(),
+            best,
+        };
+        for one in pending {
+            let mut column = view.observed(&one);
+            column.extend(view.with_pending(&one));
+            view.joint.extend(&column);
+            view.pending.push(one);
+        }
+        view
+    }
+
+    /// Correlations with those observed.
+    fn observed(&self, one: &Described) -> Vec<f64> {
+        let points = self.model.points().iter();
+        points
+            .map(|point| self.model.correlation(one, &point.described))
+            .collect()
+    }
+
+    /// Correlations with those pending.
+    fn with_pending(&self, one: &Described) -> impl Iterator<Item = f64> {
+        let pending = self.pending.iter();
+        pending.map(|pending| self.model.correlation(one, pending))
+    }
+
     /// The new ones among `items`, with their means and bounds.
     pub(super) fn bounds(
         &self,
         items: &[Described],
-        correlations: &Correlations,
+        explained: &Explained,
         is_new: &dyn Fn(&Described) -> bool,
     ) -> Vec<Bounded> {
-        let mut means = vec![0.0; items.len()];
-        let mut largest = vec![0.0_f32; items.len()];
-        for (point, weight) in self.points.iter().zip(self.posterior.weights()) {
-            let places = means.iter_mut().zip(&mut largest);
-            for ((mean, largest), &correlation) in places.zip(correlations.column(point)) {
-                *mean += weight * f64::from(correlation);
-                *largest = largest.max(correlation);
-            }
-        }
+        let means = explained.means(self.posterior.whitened());
+        let sums = explained.sums();
         let new = items.iter().enumerate().filter(|(_, item)| is_new(item));
         new.map(|(index, _)| {
-            let largest = f64::from(largest[index]);
-            let deviation = self.posterior.variance_bound(largest).sqrt();
-            let mean = means[index];
+            let (mean, deviation) = (means[index], self.posterior.deviation(sums[index]));
             Bounded {
                 index,
                 mean,
@@ -59,17 +91,20 @@ impl View<'_> {
         .collect()
     }
 
-    /// The deviation where the correlations with the points are these.
-    pub(super) fn deviation(&self, correlations: &[f64]) -> f64 {
-        self.posterior.variance(correlations).sqrt()
+    /// The deviation of a candidate for which `solved` is known of those observed.
+    pub(super) fn deviation(&self, one: &Described, mut solved: Vec<f64>) -> f64 {
+        let observed = solved.len();
+        solved.extend(self.with_pending(one));
+        let solved = self.joint.solve_lower(solved, observed);
+        self.posterior.deviation(sum_of_squares(&solved))
     }
 
     /// How good a candidate outside the pool looks.
     fn judge(&self, described: &Described) -> Estimate {
-        let to = |point: &Arc<Described>| self.model.correlation(described, point);
-        let correlations: Vec<f64> = self.points.iter().map(to).collect();
-        let mean = self.posterior.mean(correlations.iter().copied());
-        Estimate::new(mean, self.deviation(&correlations), self.best)
+        let correlations = self.observed(described);
+        let mean = self.posterior.mean(&correlations);
+        let solved = self.model.factor().solve_lower(correlations, 0);
+        Estimate::new(mean, self.deviation(described, solved), self.best)
     }
 
     /// Climbs from each start through new neighbours; gives where each climb ended.

@@ -1,0 +1,125 @@
+//! What the points of a model say of a pool's candidates: a cache. For each point and each place of the pool
+//! it keeps one number of `L⁻¹ k`, where `L` is the model's factor and `k` are the place's correlations with the
+//! points: the sum of their squares is how much of the variance at the place is explained, their product with
+//! `L⁻¹ y` the mean. A new point adds a row, a changed place changes a column; all is computed anew when the
+//! model has learned. Either way every number comes from the same operations in the same order, so that what was
+//! asked before does not matter.
+
+use super::gaussian::Factor;
+use super::model::Model;
+use super::pool::Pool;
+use crate::features::Sparse;
+use crate::searcher::catalogue::Catalogue;
+use crate::searcher::describe::Described;
+
+/// So many places are worked on at a time: their rows stay in the processor's cache.
+const BLOCK: usize = 512;
+
+/// The cache.
+#[derive(Debug, Default)]
+pub(super) struct Explained {
+    version: u64,
+    /// For each point of the model a number for each place of the pool.
+    rows: Vec<Vec<f64>>,
+    /// For each place the sum of their squares.
+    sums: Vec<f64>,
+}
+
+impl Explained {
+    /// Computes what is missing.
+    pub(super) fn bring_up_to_date(&mut self, model: &Model, pool: &mut Pool) {
+        let changed = pool.take_changed();
+        if self.version != model.version() || self.sums.is_empty() {
+            self.version = model.version();
+            self.rows.clear();
+            self.sums = vec![0.0; pool.items().len()];
+        }
+        let factor = model.factor();
+        let behind = self.sums.len()..pool.items().len();
+        for place in changed.into_iter().chain(behind) {
+            self.compute_place(model, factor, &pool.items()[place], place);
+        }
+        let before = self.rows.len();
+        let new = model.points()[before..].iter();
+        self.rows
+            .extend(new.map(|point| correlations(&point.described, pool.catalogue(), model)));
+        self.compute_rows(factor, before);
+    }
+
+    /// Turns the rows from this one on, which hold correlations, into what they are to hold.
+    fn compute_rows(&mut self, factor: &Factor, from: usize) {
+        let lower: Vec<Vec<f64>> = (from..self.rows.len()).map(|row| factor.row(row)).collect();
+        for start in (0..self.sums.len()).step_by(BLOCK) {
+            let block = start..(start + BLOCK).min(self.sums.len());
+            for (row, lower) in (from..).zip(&lower) {
+                let (known, rest) = self.rows.split_at_mut(row);
+                let own = &mut rest[0][block.clone()];
+                for (known, factor) in known.iter().zip(lower) {
+                    for (own, known) in own.iter_mut().zip(&known[block.clone()]) {
+                        *own -= factor * known;
+                    }
+                }
+                for (own, sum) in own.iter_mut().zip(&mut self.sums[block.clone()]) {
+                    *own /= lower[row];
+                    *sum += *own * *own;
+                }
+            }
+        }
+    }
+
+    /// Computes the column of a place that is new or holds another candidate.
+    fn compute_place(&mut self, model: &Model, factor: &Factor, item: &Described, place: usize) {
+        let points = model.points()[..self.rows.len()].iter();
+        let column: Vec<f64> = points
+            .map(|point| model.correlation(&point.described, item))
+            .collect();
+        let column = factor.solve_lower(column, 0);
+        let sum = column.iter().fold(0.0, |sum, one| sum + one * one);
+        let put = |numbers: &mut Vec<f64>, number| match numbers.get_mut(place) {
+            Some(old) => *old = number,
+            None => numbers.push(number),
+        };
+        for (row, number) in self.rows.iter_mut().zip(column) {
+            put(row, number);
+        }
+        put(&mut self.sums, sum);
+    }
+
+    /// For each place the sum of its numbers, each times its point's `weight`.
+    pub(super) fn means(&self, weights: &[f64]) -> Vec<f64> {
+        let mut means = vec![0.0; self.sums.len()];
+        for (row, weight) in self.rows.iter().zip(weights) {
+            for (mean, number) in means.iter_mut().zip(row) {
+                *mean += weight * number;
+            }
+        }
+        means
+    }
+
+    /// How much of the variance at each place is explained.
+    pub(super) fn sums(&self) -> &[f64] {
+        &self.sums
+    }
+
+    /// The numbers of a place, one for each point.
+    pub(super) fn column(&self, place: usize) -> Vec<f64> {
+        self.rows.iter().map(|row| row[place]).collect()
+    }
+}
+
+/// Correlations of every place of the pool with a point: distances to the different vectors first.
+fn correlations(point: &Described, pool: &Catalogue, model: &Model) -> Vec<f64> {
+    let mut exponents = vec![0.0_f64; pool.items().len()];
+    let weights = model.settings().weights.iter();
+    for ((group, vector), weight) in pool.groups().iter().zip(&point.features).zip(weights) {
+        let weighted = |other: &Sparse| weight * vector.squared_distance(other);
+        let distances: Vec<f64> = group.vectors().iter().map(weighted).collect();
+        for (exponent, &number) in exponents.iter_mut().zip(group.of()) {
+            *exponent += distances[number as usize];
+        }
+    }
+    for exponent in &mut exponents {
+        *exponent = (-0.5 * *exponent).exp();
+    }
+    exponents
+}
