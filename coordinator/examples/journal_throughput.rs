@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use espalier_common::ids::{AttemptNumber, SearchId, TrialNumber, WorkerId};
+use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_coordinator::journal::{
     Batch, Journal, JournalError, JournalHandle, Record, RowChange, States, StreamId,
 };
@@ -33,7 +33,11 @@ fn proposed(trial: TrialNumber) -> Vec<Record> {
     vec![
         Record {
             body: body("trial_proposed", trial.0),
-            rows: vec![RowChange::AddTrial { trial, state }],
+            rows: vec![RowChange::AddTrial {
+                trial,
+                state,
+                key: Some(Digest::of(&trial.0.to_le_bytes())),
+            }],
         },
         Record {
             body: body("job_leased", trial.0),
@@ -63,6 +67,7 @@ fn completed(trial: TrialNumber) -> Vec<Record> {
             worker,
             score,
             utility: score,
+            weights: None,
         },
         RowChange::AddSeconds {
             trial,

@@ -88,6 +88,9 @@ pub struct Spec {
     /// When two candidates are one.
     #[serde(default)]
     pub repeat: Repeat,
+    /// Whether results that other searches have for the same candidate are taken instead of training it.
+    #[serde(default)]
+    pub reuse: bool,
 }
 
 /// When two candidates are one, so that the second is not evaluated again.

@@ -104,6 +104,7 @@ impl Reader<'_> {
             Some(_) => Repeat::ByDecisions,
             None => Repeat::Never,
         };
+        let reuse = self.scalar(&fields, "reuse").unwrap_or(false);
         self.check_together(&fields, evaluator.as_ref());
         if self.mistakes() == 0 {
             let at = fields.get("network").map_or(fields.place(), |at| at.place);
@@ -129,6 +130,7 @@ impl Reader<'_> {
             seed,
             attempts,
             repeat,
+            reuse,
         })
     }
 

@@ -96,6 +96,11 @@ pub(super) static SPEC: Table = Table {
             Scalar(Kind::Word(&["by-decisions"])),
             "`by-decisions`: two candidates that build the same network are evaluated both.",
         ),
+        optional(
+            "reuse",
+            Scalar(Kind::Flag),
+            "Take results that another search of the same journal has for the same candidate; false by default.",
+        ),
     ],
 };
 

@@ -6,7 +6,9 @@ use std::path::Path;
 use espalier_common::ids::{SearchId, WorkerId};
 use espalier_common::job::LeasedJob;
 use espalier_common::metrics::{Measurement, Metrics};
-use espalier_coordinator::journal::{Batch, Journal, JournalHandle, Record, StreamId, rows};
+use espalier_coordinator::journal::{
+    Batch, Journal, JournalHandle, Listing, Record, StreamId, rows,
+};
 use espalier_core::search::{Command, Completion, Definition, Event, Reply, Search, step};
 use espalier_core::searcher::Proposer;
 use uuid::Uuid;
@@ -27,12 +29,8 @@ struct Writer {
 /// Writes a journal of `trials` completed trials with three measurements each, and some more in the budget.
 pub(crate) async fn write(folder: &Path, trials: u32) {
     let text = spec(trials + 10);
-    let definition = Definition {
-        table: None,
-        spec: espalier_common::spec::read(&text, "load.yaml").expect("a spec"),
-        text,
-        dataset: None,
-    };
+    let spec = espalier_common::spec::read(&text, "load.yaml").expect("a spec");
+    let definition = Definition::new(spec, text, None, None);
     let created = Event::SearchCreated {
         definition: Box::new(definition),
     };
@@ -117,10 +115,10 @@ impl Writer {
     }
 
     fn record(&mut self, event: Event) {
-        let objective = &self.search.definition().spec.objective;
+        let listing = Listing::of(self.search.definition());
         self.records.push(Record {
             body: serde_json::to_string(&event).expect("JSON"),
-            rows: rows(objective, &event),
+            rows: rows(&listing, &event),
         });
     }
 

@@ -9,16 +9,17 @@ mod support;
 use std::collections::BTreeSet;
 
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
-use espalier_common::ids::{AttemptNumber, Digest, TrialNumber};
+use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber};
 use espalier_common::job::{Job, LeasedJob};
 use espalier_common::metrics::{Measurement, Metrics};
 use espalier_core::search::{
     Command, Completion, Event, FinishReason, PauseReason, Phase, Rejection, ReleaseReason, Reply,
-    WeightsAnswer,
+    StoredResult, TrialOf, WeightsAnswer,
 };
 use proptest::prelude::*;
 use support::model::Model;
 use support::{FLAT, Run, completion, definition_with, retries, worker};
+use uuid::Uuid;
 
 /// A network with a test split: the best is uploaded and tested.
 const IMAGES: &str = "
@@ -38,7 +39,12 @@ constraints: [{parameters: {at_most: 2k}}]
 #[derive(Clone, Debug)]
 enum Act {
     Ask,
-    Deliver,
+    /// Takes an answer in, maybe with a result that was found for it.
+    Deliver {
+        found: Option<u8>,
+        weights: Option<u8>,
+        stored: bool,
+    },
     Lease {
         worker: u8,
         slots: u32,
@@ -89,7 +95,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let job = || prop_oneof![3 => 0_usize..3, 1 => 0_usize..40];
     let one = prop_oneof![
         10 => Just(Act::Ask),
-        10 => Just(Act::Deliver),
+        10 => (prop::option::weighted(0.2, 0_u8..9), prop::option::of(0_u8..3), any::<bool>())
+            .prop_map(|(found, weights, stored)| Act::Deliver { found, weights, stored }),
         10 => (0_u8..3, 0_u32..4, any::<bool>(), any::<bool>())
             .prop_map(|(worker, slots, can_test, again)| Act::Lease { worker, slots, can_test, again }),
         6 => (job(), 1_u32..4, 1_u32..3)
@@ -119,6 +126,7 @@ prop_compose! {
         parallel in prop::option::weighted(0.3, 1_u32..4),
         attempts in 1_u32..4,
         images in any::<bool>(),
+        reuse in any::<bool>(),
     ) -> (String, u32) {
         let (space, metric) = if images { (IMAGES, "accuracy") } else { (FLAT, "score") };
         let mut budget = vec!["trials: 12".to_owned()];
@@ -127,7 +135,10 @@ prop_compose! {
         budget.extend(patience.map(|patience| format!("patience: {patience}")));
         let space = space.lines().filter(|line| !line.starts_with("budget:"));
         let mut text: String = space.flat_map(|line| [line, "\n"]).collect();
-        text.push_str(&format!("budget: {{{}}}\nattempts: {attempts}\n", budget.join(", ")));
+        text.push_str(&format!(
+            "budget: {{{}}}\nattempts: {attempts}\nreuse: {reuse}\n",
+            budget.join(", ")
+        ));
         if let Some(parallel) = parallel {
             text.push_str(&format!("parallel: {parallel}\n"));
         }
@@ -173,9 +184,30 @@ impl Drive {
         }
     }
 
-    fn deliver(&mut self) {
+    /// A result of another search.
+    fn found(&self, score: u8, weights: Option<u8>, stored: bool) -> StoredResult {
+        let metric = self.run.search.definition().spec.objective.metric.as_str();
+        StoredResult {
+            from: TrialOf {
+                search: SearchId(Uuid::from_u128(9)),
+                trial: TrialNumber(3),
+            },
+            measurement: Measurement {
+                step: 1,
+                metrics: Metrics::from([(metric, f64::from(score) / 10.0)]),
+            },
+            weights: weights.map(|byte| Digest::of(&[byte])),
+            stored: stored && weights.is_some(),
+        }
+    }
+
+    fn deliver(&mut self, found: Option<StoredResult>) {
         if let Some(answer) = self.run.in_flight.pop_front() {
-            self.command(answer.into()).unwrap();
+            let mut command = answer.into();
+            if let Command::RecordProposal { stored, .. } = &mut command {
+                *stored = found.map(Box::new);
+            }
+            self.command(command).unwrap();
         }
     }
 
@@ -215,8 +247,12 @@ impl Drive {
                 self.propose();
                 return;
             }
-            Act::Deliver => {
-                self.deliver();
+            Act::Deliver {
+                found,
+                weights,
+                stored,
+            } => {
+                self.deliver(found.map(|score| self.found(score, weights, stored)));
                 return;
             }
             Act::Lease {
@@ -328,7 +364,7 @@ impl Drive {
             }
             self.command(Command::ResumeSearch).unwrap();
             self.propose();
-            self.deliver();
+            self.deliver(None);
             for job in self.lease(7, 4, true, true) {
                 self.finish(&job);
             }
@@ -437,7 +473,7 @@ fn a_search_whose_test_always_fails_finishes_and_says_so() {
         let mut tests = 0;
         for _ in 0..20 {
             drive.propose();
-            drive.deliver();
+            drive.deliver(None);
             for job in drive.lease(7, 1, true, true) {
                 if matches!(job.job, Job::Train { .. }) {
                     drive.finish(&job);

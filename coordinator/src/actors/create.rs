@@ -44,12 +44,7 @@ impl NewSearch {
         check_evaluator(&spec, allow_inline_commands)?;
         spec.first_feasible(dataset.as_ref())
             .map_err(|none| CallError::BadSpec(format!("{}: {none}", self.file)))?;
-        Ok(Definition {
-            spec,
-            text: self.text,
-            dataset,
-            table,
-        })
+        Ok(Definition::new(spec, self.text, dataset, table))
     }
 }
 

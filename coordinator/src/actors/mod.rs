@@ -7,6 +7,7 @@ mod create;
 mod dispatcher;
 mod error;
 mod recovery;
+mod reuse;
 mod search;
 mod searcher;
 mod searches;
@@ -18,5 +19,5 @@ pub(crate) use dispatcher::{
 };
 pub(crate) use error::CallError;
 pub(crate) use recovery::recover;
-pub(crate) use search::{Context, Retry, SearchHandle, SearchStatus, TrialChange};
+pub(crate) use search::{Context, Retry, SearchHandle, SearchStatus, TrialChange, reused_from};
 pub(crate) use searches::Searches;

@@ -11,6 +11,7 @@ use espalier_core::searcher::Proposer;
 use espalier_runtime::Shutdown;
 use tokio::sync::mpsc as async_mpsc;
 
+use super::reuse::{Proposed, Results};
 use super::search::Request;
 
 /// What the proposer is to do.
@@ -32,11 +33,12 @@ pub(super) struct SearcherThread {
 }
 
 impl SearcherThread {
-    /// Starts the thread. It ends when this handle or the mailbox's receiver is dropped, after the ask it
+    /// Starts the thread; with `results`, earlier ones are looked for. It ends when this handle or the mailbox's receiver is dropped, after the ask it
     /// is at.
     pub(super) fn start(
         search: SearchId,
         mut proposer: Proposer,
+        results: Option<Results>,
         mailbox: async_mpsc::WeakSender<Request>,
         shutdown: Shutdown,
     ) -> std::io::Result<Self> {
@@ -49,11 +51,16 @@ impl SearcherThread {
                     ToSearcher::Recorded(event) => proposer.recorded(&event),
                     ToSearcher::Ask(number) => {
                         let answer = proposer.ask(number);
+                        let proposal = answer.outcome.as_ref().ok();
+                        let found = proposal
+                            .zip(results.as_ref())
+                            .and_then(|(proposal, results)| results.find(proposal));
+                        let proposed = Proposed { answer, found };
                         // Nobody is left to answer to when the coordinator stops.
                         let Some(mailbox) = mailbox.upgrade() else {
                             return;
                         };
-                        if mailbox.blocking_send(Request::Proposed(answer)).is_err() {
+                        if mailbox.blocking_send(Request::Proposed(proposed)).is_err() {
                             return;
                         }
                     }

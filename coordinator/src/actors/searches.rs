@@ -14,7 +14,7 @@ use super::error::CallError;
 use super::recovery::Recovered;
 use super::search::{Context, SearchHandle};
 use crate::clock;
-use crate::journal::{Batch, Record, StreamId, rows};
+use crate::journal::{Batch, Listing, Record, StreamId, rows};
 
 /// The most searches that one name may stand for in an error message.
 const SHOWN_MATCHES: usize = 10;
@@ -94,7 +94,7 @@ impl Searches {
     ) -> Result<SearchHandle, CallError> {
         let _one_at_a_time = self.creating.lock().await;
         if let Some(existing) = self.get(id) {
-            return if *existing.profile().definition == definition {
+            return if existing.profile().definition.is_submitted_as(&definition) {
                 Ok(existing)
             } else {
                 Err(CallError::OtherSearchExists(id))
@@ -118,7 +118,7 @@ impl Searches {
         id: SearchId,
         definition: Definition,
     ) -> Result<Recovered, CallError> {
-        let objective = definition.spec.objective.clone();
+        let listing = Listing::of(&definition);
         let event = Event::SearchCreated {
             definition: Box::new(definition),
         };
@@ -128,7 +128,7 @@ impl Searches {
         };
         let body = serde_json::to_string(&event).map_err(|error| broken(&error))?;
         let recovered = Recovered::begin(id, &event, time_ms).map_err(|error| broken(&error))?;
-        let rows = rows(&objective, &event);
+        let rows = rows(&listing, &event);
         let batch = Batch {
             stream: StreamId::Search(id),
             time_ms,

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::error::{CliError, say};
 use super::output::stdout;
-use super::render::{SearchView, UpdateView, best_score, clean, metric_value, phase_text};
+use super::render::{SearchView, UpdateView, best_score, charged, clean, metric_value, phase_text};
 
 /// How often the bar's clock moves.
 const TICK: Duration = Duration::from_millis(500);
@@ -179,7 +179,7 @@ impl Drop for Progress {
 fn change_line(change: &v1::TrialChange, status: &v1::SearchStatus) -> String {
     let counts = status.counts.unwrap_or_default();
     let of = match status.budget.unwrap_or_default().trials {
-        Some(budget) => format!("{} of {budget}", counts.completed + counts.failed),
+        Some(budget) => format!("{} of {budget}", charged(&counts)),
         None => format!("{} trials", counts.completed + counts.failed),
     };
     match change.score {
@@ -191,8 +191,13 @@ fn change_line(change: &v1::TrialChange, status: &v1::SearchStatus) -> String {
                     .map(|best| format!(", best {best}"))
                     .unwrap_or_default()
             };
+            // Why it has a score without having run: it was reused.
+            let how = match change.reason.as_str() {
+                "" => String::new(),
+                reason => format!(" ({})", clean(reason, REASON)),
+            };
             format!(
-                "trial {}: {} {}{best}, {of}",
+                "trial {}: {} {}{how}{best}, {of}",
                 change.trial,
                 clean(&status.metric, REASON),
                 metric_value(score)
@@ -211,7 +216,7 @@ fn change_line(change: &v1::TrialChange, status: &v1::SearchStatus) -> String {
 fn move_bar(bar: &ProgressBar, status: &v1::SearchStatus) {
     let counts = status.counts.unwrap_or_default();
     let budget = status.budget.unwrap_or_default();
-    let ended = counts.completed + counts.failed;
+    let ended = charged(&counts);
     let (length, position, numbers) = match (budget.trials, budget.time_ms) {
         (Some(trials), _) => (u64::from(trials), u64::from(ended), "{pos}/{len}"),
         (None, Some(time_ms)) => (time_ms, status.elapsed_ms, "{percent}%"),
@@ -286,13 +291,20 @@ mod tests {
     #[test]
     fn a_line_tells_of_a_trial_its_score_and_the_best() {
         let status = status();
+        let completed = |trial, score, reason: &str| v1::TrialChange {
+            reason: reason.to_owned(),
+            ..change(trial, "completed", Some(score))
+        };
         assert_eq!(
-            change_line(&change(5, "completed", Some(0.87)), &status),
+            change_line(&completed(5, 0.87, ""), &status),
             "trial 5: accuracy 0.8700, best accuracy 0.9012 (trial 3), 5 of 24"
         );
         assert_eq!(
-            change_line(&change(3, "completed", Some(0.9012)), &status),
-            "trial 3: accuracy 0.9012, the best so far, 5 of 24"
+            change_line(
+                &completed(3, 0.9012, "reused: trial 7 of search a"),
+                &status
+            ),
+            "trial 3: accuracy 0.9012 (reused: trial 7 of search a), the best so far, 5 of 24"
         );
         assert_eq!(
             change_line(&change(6, "failed", None), &status),

@@ -14,6 +14,7 @@ use espalier_proto::{
 
 use crate::actors::{
     CallError, ClusterStatus, Registration, SearchStatus, TrialChange, WorkerNames, WorkerStatus,
+    reused_from,
 };
 use crate::clock::millis;
 use crate::journal::TrialRow;
@@ -49,6 +50,7 @@ pub(super) fn status_to_wire(status: &SearchStatus) -> v1::SearchStatus {
             cancelled: counts.cancelled,
             duplicates: counts.duplicates,
             attempts: counts.attempts,
+            reused: counts.reused,
         }),
         budget: Some(v1::Budget {
             trials: spec.budget.trials,
@@ -107,7 +109,14 @@ pub(super) fn trial_to_wire(row: TrialRow, names: &WorkerNames) -> Result<v1::Tr
         macs: row.macs,
         seconds: row.seconds,
         worker: row.worker.map(|id| names.name(id)).unwrap_or_default(),
-        reason: row.reason.unwrap_or_default(),
+        reason: match (&row.from, row.reason) {
+            (Some(from), _) => reused_from(from),
+            (None, reason) => reason.unwrap_or_default(),
+        },
+        reused_from: row.from.map(|from| v1::TrialOf {
+            search: uuid_to_wire(from.search.0),
+            trial: from.trial.0,
+        }),
         weights: row.weights.map(|id| id.to_string()).unwrap_or_default(),
         candidate_id: row
             .candidate_id

@@ -12,6 +12,7 @@ mod projection;
 mod query;
 mod reader;
 mod rebuild;
+mod results;
 mod rows;
 mod schema;
 mod stream;
@@ -27,9 +28,10 @@ use rusqlite::Connection;
 
 pub use error::{JournalError, Refusal};
 pub use handle::{After, Batch, JournalHandle, Record};
-pub use projection::rows;
+pub use projection::{Listing, rows};
 pub use query::{LastMeasurement, MAX_PAGE_BYTES, MAX_ROWS, States, TrialPage, TrialRow};
 pub use reader::{End, JournalReader};
+pub use results::FoundResult;
 pub use rows::RowChange;
 pub use stream::StreamId;
 

@@ -1,15 +1,34 @@
 //! From a search's events to the rows for listings. Pure: the same events give the same rows, so the rows
 //! can be thrown away. When what is here changes, raise `PROJECTION` in `schema`.
 
-use espalier_common::ids::{AttemptNumber, TrialNumber};
+use espalier_common::ids::{AttemptNumber, Digest, TrialNumber};
 use espalier_common::metrics::{Measurement, Objective};
-use espalier_core::search::{Event, Refused, TrialState};
+use espalier_core::search::{Definition, Event, Refused, TrialState, result_key};
 
 use super::rows::RowChange;
 
-/// The changes one event of a search makes. `objective` is the search's.
+/// What of a search its rows depend on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listing {
+    objective: Objective,
+    /// What its results have in common, if they may be reused.
+    circumstances: Option<Digest>,
+}
+
+impl Listing {
+    /// That of a search.
+    #[must_use]
+    pub fn of(definition: &Definition) -> Self {
+        Self {
+            objective: definition.spec.objective.clone(),
+            circumstances: definition.circumstances(),
+        }
+    }
+}
+
+/// The changes one event of a search makes.
 #[must_use]
-pub fn rows(objective: &Objective, event: &Event) -> Vec<RowChange> {
+pub fn rows(listing: &Listing, event: &Event) -> Vec<RowChange> {
     match event {
         Event::SearchCreated { .. }
         | Event::SearchRecovered
@@ -21,9 +40,14 @@ pub fn rows(objective: &Objective, event: &Event) -> Vec<RowChange> {
         | Event::SearchFinishing { .. }
         | Event::SearchFinished { .. } => Vec::new(),
         Event::ProposalRefused { refusal, .. } => refused(&refusal.refused),
-        Event::TrialProposed { trial, .. } => vec![RowChange::AddTrial {
+        Event::TrialProposed {
+            trial, proposal, ..
+        } => vec![RowChange::AddTrial {
             trial: *trial,
             state: TrialState::Queued,
+            key: listing
+                .circumstances
+                .map(|circumstances| result_key(&circumstances, &proposal.candidate_id)),
         }],
         Event::JobLeased {
             trial,
@@ -41,7 +65,8 @@ pub fn rows(objective: &Objective, event: &Event) -> Vec<RowChange> {
             measurement: taken,
             ..
         } => vec![measurement(*trial, *attempt, taken)],
-        Event::TrialCompleted { .. } => completed(objective, event),
+        Event::TrialCompleted { .. } => completed(&listing.objective, event),
+        Event::TrialReused { .. } => reused(&listing.objective, event),
         Event::TrialRetrained { trial, seconds, .. }
         | Event::TestCompleted { trial, seconds, .. } => vec![RowChange::AddSeconds {
             trial: *trial,
@@ -76,6 +101,7 @@ fn refused(refused: &Refused) -> Vec<RowChange> {
         Refused::Infeasible { trial, .. } => vec![RowChange::AddTrial {
             trial: *trial,
             state: TrialState::Infeasible,
+            key: None,
         }],
         Refused::Duplicate { .. } => Vec::new(),
     }
@@ -90,6 +116,7 @@ fn completed(objective: &Objective, event: &Event) -> Vec<RowChange> {
         measurements,
         score,
         seconds,
+        weights,
         ..
     } = event
     else {
@@ -107,12 +134,37 @@ fn completed(objective: &Objective, event: &Event) -> Vec<RowChange> {
         worker: *worker,
         score: *score,
         utility: objective.utility(*score),
+        weights: *weights,
     });
     changes.push(RowChange::AddSeconds {
         trial: *trial,
         seconds: *seconds,
     });
     changes
+}
+
+/// The changes that another search's result makes.
+fn reused(objective: &Objective, event: &Event) -> Vec<RowChange> {
+    let Event::TrialReused {
+        trial,
+        from,
+        measurement: taken,
+        score,
+        ..
+    } = event
+    else {
+        return Vec::new();
+    };
+    vec![
+        // Of no attempt of this search, and that is what is shown of a trial without one.
+        measurement(*trial, AttemptNumber(0), taken),
+        RowChange::ReuseTrial {
+            trial: *trial,
+            from: *from,
+            score: *score,
+            utility: objective.utility(*score),
+        },
+    ]
 }
 
 /// The row of a measurement.

@@ -6,7 +6,7 @@ use espalier_common::candidate::Candidate;
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::metrics::Metrics;
 use espalier_common::observation::Origin;
-use espalier_core::search::{Event, Refused, TrialState};
+use espalier_core::search::{Event, Refused, TrialOf, TrialState};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
@@ -87,6 +87,8 @@ pub struct TrialRow {
     pub reason: Option<String>,
     /// Digest of its weights, while they are kept.
     pub weights: Option<Digest>,
+    /// Whose result it has, when that is another search's.
+    pub from: Option<TrialOf>,
     /// When it last changed, in Unix milliseconds.
     pub updated_ms: u64,
 }
@@ -129,7 +131,7 @@ pub struct LastMeasurement {
 /// stream's (see `stream`).
 const TRIAL: &str = "
 SELECT t.row, t.sequence, t.state, t.attempts, t.score, t.seconds, t.updated_ms, t.worker, w.digest,
-       t.reason, m.attempt, m.step, m.metrics, m.time_ms
+       t.reason, m.attempt, m.step, m.metrics, m.time_ms, t.from_search, t.from_trial
 FROM trial t LEFT JOIN weights w ON w.stream = t.row >> 32 AND w.trial = t.row LEFT JOIN measurement m ON m.trial = t.row AND m.attempt = t.shown AND m.step =
     (SELECT max(step) FROM measurement WHERE trial = t.row AND attempt = t.shown)
 ";
@@ -262,6 +264,13 @@ fn trial_row_of(row: &Row<'_>) -> Result<(u64, TrialRow), rusqlite::Error> {
             .map(|bytes| WorkerId(Uuid::from_bytes(bytes))),
         weights: row.get::<_, Option<[u8; 32]>>(8)?.map(Digest),
         reason: row.get(9)?,
+        from: match row.get::<_, Option<[u8; 16]>>(14)? {
+            Some(search) => Some(TrialOf {
+                search: SearchId(Uuid::from_bytes(search)),
+                trial: TrialNumber(row.get(15)?),
+            }),
+            None => None,
+        },
     };
     Ok((row.get::<_, i64>(1)? as u64, trial))
 }

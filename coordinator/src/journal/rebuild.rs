@@ -2,12 +2,11 @@
 
 use std::cell::RefCell;
 
-use espalier_common::metrics::Objective;
 use espalier_core::search::Event;
 use rusqlite::Connection;
 
 use super::error::{JournalError, Refusal};
-use super::projection::rows;
+use super::projection::{Listing, rows};
 use super::reader::{JournalReader, head_of};
 use super::rows::{At, RowStatements};
 use super::schema;
@@ -51,21 +50,21 @@ fn rebuild_search(
         .map_err(&at)?
         .ok_or(JournalError::NoStream(stream))?;
     let mut statements = RowStatements::prepare(&transaction).map_err(&at)?;
-    let mut objective: Option<Objective> = None;
+    let mut listing: Option<Listing> = None;
     // An SQLite error is no fault of the record's: it is kept apart from what `visit` may refuse.
     let failed = RefCell::new(None);
     let result = reader.replay(stream, |sequence, time_ms, body| {
         let event: Event = serde_json::from_str(body)?;
         if let Event::SearchCreated { definition } = &event {
-            objective = Some(definition.spec.objective.clone());
+            listing = Some(Listing::of(definition));
         }
-        let objective = objective.as_ref().ok_or(NotCreated)?;
+        let listing = listing.as_ref().ok_or(NotCreated)?;
         let place = At {
             stream: head.number,
             sequence,
             time_ms,
         };
-        for change in rows(objective, &event) {
+        for change in rows(listing, &event) {
             if let Err(error) = statements.apply(place, &change) {
                 failed.replace(Some(error));
                 return Err(Refusal::from("the listings cannot be written"));

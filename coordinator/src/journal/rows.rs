@@ -2,7 +2,7 @@
 //! for what an event says: a journal must not stop because of a listing.
 
 use espalier_common::ids::{AttemptNumber, Digest, TrialNumber, WorkerId};
-use espalier_core::search::TrialState;
+use espalier_core::search::{TrialOf, TrialState};
 use rusqlite::{Connection, Statement, params};
 
 use super::stream::trial_row;
@@ -41,6 +41,8 @@ pub enum RowChange {
         trial: TrialNumber,
         /// Its state.
         state: TrialState,
+        /// What stands for its result, should another search look for it.
+        key: Option<Digest>,
     },
     /// A worker got an attempt. An open trial is running from now on.
     StartAttempt {
@@ -77,6 +79,19 @@ pub enum RowChange {
         attempt: AttemptNumber,
         /// That attempt's worker.
         worker: WorkerId,
+        /// The score.
+        score: f64,
+        /// The score as a number of which more is better.
+        utility: f64,
+        /// Digest of the weights it left.
+        weights: Option<Digest>,
+    },
+    /// An open trial has the result of another search.
+    ReuseTrial {
+        /// The trial.
+        trial: TrialNumber,
+        /// Whose result it is.
+        from: TrialOf,
         /// The score.
         score: f64,
         /// The score as a number of which more is better.
@@ -125,9 +140,12 @@ pub(super) struct RowStatements<'c> {
     end_attempt: Statement<'c>,
     add_measurement: Statement<'c>,
     complete_trial: Statement<'c>,
+    add_result: Statement<'c>,
+    reuse_trial: Statement<'c>,
     close_trial: Statement<'c>,
     add_seconds: Statement<'c>,
     store_weights: Statement<'c>,
+    result_weights: Statement<'c>,
     touch: Statement<'c>,
 }
 
@@ -139,8 +157,8 @@ impl<'c> RowStatements<'c> {
         Ok(Self {
             add_trial: connection.prepare(
                 "INSERT OR REPLACE INTO trial
-                     (row, sequence, state, updated_ms, attempts, shown, seconds)
-                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0.0)",
+                     (row, sequence, state, updated_ms, key, attempts, shown, seconds)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0.0)",
             )?,
             start_attempt: connection.prepare(
                 "UPDATE trial SET attempts = max(attempts, ?2), updated_ms = ?4,
@@ -162,6 +180,21 @@ impl<'c> RowStatements<'c> {
                      updated_ms = ?6
                  WHERE row = ?1 AND state <= 1",
             )?,
+            // Of several results for one key the newest: its weights are the likeliest to be there. By its
+            // time, since a rebuild goes through the searches one after another.
+            add_result: connection.prepare(
+                "INSERT INTO result (key, trial, time_ms, weights)
+                 SELECT key, row, ?4, ?2 FROM trial WHERE row = ?1 AND key IS NOT NULL
+                     AND shown = ?3 AND state = 2
+                 ON CONFLICT (key) DO UPDATE SET trial = excluded.trial, time_ms = excluded.time_ms,
+                     weights = excluded.weights
+                 WHERE (excluded.time_ms, excluded.trial) > (result.time_ms, result.trial)",
+            )?,
+            reuse_trial: connection.prepare(
+                "UPDATE trial SET state = 2, score = ?2, utility = ?3, updated_ms = ?4,
+                     from_search = ?5, from_trial = ?6
+                 WHERE row = ?1 AND state <= 1",
+            )?,
             close_trial: connection.prepare(
                 "UPDATE trial SET state = ?2, reason = ?3, updated_ms = ?4
                  WHERE row = ?1 AND state <= 1",
@@ -179,6 +212,11 @@ impl<'c> RowStatements<'c> {
                          AND (old.utility > new.utility
                              OR (old.utility = new.utility AND old.row < new.row)))",
             )?,
+            // Trained once more: whoever looks next looks for these.
+            result_weights: connection.prepare(
+                "UPDATE result SET weights = ?2
+                 WHERE key = (SELECT key FROM trial WHERE row = ?1) AND trial = ?1",
+            )?,
             touch: connection.prepare("UPDATE trial SET updated_ms = ?2 WHERE row = ?1")?,
         })
     }
@@ -188,10 +226,11 @@ impl<'c> RowStatements<'c> {
         let time = at.time_ms as i64;
         let row = |trial: &TrialNumber| trial_row(at.stream, trial.0);
         match change {
-            RowChange::AddTrial { trial, state } => {
+            RowChange::AddTrial { trial, state, key } => {
                 let (sequence, state) = (at.sequence as i64, state_code(*state));
+                let key = key.as_ref().map(|key| &key.0[..]);
                 self.add_trial
-                    .execute(params![row(trial), sequence, state, time])
+                    .execute(params![row(trial), sequence, state, time, key])
             }
             RowChange::StartAttempt {
                 trial,
@@ -220,11 +259,28 @@ impl<'c> RowStatements<'c> {
                 worker,
                 score,
                 utility,
+                weights,
             } => {
                 let (row, worker) = (row(trial), worker.0.as_bytes());
                 self.complete_trial
-                    .execute(params![row, attempt.0, worker, score, utility, time])
+                    .execute(params![row, attempt.0, worker, score, utility, time])?;
+                let weights = weights.as_ref().map(|digest| &digest.0[..]);
+                self.add_result
+                    .execute(params![row, weights, attempt.0, time])
             }
+            RowChange::ReuseTrial {
+                trial,
+                from,
+                score,
+                utility,
+            } => self.reuse_trial.execute(params![
+                row(trial),
+                score,
+                utility,
+                time,
+                from.search.0.as_bytes(),
+                from.trial.0
+            ]),
             RowChange::CloseTrial {
                 trial,
                 state,
@@ -239,6 +295,7 @@ impl<'c> RowStatements<'c> {
                 let row = row(trial);
                 self.store_weights
                     .execute(params![at.stream, row, &weights.0[..]])?;
+                self.result_weights.execute(params![row, &weights.0[..]])?;
                 self.touch.execute(params![row, time])
             }
         }

@@ -11,7 +11,7 @@ use super::error::JournalError;
 pub(super) const FORMAT: u32 = 1;
 /// The version of the rows for listings. Raise it when their tables or `projection` change: they are made
 /// again when the journal is next opened.
-const PROJECTION: u32 = 3;
+const PROJECTION: u32 = 4;
 /// Marks the file as a journal of Espalier ("Espl"), so that no other database is taken for one.
 const APPLICATION_ID: i32 = 0x4573_706c;
 
@@ -56,6 +56,7 @@ DROP TABLE IF EXISTS search; -- of version 2
 DROP TABLE IF EXISTS trial;
 DROP TABLE IF EXISTS weights;
 DROP TABLE IF EXISTS measurement;
+DROP TABLE IF EXISTS result;
 CREATE TABLE trial (
     row INTEGER PRIMARY KEY,
     sequence INTEGER NOT NULL,
@@ -67,13 +68,22 @@ CREATE TABLE trial (
     seconds REAL NOT NULL,
     updated_ms INTEGER NOT NULL,
     worker BLOB,
-    reason TEXT
+    reason TEXT,
+    key BLOB,
+    from_search BLOB,
+    from_trial INTEGER
 );
 CREATE TABLE weights (
     stream INTEGER PRIMARY KEY,
     trial INTEGER NOT NULL,
     digest BLOB NOT NULL
 );
+CREATE TABLE result (
+    key BLOB PRIMARY KEY,
+    trial INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    weights BLOB
+) WITHOUT ROWID;
 CREATE TABLE measurement (
     trial INTEGER NOT NULL,
     attempt INTEGER NOT NULL,

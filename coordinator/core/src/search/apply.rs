@@ -28,6 +28,13 @@ impl Search {
             Event::ProposalRefused { .. }
             | Event::TrialProposed { .. }
             | Event::ProposalsEnded { .. } => self.apply_to_proposals(event),
+            Event::TrialReused {
+                trial,
+                measurement,
+                score,
+                weights,
+                ..
+            } => return self.apply_reuse(*trial, measurement, *score, *weights),
             Event::JobLeased { .. }
             | Event::Measured { .. }
             | Event::TrialCompleted { .. }
@@ -141,7 +148,7 @@ impl Search {
         self.queue.push_back(trial);
     }
 
-    fn trial_mut(&mut self, number: TrialNumber) -> Option<&mut Trial> {
+    pub(super) fn trial_mut(&mut self, number: TrialNumber) -> Option<&mut Trial> {
         self.trials.get_mut((number.0 as usize).checked_sub(1)?)
     }
 }

@@ -8,6 +8,7 @@ use espalier_common::job::LeasedJob;
 use espalier_common::metrics::{Measurement, Metrics};
 
 use super::event::{FinishReason, PauseReason, Prepared, Refusal, ReleaseReason};
+use super::reuse::StoredResult;
 
 /// What somebody wants of a search.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,8 @@ pub enum Command {
         refused: Vec<Refusal>,
         /// What it proposes, or why it has nothing more.
         outcome: Result<Box<Prepared>, String>,
+        /// The result that another search has for what is proposed, when it was looked for and found.
+        stored: Option<Box<StoredResult>>,
     },
     /// A worker has this many free slots for this search.
     LeaseJobs {

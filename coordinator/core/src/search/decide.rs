@@ -36,9 +36,16 @@ pub(super) fn decide(
             told,
             refused,
             outcome,
-        } => Ok(Decision::done(record_proposal(
-            search, ask, told, refused, outcome,
-        ))),
+            stored,
+        } => {
+            let mut events = record_proposal(search, ask, told, refused, outcome);
+            if let (Some(Event::TrialProposed { trial, .. }), Some(stored)) =
+                (events.last(), stored)
+            {
+                events.extend(search.decide_reuse(*trial, *stored));
+            }
+            Ok(Decision::done(events))
+        }
         Command::LeaseJobs {
             worker,
             slots,
@@ -97,12 +104,7 @@ fn record_proposal(
 ) -> Vec<Event> {
     let wanted = matches!(search.phase, Phase::Running | Phase::Paused(_))
         && search.proposals_ended.is_none()
-        && search
-            .definition
-            .spec
-            .budget
-            .trials
-            .is_none_or(|trials| search.counts.accepted < trials);
+        && !search.trials_used_up();
     if !wanted || ask < search.next_ask {
         return Vec::new();
     }

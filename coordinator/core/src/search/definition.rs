@@ -19,9 +19,39 @@ pub struct Definition {
     /// What was found where the table of results lies; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<TableInfo>,
+    /// The release of Espalier that runs it: another one may train the same candidate otherwise. Empty for a
+    /// search of before this was recorded.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub release: String,
 }
 
 impl Definition {
+    /// The definition of a search that this release runs.
+    #[must_use]
+    pub fn new(
+        spec: Spec,
+        text: String,
+        dataset: Option<DatasetInfo>,
+        table: Option<TableInfo>,
+    ) -> Self {
+        Self {
+            spec,
+            text,
+            dataset,
+            table,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Whether another definition was submitted in the same words with the same data.
+    #[must_use]
+    pub fn is_submitted_as(&self, other: &Self) -> bool {
+        self.spec == other.spec
+            && self.text == other.text
+            && self.dataset == other.dataset
+            && self.table == other.table
+    }
+
     /// Whether the best is measured on the test split at the end: there is such a split, and the built-in
     /// trainer, which can read it.
     #[must_use]

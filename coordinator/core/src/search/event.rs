@@ -12,6 +12,7 @@ use espalier_common::observation::{Observation, Origin};
 use serde::{Deserialize, Serialize};
 
 use super::definition::Definition;
+use super::reuse::TrialOf;
 
 /// What happened to a search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +96,19 @@ pub enum Event {
         weights: Option<Digest>,
         /// Whether the worker was told to upload them.
         upload: bool,
+    },
+    /// A trial got the result that another search has for the same candidate, and is not leased.
+    TrialReused {
+        /// The trial.
+        trial: TrialNumber,
+        /// Whose result it is.
+        from: TrialOf,
+        /// The last measurement of that trial.
+        measurement: Measurement,
+        /// The objective's metric in it.
+        score: f64,
+        /// Digest of the weights that trial left, when it left any. They may be gone.
+        weights: Option<Digest>,
     },
     /// The best trial was trained once more, since its weights had been lost with their worker.
     TrialRetrained {

@@ -36,10 +36,7 @@ impl Search {
         if !self.open.is_empty() {
             return None;
         }
-        if budget
-            .trials
-            .is_some_and(|trials| self.counts.accepted >= trials)
-        {
+        if self.trials_used_up() {
             return Some(FinishReason::Trials);
         }
         self.proposals_ended.clone().map(FinishReason::Exhausted)

@@ -12,6 +12,7 @@ mod fail;
 mod faults;
 mod follow_up;
 mod jobs;
+mod reuse;
 mod state;
 mod time;
 mod waiting;
@@ -22,6 +23,7 @@ pub use definition::{Definition, INLINE_EVALUATOR};
 pub use event::{
     Effect, Event, FinishReason, PauseReason, Prepared, Refusal, Refused, ReleaseReason,
 };
+pub use reuse::{StoredResult, TrialOf, result_key};
 pub use state::{Best, Counts, LiveAttempt, LivePhase, Phase, Search, Trial, TrialState};
 pub use waiting::{WaitingJobs, WaitingRetry};
 

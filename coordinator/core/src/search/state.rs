@@ -180,6 +180,8 @@ pub struct Counts {
     pub leased: u32,
     /// Trials with a score.
     pub completed: u32,
+    /// Trials among those with a score that got it from another search: the budget does not count them.
+    pub reused: u32,
     /// Trials that failed for good.
     pub failed: u32,
     /// Proposals refused before training.
@@ -363,9 +365,7 @@ impl Search {
             return 0;
         }
         let trials = self.definition.spec.budget.trials;
-        trials.map_or(u32::MAX, |trials| {
-            trials.saturating_sub(self.counts.accepted)
-        })
+        trials.map_or(u32::MAX, |trials| trials.saturating_sub(self.charged()))
     }
 
     /// Whether the search may ever ask its searcher for something again.

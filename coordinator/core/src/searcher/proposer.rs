@@ -58,6 +58,7 @@ impl From<Answer> for Command {
             told: answer.told,
             refused: answer.refused,
             outcome: answer.outcome,
+            stored: None,
         }
     }
 }

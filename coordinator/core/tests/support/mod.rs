@@ -113,12 +113,7 @@ pub fn definition(text: &str) -> Arc<Definition> {
         validation: 100,
         test: 100,
     });
-    Arc::new(Definition {
-        table: None,
-        spec,
-        text: text.to_owned(),
-        dataset,
-    })
+    Arc::new(Definition::new(spec, text.to_owned(), dataset, None))
 }
 
 /// The definition with another searcher, budget of trials and seed.

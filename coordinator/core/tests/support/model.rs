@@ -17,6 +17,8 @@ pub struct Model {
     /// Leases that ended without a message of their worker: it must be told.
     to_drop: Vec<(TrialNumber, AttemptNumber)>,
     told: BTreeSet<TrialNumber>,
+    /// Trials with another search's result.
+    reused: BTreeSet<TrialNumber>,
     paused: bool,
     finishing: bool,
     finished: bool,
@@ -75,6 +77,11 @@ impl Model {
                 if *upload {
                     self.live.insert(*trial, (*attempt, *worker));
                 }
+            }
+            Event::TrialReused { trial, .. } => {
+                assert!(!self.attempts.contains_key(trial), "it was leased before");
+                self.reused.insert(*trial);
+                self.close(*trial, TrialState::Completed, None);
             }
             Event::TrialFailed { trial, .. } => self.close(*trial, TrialState::Failed, None),
             Event::TrialCancelled { trial } => self.close(*trial, TrialState::Cancelled, None),
@@ -238,12 +245,17 @@ impl Model {
         assert_eq!(counts.infeasible, of(TrialState::Infeasible));
         let accepted = self.states.len() as u32 - counts.infeasible;
         assert_eq!(counts.accepted, accepted);
-        assert_eq!(counts.leased as usize, self.attempts.len());
+        let trained = self.attempts.keys();
+        let trained = trained.filter(|trial| !self.reused.contains(trial));
+        assert_eq!(counts.leased as usize, trained.count());
+        assert_eq!(counts.reused as usize, self.reused.len());
         let attempts: u32 = self.attempts.values().map(|last| last.0).sum();
         assert_eq!(counts.attempts, attempts, "fencing numbers have no gaps");
         let spec = &search.definition().spec;
         if let Some(trials) = spec.budget.trials {
             assert!(counts.leased <= trials, "the budget is exceeded");
+            let charged = counts.accepted - counts.reused;
+            assert!(charged <= trials, "more are to run than the budget allows");
         }
         if let Some(parallel) = spec.parallel {
             assert!(

@@ -182,12 +182,8 @@ budget: {trials: 9}
 ";
 
     fn link(number: u128) -> SearchLink {
-        let definition = Box::new(Definition {
-            table: None,
-            spec: espalier_common::spec::read(SPEC, "spec.yaml").unwrap(),
-            text: SPEC.to_owned(),
-            dataset: None,
-        });
+        let spec = espalier_common::spec::read(SPEC, "spec.yaml").unwrap();
+        let definition = Box::new(Definition::new(spec, SPEC.to_owned(), None, None));
         let id = SearchId(Uuid::from_u128(number));
         let search = Search::from_first_event(id, &Event::SearchCreated { definition }, 0);
         SearchLink {

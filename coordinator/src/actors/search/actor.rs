@@ -29,10 +29,11 @@ use crate::actors::dispatcher::{
 };
 use crate::actors::error::CallError;
 use crate::actors::recovery::Recovered;
+use crate::actors::reuse::{Proposed, Results};
 use crate::actors::searcher::{SearcherThread, ToSearcher};
-use crate::artifacts::ArtifactStore;
+use crate::artifacts::{ArtifactStore, Hold};
 use crate::clock;
-use crate::journal::{Batch, JournalHandle, Record, StreamId};
+use crate::journal::{Batch, JournalHandle, Listing, Record, StreamId};
 
 /// Commands taken at once: their events become durable together.
 const BATCH: usize = 256;
@@ -63,6 +64,8 @@ pub(super) struct Pending {
     pub(super) ended: Vec<AttemptKey>,
     pub(super) signs: Vec<(AttemptKey, Sign)>,
     pub(super) returned: Vec<Poll>,
+    /// Weights of results that were found, until the search has claimed what it wants of them.
+    held: Vec<Hold>,
 }
 
 /// A search's actor.
@@ -75,6 +78,7 @@ pub(super) struct SearchActor {
     demand: watch::Receiver<u32>,
     pub(super) shared: Arc<Shared>,
     pub(super) log: EventLog,
+    pub(super) listing: Listing,
     pub(super) pending: Pending,
     pub(super) kept: Kept,
     /// The artifacts that the search has claimed. They are released only behind the event that replaced
@@ -113,7 +117,9 @@ impl Context {
         let weak = mailbox.downgrade();
         let start = |proposer| {
             let shutdown = self.shutdown.clone();
-            SearcherThread::start(profile.id, proposer, weak, shutdown)
+            let reader = self.journal.reader();
+            let results = Results::of(profile.id, search.definition(), reader, &self.artifacts);
+            SearcherThread::start(profile.id, proposer, results, weak, shutdown)
         };
         let proposer = proposer.filter(|_| search.may_ask());
         let searcher = proposer.map(start).transpose()?;
@@ -137,6 +143,7 @@ impl Context {
         let mut actor = SearchActor {
             last_ask: search.next_ask().saturating_sub(1),
             log: EventLog::new(&search),
+            listing: Listing::of(search.definition()),
             search,
             searcher,
             journal: self.journal.clone(),
@@ -198,6 +205,7 @@ impl SearchActor {
     async fn end(&mut self) {
         self.ask();
         self.claim();
+        self.pending.held.clear();
         if !self.search.may_ask() {
             // Ends its thread, and gives its memory back.
             self.searcher = None;
@@ -261,10 +269,7 @@ impl SearchActor {
                 let (trial, attempt) = (key.trial, key.attempt);
                 return self.internal(Command::ExpireLease { trial, attempt });
             }
-            Request::Proposed(answer) => {
-                self.asking = self.asking.saturating_sub(1);
-                return self.internal(answer.into());
-            }
+            Request::Proposed(proposed) => return self.proposed(proposed),
             Request::Status(reply) => Answer::Status(reply, Box::new(self.status())),
             Request::Watch(reply) => {
                 self.shared.expect_watcher();
@@ -361,6 +366,16 @@ impl SearchActor {
             let answer = Answer::Lease(poll, jobs);
             self.pending.settlement.answers.push(answer);
         }
+    }
+
+    fn proposed(&mut self, Proposed { answer, found }: Proposed) {
+        self.asking = self.asking.saturating_sub(1);
+        let mut command = answer.into();
+        if let (Command::RecordProposal { stored, .. }, Some(found)) = (&mut command, found) {
+            *stored = Some(found.result);
+            self.pending.held.extend(found.weights);
+        }
+        self.internal(command);
     }
 
     /// Counts a try that failed; the last one, or one after the search was stopped, ends the attempt.

@@ -96,6 +96,15 @@ impl EventLog {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
                 tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, %worker, from, to = "completed", score, step, duration_ms, "trial completed");
             }
+            Event::TrialReused {
+                trial,
+                from: source,
+                score,
+                ..
+            } => {
+                let (of, of_trial) = (source.search, source.trial.0);
+                tracing::info!(search = %id, trial = trial.0, from = "queued", to = "completed", score, %of, of_trial, "result of another search reused");
+            }
             Event::TrialRetrained { trial, attempt, .. } => {
                 let duration_ms = self.took(*trial, *attempt, time_ms);
                 tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to = "completed", duration_ms, "best trial trained again");
@@ -289,12 +298,8 @@ budget: {trials: 9}
 
     /// A search with one trial that is leased at 1,000 ms.
     fn leased() -> Search {
-        let definition = Definition {
-            table: None,
-            spec: espalier_common::spec::read(SPEC, "spec.yaml").unwrap(),
-            text: SPEC.to_owned(),
-            dataset: None,
-        };
+        let spec = espalier_common::spec::read(SPEC, "spec.yaml").unwrap();
+        let definition = Definition::new(spec, SPEC.to_owned(), None, None);
         let created = Event::SearchCreated {
             definition: Box::new(definition),
         };

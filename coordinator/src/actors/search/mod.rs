@@ -16,15 +16,15 @@ use espalier_common::ids::{AttemptKey, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_core::search::{
     Command, Completion, Definition, ReleaseReason, Reply, Search, WeightsAnswer,
 };
-use espalier_core::searcher::Answer;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::dispatcher::Poll;
 use super::error::CallError;
+use super::reuse::Proposed;
 
 pub(crate) use actor::Context;
 pub(crate) use kept::Kept;
-pub(crate) use status::{SearchStatus, TrialChange, Update};
+pub(crate) use status::{SearchStatus, TrialChange, Update, reused_from};
 
 /// Commands that wait for a search: a few batches' worth; more wait in their handlers.
 const MAILBOX: usize = 2_048;
@@ -54,7 +54,7 @@ pub(crate) enum Request {
     /// A lease was not renewed in time.
     Expire { key: AttemptKey },
     /// The searcher's answer to an ask.
-    Proposed(Answer),
+    Proposed(Proposed),
     /// The state as it is now, once it is durable.
     Status(oneshot::Sender<SearchStatus>),
     /// The state as it is now, and every change after it.

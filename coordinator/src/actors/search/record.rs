@@ -2,7 +2,6 @@
 //! began or ended, for the dispatcher. May import the core and the journal.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use espalier_common::ids::{AttemptKey, AttemptNumber, SearchId, TrialNumber, WorkerId};
 use espalier_core::search::{Effect, Event, LiveAttempt, ReleaseReason};
@@ -18,14 +17,13 @@ impl SearchActor {
     pub(super) fn record(&mut self, events: Vec<Event>, effects: Vec<Effect>, call: u64) {
         let time_ms = self.pending.time_ms;
         let watched = self.shared.is_watched();
-        let definition = Arc::clone(self.search.definition());
         for event in events {
             self.kept.apply(&self.search, &event);
             self.log.write(&self.search, &event, time_ms);
             match serde_json::to_string(&event) {
                 Ok(body) => self.pending.records.push(Record {
                     body,
-                    rows: rows(&definition.spec.objective, &event),
+                    rows: rows(&self.listing, &event),
                 }),
                 // Every event has a JSON form. Should one not, the state in memory is ahead of anything
                 // that can ever be durable.
@@ -147,6 +145,7 @@ fn lease_of(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
         | Event::TrialProposed { .. }
         | Event::ProposalsEnded { .. }
         | Event::Measured { .. }
+        | Event::TrialReused { .. }
         | Event::TrialFailed { .. }
         | Event::TrialCancelled { .. }
         | Event::SearchPaused { .. }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::metrics::Metrics;
 use espalier_core::search::{
-    Counts, Definition, Event, PauseReason, Phase, Refused, Search, TrialState,
+    Counts, Definition, Event, PauseReason, Phase, Refused, Search, TrialOf, TrialState,
 };
 
 use crate::actors::dispatcher::SearchSummary;
@@ -158,6 +158,12 @@ impl TrialChange {
                 change.score = Some(*score);
                 change.step = *step;
             }
+            Event::TrialReused {
+                score, measurement, ..
+            } => {
+                change.score = Some(*score);
+                change.step = measurement.step;
+            }
             _ => {}
         }
         Some(change)
@@ -169,6 +175,7 @@ fn subject(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
     let none = AttemptNumber(0);
     match event {
         Event::TrialProposed { trial, .. }
+        | Event::TrialReused { trial, .. }
         | Event::TrialFailed { trial, .. }
         | Event::TrialCancelled { trial } => Some((*trial, none)),
         Event::ProposalRefused { refusal, .. } => match refusal.refused {
@@ -196,6 +203,11 @@ fn subject(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
     }
 }
 
+/// Whose result a trial has, in words.
+pub(crate) fn reused_from(from: &TrialOf) -> String {
+    format!("reused: trial {} of search {}", from.trial, from.search)
+}
+
 /// Why it came to this event, when that is not plain.
 fn reason_of(event: &Event) -> String {
     match event {
@@ -203,6 +215,7 @@ fn reason_of(event: &Event) -> String {
             Refused::Infeasible { reason, .. } => reason.clone(),
             Refused::Duplicate { .. } => String::new(),
         },
+        Event::TrialReused { from, .. } => reused_from(from),
         Event::AttemptFailed { failure, .. } | Event::TrialFailed { failure, .. } => {
             failure.message.clone()
         }

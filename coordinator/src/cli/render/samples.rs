@@ -33,6 +33,7 @@ pub(in crate::cli) fn running() -> v1::SearchStatus {
             cancelled: 0,
             duplicates: 3,
             attempts: 16,
+            reused: 0,
         }),
         budget: Some(v1::Budget {
             trials: Some(24),
@@ -101,5 +102,18 @@ pub(in crate::cli) fn completed(number: u32, score: f64) -> v1::Trial {
         candidate_id: "c0".repeat(32),
         step: 3,
         updated_ms: 1_795_490_700_000,
+        reused_from: None,
+    }
+}
+
+pub(in crate::cli) fn reused(number: u32, score: f64) -> v1::Trial {
+    let search = id(0xb1);
+    v1::Trial {
+        attempts: 0,
+        seconds: 0.0,
+        worker: String::new(),
+        reason: format!("reused: trial 12 of search {}", super::uuid_text(&search)),
+        reused_from: Some(v1::TrialOf { search, trial: 12 }),
+        ..completed(number, score)
     }
 }

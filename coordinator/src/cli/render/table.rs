@@ -89,14 +89,20 @@ pub(in crate::cli) fn searches_table(searches: &[v1::SearchStatus], width: Optio
     finish(&table)
 }
 
-/// Ended trials of the budget: `12/24`.
+/// Ended trials of the budget, which counts none that was reused: `12/24`.
 fn trials_of(search: &v1::SearchStatus) -> String {
     let counts = search.counts.unwrap_or_default();
-    let ended = counts.completed + counts.failed;
+    let ended = charged(&counts);
     match search.budget.unwrap_or_default().trials {
         Some(budget) => format!("{ended}/{budget}"),
         None => ended.to_string(),
     }
+}
+
+/// Trials that ended and that a budget counts.
+pub(in crate::cli) fn charged(counts: &v1::Counts) -> u32 {
+    let ended = counts.completed.saturating_add(counts.failed);
+    ended.saturating_sub(counts.reused)
 }
 
 /// One search, a line for each thing to know.
@@ -184,7 +190,12 @@ pub(in crate::cli) fn counts_text(status: &v1::SearchStatus) -> String {
     let mut text = parts
         .into_iter()
         .filter(|&(count, word)| count > 0 || word == "completed")
-        .map(|(count, word)| format!("{count} {word}"))
+        .map(|(count, word)| match counts.reused {
+            reused if reused > 0 && word == "completed" => {
+                format!("{count} {word} ({reused} reused)")
+            }
+            _ => format!("{count} {word}"),
+        })
         .collect::<Vec<_>>()
         .join(", ");
     let plural = |count| if count == 1 { "" } else { "s" };

@@ -2,7 +2,7 @@
 
 use espalier_proto::v1;
 
-use super::samples::{completed, finished, id, running};
+use super::samples::{completed, finished, id, reused, running};
 use super::*;
 
 fn trials() -> Vec<v1::Trial> {
@@ -22,7 +22,12 @@ fn trials() -> Vec<v1::Trial> {
         reason: "network[0] (conv): a kernel of 31 does not fit 28 × 28".to_owned(),
         ..Default::default()
     };
-    vec![completed(7, 0.901_234), failed, infeasible]
+    vec![
+        completed(7, 0.901_234),
+        failed,
+        infeasible,
+        reused(10, 0.8951),
+    ]
 }
 
 fn cluster() -> v1::ClusterStatus {

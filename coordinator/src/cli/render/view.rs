@@ -77,6 +77,7 @@ struct CountsView {
     cancelled: u32,
     duplicates: u32,
     attempts: u32,
+    reused: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -121,6 +122,7 @@ impl SearchView {
                 cancelled: counts.cancelled,
                 duplicates: counts.duplicates,
                 attempts: counts.attempts,
+                reused: counts.reused,
             },
             budget: BudgetView {
                 trials: budget.trials,
@@ -154,6 +156,14 @@ pub(in crate::cli) struct TrialView {
     decisions: Value,
     origin: Value,
     updated_ms: u64,
+    reused_from: Option<TrialOfView>,
+}
+
+/// A trial of some search.
+#[derive(Debug, Serialize)]
+struct TrialOfView {
+    search: String,
+    trial: u32,
 }
 
 impl From<&v1::Trial> for TrialView {
@@ -175,6 +185,10 @@ impl From<&v1::Trial> for TrialView {
             decisions: nested(&trial.candidate_json),
             origin: nested(&trial.origin_json),
             updated_ms: trial.updated_ms,
+            reused_from: trial.reused_from.as_ref().map(|from| TrialOfView {
+                search: uuid_text(&from.search),
+                trial: from.trial,
+            }),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::journal::{JournalError, MAX_PAGE_BYTES, MAX_ROWS, States, TrialRow};
 fn dump(folder: &Path) -> Vec<String> {
     let connection = sqlite(folder);
     let mut all = Vec::new();
-    for table in ["trial", "weights", "measurement"] {
+    for table in ["trial", "weights", "measurement", "result"] {
         let mut statement = connection
             .prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2, 3"))
             .unwrap();
@@ -42,7 +42,8 @@ async fn a_trial_is_listed_with_all_that_became_of_it() {
             (1, TrialState::Completed),
             (2, TrialState::Infeasible),
             (3, TrialState::Failed),
-            (4, TrialState::Cancelled)
+            (4, TrialState::Cancelled),
+            (5, TrialState::Completed)
         ]
     );
     let best = &trials[0];
@@ -63,6 +64,13 @@ async fn a_trial_is_listed_with_all_that_became_of_it() {
     assert_eq!(trials[1].candidate, candidate(2));
     assert_eq!(trials[2].reason.as_deref(), Some("loss is NaN"));
     assert_eq!(trials[2].attempts, 2);
+    let reused = &trials[4];
+    let from = reused.from.unwrap();
+    assert_eq!((from.search, from.trial.0, reused.attempts), (OTHER, 7, 0));
+    assert_eq!(
+        (reused.score, reused.measured.as_ref().unwrap().step),
+        (Some(0.5), 3)
+    );
 }
 
 /// The first trial, if there is one.
@@ -283,8 +291,8 @@ async fn a_search_that_is_not_there_is_said_so() {
 async fn rows_made_again_are_the_rows_that_were_made() {
     let folder = written(&history()).await;
     let incremental = dump(folder.path());
-    // Four trials, the weights of one, four measurements.
-    assert_eq!(incremental.len(), 4 + 1 + 4, "{incremental:#?}");
+    // Five trials, the weights of one, five measurements, one result to be reused.
+    assert_eq!(incremental.len(), 5 + 1 + 5 + 1, "{incremental:#?}");
     let mut journal = Journal::open(folder.path()).unwrap();
     journal.rebuild_projections().unwrap();
     drop(journal);

@@ -4,6 +4,7 @@ mod chain;
 mod commit;
 mod listings;
 mod recovery;
+mod results;
 
 use std::path::Path;
 
@@ -17,13 +18,15 @@ use espalier_common::space::Space;
 use espalier_common::spec::{Budget, EvaluatorSpec, SearcherSpec, Spec};
 use espalier_core::search::{
     Definition, Event, FinishReason, PauseReason, Prepared, Refusal, Refused, ReleaseReason,
+    TrialOf,
 };
 use uuid::Uuid;
 
-use super::{Batch, Journal, JournalHandle, JournalReader, Record, StreamId, rows};
+use super::{Batch, Journal, JournalHandle, JournalReader, Listing, Record, StreamId, rows};
 
 const SEARCH: SearchId = SearchId(Uuid::from_u128(7));
 const STREAM: StreamId = StreamId::Search(SEARCH);
+const OTHER: SearchId = SearchId(Uuid::from_u128(8));
 const WORKER: WorkerId = WorkerId(Uuid::from_u128(70));
 
 fn objective() -> Objective {
@@ -33,9 +36,17 @@ fn objective() -> Objective {
     }
 }
 
+fn listing() -> Listing {
+    match created() {
+        Event::SearchCreated { definition } => Listing::of(&definition),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn created() -> Event {
     let spec = Spec {
         repeat: espalier_common::spec::Repeat::Never,
+        reuse: false,
         name: "a search".to_owned(),
         dataset: None,
         space: Space::default(),
@@ -49,12 +60,12 @@ fn created() -> Event {
         attempts: 3,
     };
     Event::SearchCreated {
-        definition: Box::new(Definition {
-            table: None,
+        definition: Box::new(Definition::new(
             spec,
-            text: "name: a search".to_owned(),
-            dataset: None,
-        }),
+            "name: a search".to_owned(),
+            None,
+            None,
+        )),
     }
 }
 
@@ -148,6 +159,20 @@ fn completed(trial: u32, attempt: u32, measurements: Vec<Measurement>, score: f6
     }
 }
 
+/// A trial with a result of trial 7 of another search.
+fn reused(trial: u32) -> Event {
+    Event::TrialReused {
+        trial: TrialNumber(trial),
+        from: TrialOf {
+            search: OTHER,
+            trial: TrialNumber(7),
+        },
+        measurement: measurement(3, 0.5),
+        score: 0.5,
+        weights: None,
+    }
+}
+
 fn failed(trial: u32, attempt: u32) -> Event {
     Event::AttemptFailed {
         trial: TrialNumber(trial),
@@ -222,6 +247,8 @@ fn history() -> Vec<Event> {
         },
         Event::TrialCancelled { trial: trial(4) },
         leased(1, 3),
+        proposed(5),
+        reused(5),
         Event::TrialRetrained {
             trial: trial(1),
             attempt: attempt(3),
@@ -251,7 +278,7 @@ fn history() -> Vec<Event> {
 fn batch(stream: StreamId, time_ms: u64, events: &[Event]) -> Batch {
     let records = events.iter().map(|event| Record {
         body: serde_json::to_string(event).unwrap(),
-        rows: rows(&objective(), event),
+        rows: rows(&listing(), event),
     });
     Batch {
         stream,

@@ -118,7 +118,8 @@ impl Search {
         if is_open {
             known.state = TrialState::Running;
         }
-        if is_first {
+        // One that was reused is trained at the end only for its weights.
+        if is_first && is_open {
             self.counts.leased += 1;
         }
         if self.phase == Phase::Running && self.running_since.is_none() {
@@ -247,7 +248,7 @@ impl Search {
         self.live.insert(trial, live);
     }
 
-    fn compare_with_best(
+    pub(in crate::search) fn compare_with_best(
         &mut self,
         trial: TrialNumber,
         score: f64,

@@ -16,12 +16,7 @@ fn definition(space: &str) -> Arc<Definition> {
          budget: {{trials: 1000}}\nseed: 3\n"
     );
     let spec = espalier_common::spec::read(&text, "toy.yaml").expect("a spec");
-    Arc::new(Definition {
-        table: None,
-        spec,
-        text,
-        dataset: None,
-    })
+    Arc::new(Definition::new(spec, text, None, None))
 }
 
 const FLAT: &str = "hyperparameters:\n  a: {range: [0.0, 1.0]}\n  b: {range: [0.0, 1.0]}\n  \
