@@ -8,9 +8,10 @@ mod support;
 use std::sync::Arc;
 
 use espalier_common::ids::Digest;
+use espalier_common::spec::Spec;
 use espalier_common::table::{Table, TableBuilder, TableInfo};
 use espalier_core::search::{Definition, FinishReason, PauseReason};
-use espalier_core::simulate::{Cluster, Ended, Run, optimum, simulate};
+use espalier_core::simulate::{Cluster, Ended, Observer, Optimum, Run, Work, optimum, simulate};
 use support::definition;
 
 /// 6 x 6 candidates.
@@ -51,7 +52,13 @@ fn of(budget: &str) -> Arc<Definition> {
 }
 
 fn run(definition: &Definition, table: &Table, cluster: &Cluster, seed: u64) -> Run {
-    simulate(definition, table, cluster, seed, &Arc::default()).unwrap()
+    simulate(definition, table, cluster, seed, &Arc::default(), &mut ()).unwrap()
+}
+
+/// The best score and the best test metric.
+fn best_of(spec: &Spec, table: &Table) -> Option<(f64, Option<f64>)> {
+    let columns = spec.evaluator.table().unwrap();
+    optimum(spec, columns, table).map(|Optimum { score, test }| (score, test))
 }
 
 #[test]
@@ -146,8 +153,10 @@ fn missing_rows_are_failed_evaluations_and_an_exhausted_space_ends_the_search() 
         run.ended
     );
     assert_eq!((run.counts.completed, run.counts.failed), (33, 3));
-    let columns = definition.spec.evaluator.table().unwrap();
-    assert_eq!(optimum(&definition.spec, columns, &table), Some(9.0));
+    let why = run.failure.unwrap();
+    assert!(why.contains("no row for this candidate"), "{why}");
+    let best = |spec: &Spec| best_of(spec, &table);
+    assert_eq!(best(&definition.spec), Some((9.0, Some(20.0))));
 }
 
 #[test]
@@ -185,12 +194,59 @@ fn a_job_that_the_table_cannot_do_pauses_the_search_and_says_so() {
 fn the_optimum_is_the_best_of_the_space_and_of_the_rows_where_that_is_too_large() {
     let definition = of("budget: {trials: 5}");
     let table = table(&definition, &[]);
-    let columns = definition.spec.evaluator.table().unwrap();
-    assert_eq!(optimum(&definition.spec, columns, &table), Some(10.0));
+    let best = |spec: &Spec| best_of(spec, &table);
+    assert_eq!(best(&definition.spec), Some((10.0, Some(25.0))));
     let mut smaller = definition.spec.clone();
     let text = SPEC.replace("y: {range: [0, 5]}", "y: {range: [0, 2]}") + "budget: {trials: 5}";
     smaller.space = support::definition(&text).spec.space.clone();
-    assert_eq!(optimum(&smaller, columns, &table), Some(7.0));
+    assert_eq!(best(&smaller), Some((7.0, Some(10.0))));
     smaller.objective.direction = espalier_common::metrics::Direction::Minimize;
-    assert_eq!(optimum(&smaller, columns, &table), Some(0.0));
+    assert_eq!(best(&smaller), Some((0.0, Some(0.0))));
+}
+
+#[derive(Default)]
+struct Counting {
+    asks: u32,
+    tells: u32,
+    working: Option<Work>,
+    most: Option<usize>,
+}
+
+impl Observer for Counting {
+    fn begins(&mut self, work: Work) {
+        assert_eq!(self.working.replace(work), None);
+    }
+
+    fn ends(&mut self, work: Work) {
+        assert_eq!(self.working.take(), Some(work));
+        match work {
+            Work::Ask => self.asks += 1,
+            Work::Tell => self.tells += 1,
+        }
+    }
+
+    fn goes_on(&mut self, evaluations: usize) -> bool {
+        self.most.is_none_or(|most| evaluations < most)
+    }
+}
+
+#[test]
+fn whoever_looks_on_sees_every_ask_and_tell_and_may_end_the_search() {
+    let definition = of("budget: {trials: 20}");
+    let table = table(&definition, &[]);
+    let cluster = Cluster::default();
+    let watched = |observer: &mut Counting| {
+        simulate(&definition, &table, &cluster, 1, &Arc::default(), observer).unwrap()
+    };
+    let mut all = Counting::default();
+    let whole = watched(&mut all);
+    assert_eq!((all.asks, all.tells), (20, 20));
+    assert_eq!(whole, run(&definition, &table, &cluster, 1));
+    let mut some = Counting {
+        most: Some(7),
+        ..Counting::default()
+    };
+    let part = watched(&mut some);
+    assert_eq!(part.ended, Ended::Interrupted);
+    assert_eq!(part.evaluations, whole.evaluations[..7]);
 }

@@ -13,10 +13,12 @@ use super::error::EXIT_CODES;
 use super::output::OutputArgs;
 
 mod look;
+mod simulate;
 
 pub(super) use look::{
     DiffArgs, DrawArgs, LookArgs, Picture, PresetArgs, PresetCommand, SampleArgs, SpaceArgs,
 };
+pub(super) use simulate::SimulateArgs;
 
 /// Where a coordinator listens when nobody says otherwise.
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7777";
@@ -63,6 +65,7 @@ pub(super) enum Command {
     Draw(DrawArgs),
     Diff(DiffArgs),
     Preset(PresetArgs),
+    Simulate(SimulateArgs),
     List(ListArgs),
     Status(StatusArgs),
     Watch(WatchArgs),

@@ -19,6 +19,7 @@ mod render;
 mod run;
 mod sample;
 mod serve;
+mod simulate;
 mod space;
 mod spec_file;
 mod submit;
@@ -69,7 +70,8 @@ fn refuse_idle_address(command: &Command, matches: &ArgMatches) -> Result<(), Cl
         | Command::Sample(_)
         | Command::Draw(_)
         | Command::Diff(_)
-        | Command::Preset(_) => "this command asks no coordinator",
+        | Command::Preset(_)
+        | Command::Simulate(_) => "this command asks no coordinator",
         _ => return Ok(()),
     };
     if given {
@@ -111,6 +113,8 @@ async fn with_coordinator(address: &str, command: Command) -> Result<(), CliErro
     match command {
         Command::Run(args) => Box::pin(run::run(&args)).await,
         Command::Serve(args) => Box::pin(serve::serve(&args)).await,
+        // Asks none, but listens to signals while its threads work.
+        Command::Simulate(args) => simulate::simulate(args).await,
         Command::Submit(args) => submit::submit(address, &args).await,
         Command::Watch(args) => submit::watch(address, &args).await,
         Command::List(args) => query::list(&connect().await?, &args).await,

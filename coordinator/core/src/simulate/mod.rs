@@ -5,11 +5,13 @@
 
 mod best;
 mod cluster;
+mod observer;
 mod run;
 mod statistics;
 
-pub use best::optimum;
+pub use best::{Optimum, optimum, test_metric};
 pub use cluster::{Cluster, MAX_WORKERS};
+pub use observer::{Observer, Work};
 pub use run::{Ended, Evaluation, Run, simulate};
 pub use statistics::{
     Interval, compare, holm, interval_of_mean, interval_of_median, mean, quantile,

@@ -10,7 +10,9 @@ use espalier_common::job::{JobKind, LeasedJob};
 use espalier_common::table::{Answer, Table};
 use uuid::Uuid;
 
+use super::best::test_metric;
 use super::cluster::Cluster;
+use super::observer::{Observer, Work};
 use crate::dispatch::{Demand, Offer, Retry, pick};
 use crate::search::{
     Command, Completion, Counts, Definition, Effect, Event, FinishReason, PauseReason, Phase,
@@ -53,6 +55,8 @@ pub struct Run {
     pub seconds: f64,
     /// The share of that time that the workers were busy.
     pub busy: f64,
+    /// Why the first trial that failed did.
+    pub failure: Option<String>,
 }
 
 /// How a simulated search ended.
@@ -64,6 +68,8 @@ pub enum Ended {
     Paused(PauseReason),
     /// It neither ended nor went on.
     Stuck,
+    /// Whoever looked on ended it.
+    Interrupted,
 }
 
 /// What the workers of a search do.
@@ -81,7 +87,7 @@ enum Ending {
 }
 
 /// Runs a search of `definition` with another seed on a table and a cluster. Searches that differ in nothing
-/// but their seeds and searchers may have one `shared`.
+/// but their seeds and searchers may have one `shared`. `observer` looks on.
 ///
 /// # Errors
 /// [`Rejection`] when the state machine refuses what the simulator does: a fault of ours.
@@ -91,17 +97,19 @@ pub fn simulate(
     cluster: &Cluster,
     seed: u64,
     shared: &Arc<Shared>,
+    observer: &mut dyn Observer,
 ) -> Result<Run, Rejection> {
     let mut definition = definition.clone();
     definition.spec.seed = seed;
-    Simulator::new(definition, table, cluster, seed, shared).run()
+    let proposer = |definition: &Arc<Definition>| Proposer::sharing(definition, shared);
+    Simulator::new(definition, table, cluster, observer, proposer).run()
 }
 
 struct Simulator<'t> {
     definition: Arc<Definition>,
     table: &'t Table,
     cluster: &'t Cluster,
-    seed: u64,
+    observer: &'t mut dyn Observer,
     search: Search,
     proposer: Proposer,
     /// Microseconds since the search began.
@@ -118,6 +126,8 @@ struct Simulator<'t> {
     lost: u32,
     busy_micros: u64,
     test_metric: String,
+    failure: Option<String>,
+    interrupted: bool,
 }
 
 impl<'t> Simulator<'t> {
@@ -125,22 +135,22 @@ impl<'t> Simulator<'t> {
         definition: Definition,
         table: &'t Table,
         cluster: &'t Cluster,
-        seed: u64,
-        shared: &Arc<Shared>,
+        observer: &'t mut dyn Observer,
+        proposer: impl FnOnce(&Arc<Definition>) -> Proposer,
     ) -> Self {
-        let test_metric = format!("test_{}", definition.spec.objective.metric);
-        let factors = cluster.factors(seed);
+        let test_metric = test_metric(&definition.spec.objective);
+        let factors = cluster.factors(definition.spec.seed);
         let evaluator = definition.evaluator().to_owned();
         let offer = |number| offer(WorkerId(Uuid::from_u128(number)), evaluator.clone());
         let id = SearchId(Uuid::from_u128(1));
         let definition = Arc::new(definition);
         Self {
             search: Search::new(id, Arc::clone(&definition), 0),
-            proposer: Proposer::sharing(&definition, shared),
+            proposer: proposer(&definition),
             definition,
             table,
             cluster,
-            seed,
+            observer,
             now: 0,
             waiting: (0..factors.len() as u128).map(offer).collect(),
             factors,
@@ -151,11 +161,17 @@ impl<'t> Simulator<'t> {
             lost: 0,
             busy_micros: 0,
             test_metric,
+            failure: None,
+            interrupted: false,
         }
     }
 
     fn run(mut self) -> Result<Run, Rejection> {
         loop {
+            if !self.observer.goes_on(self.evaluations.len()) {
+                self.interrupted = true;
+                break;
+            }
             self.ask()?;
             self.lease()?;
             if matches!(self.search.phase(), Phase::Finished(_)) {
@@ -198,7 +214,9 @@ impl<'t> Simulator<'t> {
         let slots = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
         let wanted = slots.min(self.search.free_parallel());
         while self.search.proposals_wanted() > 0 && self.search.queued() < wanted {
+            self.observer.begins(Work::Ask);
             let answer = self.proposer.ask(self.search.next_ask());
+            self.observer.ends(Work::Ask);
             self.step(answer.into())?;
         }
         Ok(())
@@ -256,7 +274,9 @@ impl<'t> Simulator<'t> {
         let seconds = looked_up.as_ref().map_or(0.0, |answer| {
             (answer.seconds * factor).clamp(0.0, MAX_SECONDS)
         });
-        let lost = self.cluster.lost(self.seed, job.trial, job.attempt);
+        let lost = self
+            .cluster
+            .lost(self.definition.spec.seed, job.trial, job.attempt);
         let ending = match (lost, looked_up) {
             (Some(_), Ok(_)) => Ending::Lost,
             (_, Ok(mut answer)) => {
@@ -333,7 +353,9 @@ impl<'t> Simulator<'t> {
         }
         for effect in &outcome.effects {
             if let Effect::Tell(observation) = effect {
+                self.observer.begins(Work::Tell);
                 self.proposer.tell(observation);
+                self.observer.ends(Work::Tell);
             }
         }
         Ok(outcome.reply)
@@ -351,7 +373,10 @@ impl<'t> Simulator<'t> {
     fn note(&mut self, event: &Event) {
         let (trial, score) = match event {
             Event::TrialCompleted { trial, score, .. } => (*trial, Some(*score)),
-            Event::TrialFailed { trial, .. } => (*trial, None),
+            Event::TrialFailed { trial, failure } => {
+                self.failure.get_or_insert_with(|| failure.message.clone());
+                (*trial, None)
+            }
             _ => return,
         };
         self.evaluations.push(Evaluation {
@@ -367,9 +392,10 @@ impl<'t> Simulator<'t> {
         let available = self.now as f64 * self.factors.len() as f64;
         let busy = (self.busy_micros + running) as f64;
         Run {
-            seed: self.seed,
+            seed: self.definition.spec.seed,
             evaluations: self.evaluations,
             ended: match self.search.phase() {
+                _ if self.interrupted => Ended::Interrupted,
                 Phase::Finished(reason) => Ended::Finished(reason.clone()),
                 Phase::Paused(reason) => Ended::Paused(reason.clone()),
                 Phase::Running | Phase::Finishing(_) => Ended::Stuck,
@@ -382,6 +408,7 @@ impl<'t> Simulator<'t> {
             } else {
                 0.0
             },
+            failure: self.failure,
         }
     }
 }

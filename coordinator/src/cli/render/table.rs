@@ -22,7 +22,7 @@ const NAME: usize = 40;
 const HELD: usize = 8;
 
 /// A table without frames: easy to read, and to take apart with awk.
-fn table(width: Option<u16>, header: &[&str], right: &[usize]) -> Table {
+pub(in crate::cli) fn table(width: Option<u16>, header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table
         .force_no_tty()
@@ -50,7 +50,8 @@ fn table(width: Option<u16>, header: &[&str], right: &[usize]) -> Table {
     table
 }
 
-fn finish(table: &Table) -> String {
+/// Its text.
+pub(in crate::cli) fn finish(table: &Table) -> String {
     let mut text = table.trim_fmt();
     text.push('\n');
     text
