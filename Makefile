@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build demo test drawings bench bench-space bench-coordinator bench-overhead bench-trainer goldens test-parity lint fmt docs clean
+.PHONY: help setup tools libtorch data build demo test drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer goldens test-parity lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -61,6 +61,9 @@ bench: bench-coordinator bench-overhead bench-trainer ## run the benchmarks and 
 
 bench-space: tools ## count candidates a second: drawn, built with shapes, identified
 	$(call step,bench-space: build and run,$(CARGO) bench -p espalier-common --bench space,$(BUILD_HINT))
+
+bench-searchers: tools ## measure how long searchers take to be asked and told (minutes)
+	$(call step,bench-searchers: build and run,$(CARGO) bench -p espalier-core --bench searchers -- --long,$(BUILD_HINT))
 
 bench-coordinator: tools ## compare the coordinator's trials per second with bare gRPC calls
 	$(call step,bench-coordinator: build and run,$(CARGO) bench -p espalier-coordinator --bench coordinator,$(BUILD_HINT))

@@ -4,45 +4,49 @@
 //! **Paths.** The graph is cut at every node that all ways from the input to the output pass. Between two
 //! cuts (one cell, one residual block) the ways are listed as sequences of operations, and counted over all
 //! such pieces; sequences alone, whatever their order, are what path encodings (White et al. 2021, BANANAS)
-//! compare cells by. Cutting keeps their number small: it adds up over cells instead of multiplying.
+//! compare cells by. Cutting keeps their number small: it adds up over cells instead of multiplying. Where
+//! there is no such node (a cell that reads the two before it) a node to which many sequences lead is a cut.
 //!
 //! **Operations.** How often each operation is there, how deep the network is, and the logarithms of its
 //! parameters and multiply-accumulates.
-
-use std::collections::BTreeMap;
 
 use espalier_common::network::{Convolution, Network, Op};
 
 use super::sparse::{Sparse, coordinate, word};
 
-/// The most different sequences kept for one node; a piece with more of them is told by the first ones.
-const MOST_SEQUENCES: usize = 512;
+/// A node to which more different sequences lead is a cut. The cells of the literature have fewer.
+const MOST_SEQUENCES: usize = 64;
 
 /// Sequences of operations between cuts, and how often each is there. `network` is a simplified one.
 #[must_use]
 pub fn paths(network: &Network) -> Sparse {
     let nodes = &network.nodes;
-    let cuts = cuts(network);
+    let mut cuts = cuts(network);
     let mut entries = Vec::new();
-    // What leads to each node from the last cut: the hash of the sequence, and how many ways it has.
-    let mut ways: Vec<BTreeMap<u64, f64>> = vec![BTreeMap::new(); nodes.len()];
+    // What leads to each node from the last cut: hashes of sequences, and how many ways each has.
+    let mut ways: Vec<Sparse> = vec![Sparse::default(); nodes.len()];
+    let start = Sparse::new(vec![(0, 1.0)]);
     for (id, node) in nodes.iter().enumerate() {
-        let mut here: BTreeMap<u64, f64> = BTreeMap::new();
         let label = label(&node.op);
-        for &input in &node.inputs {
-            let start = BTreeMap::from([(0, 1.0)]);
-            let before = if cuts[input] { &start } else { &ways[input] };
-            for (&sequence, &count) in before {
-                let sequence = label.map_or(sequence, |label| coordinate(&[sequence, label]));
-                if here.len() < MOST_SEQUENCES || here.contains_key(&sequence) {
-                    *here.entry(sequence).or_insert(0.0) += count;
-                }
-            }
-        }
+        let before = node
+            .inputs
+            .iter()
+            .map(|&input| if cuts[input] { &start } else { &ways[input] });
+        let with_own = |&(sequence, count): &(u64, f64)| {
+            let sequence = label.map_or(sequence, |label| coordinate(&[sequence, label]));
+            (sequence, count)
+        };
+        let here = Sparse::new(
+            before
+                .flat_map(|ways| ways.entries().iter().map(with_own))
+                .collect(),
+        );
+        cuts[id] |= here.entries().len() > MOST_SEQUENCES;
         if cuts[id] {
-            entries.extend(here.iter().map(|(&sequence, &count)| (sequence, count)));
+            entries.extend(here.entries());
+        } else {
+            ways[id] = here;
         }
-        ways[id] = here;
     }
     Sparse::new(entries)
 }

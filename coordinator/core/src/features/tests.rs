@@ -150,6 +150,38 @@ fn paths_add_up_over_pieces_and_do_not_multiply() {
 }
 
 #[test]
+fn cells_that_read_the_two_before_them_have_no_more_paths_than_they_have_places() {
+    let of = |cells: usize| {
+        let mut builder = Builder::new(Shape::features(4));
+        let (mut before, mut last) = (0, 0);
+        for cell in 0..cells {
+            let kinds = [Activation::Relu, Activation::Gelu, Activation::Silu];
+            let ways = kinds.iter().enumerate().map(|(way, kind)| {
+                let input = if way == 0 { before } else { last };
+                let name = format!("{cell}.{way}");
+                builder
+                    .push(name, Op::Activation(*kind), vec![input])
+                    .unwrap()
+            });
+            let ways = ways.collect();
+            (before, last) = (
+                last,
+                builder.push(format!("{cell}"), Op::Add, ways).unwrap(),
+            );
+        }
+        paths(&builder.finish(last).unwrap())
+    };
+    // Ways multiply with every cell; what is counted may only add up.
+    let counted = |cells| {
+        let all = of(cells);
+        all.entries().iter().map(|entry| entry.1).sum::<f64>()
+    };
+    assert!(counted(40) < 400.0 * 40.0, "{}", counted(40));
+    assert!(counted(40) > counted(20));
+    assert_ne!(of(40), of(41));
+}
+
+#[test]
 fn kernels_tell_convolutions_over_a_sequence_apart() {
     let of = |kernel| {
         let mut builder = Builder::new(Shape::signal(4, 16));

@@ -10,8 +10,11 @@ use espalier_common::spec::Kernel;
 use super::catalogue::Catalogue;
 use super::describe::Described;
 
-/// The most descriptions that are remembered one by one.
-const MOST_REMEMBERED: usize = 20_000;
+/// The most memory that descriptions remembered one by one take, in bytes.
+const MOST_REMEMBERED: usize = 50_000_000;
+/// About what a decision of a candidate takes, and an entry of a vector.
+const DECISION_BYTES: usize = 128;
+const ENTRY_BYTES: usize = 16;
 
 /// Descriptions of the candidates of one definition, made by whoever needs them first. Each follows from the
 /// definition and the candidate, so sharing them changes nothing but the time it takes.
@@ -40,8 +43,15 @@ pub(super) struct Descriptions {
     pub(super) typical: OnceLock<Vec<f64>>,
     /// All candidates of a small space.
     pub(super) whole: OnceLock<Option<Arc<Catalogue>>>,
+    remembered: Mutex<Remembered>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
     /// By their decisions; `None`: cannot be built.
-    remembered: Mutex<BTreeMap<Digest, Option<Arc<Described>>>>,
+    described: BTreeMap<Digest, Option<Arc<Described>>>,
+    /// About how much memory they take.
+    bytes: usize,
 }
 
 impl Descriptions {
@@ -56,15 +66,26 @@ impl Descriptions {
             let locked = self.remembered.lock();
             locked.unwrap_or_else(|poisoned| poisoned.into_inner())
         };
-        if let Some(described) = lock().get(&assignment) {
+        if let Some(described) = lock().described.get(&assignment) {
             return described.clone();
         }
         let described = describe().map(Arc::new);
         let mut remembered = lock();
-        if remembered.len() >= MOST_REMEMBERED {
-            remembered.clear();
+        remembered.bytes += described.as_deref().map_or(DECISION_BYTES, bytes);
+        if remembered.bytes > MOST_REMEMBERED {
+            *remembered = Remembered::default();
         }
-        remembered.insert(assignment, described.clone());
+        let known = &mut remembered.described;
+        known.insert(assignment, described.clone());
         described
     }
+}
+
+fn bytes(described: &Described) -> usize {
+    let entries = described
+        .features
+        .iter()
+        .map(|vector| vector.entries().len());
+    let decisions = 1 + described.candidate.0.len();
+    decisions * DECISION_BYTES + entries.sum::<usize>() * ENTRY_BYTES
 }

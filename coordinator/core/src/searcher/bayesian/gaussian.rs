@@ -84,16 +84,20 @@ impl Factor {
     /// `L⁻¹` times these numbers, of which those before `from` are already so.
     pub(super) fn solve_lower(&self, mut numbers: Vec<f64>, from: usize) -> Vec<f64> {
         let lower = self.cholesky.l_dirty();
-        for column in 0..numbers.len() {
-            let factors = lower.column(column);
+        let count = numbers.len();
+        for column in 0..count {
+            // Matrices are stored column by column.
+            let start = column * lower.nrows();
+            let factors = &lower.as_slice()[start..start + count];
             if column >= from {
                 // A factor has no zero on its diagonal.
                 numbers[column] /= factors[column];
             }
             let solved = numbers[column];
             let first = from.max(column + 1);
-            let rest = numbers.iter_mut().zip(factors.iter()).skip(first);
-            rest.for_each(|(number, factor)| *number -= factor * solved);
+            for (number, factor) in numbers[first..].iter_mut().zip(&factors[first..]) {
+                *number -= factor * solved;
+            }
         }
         numbers
     }
