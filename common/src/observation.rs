@@ -56,6 +56,38 @@ pub struct Origin {
     /// The acquisition value, of model-based searchers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acquisition: Option<f64>,
+    /// By how much it is expected to be better than the best utility so far, where the model can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub improvement: Option<f64>,
+    /// Where it stands among the alternatives that were considered, of searchers that compare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<Rank>,
+}
+
+/// Where a candidate stands among the alternatives that were considered with it: by the predicted mean where there
+/// is one, else by the acquisition value. One that is not the first by its mean was chosen for what is not known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rank {
+    /// 1 is the best.
+    pub place: u32,
+    /// How many were considered, itself included.
+    pub among: u32,
+}
+
+impl Rank {
+    /// For a candidate with this mean among alternatives with these.
+    #[must_use]
+    pub fn of(mean: f64, alternatives: impl IntoIterator<Item = f64>) -> Self {
+        let (mut better, mut all) = (0_u32, 0_u32);
+        for other in alternatives {
+            all = all.saturating_add(1);
+            better = better.saturating_add(u32::from(other > mean));
+        }
+        Self {
+            place: better.saturating_add(1),
+            among: all.max(better.saturating_add(1)),
+        }
+    }
 }
 
 /// A candidate a searcher proposes.

@@ -67,6 +67,8 @@ impl Searcher for Scripted {
                 mutated: None,
                 predicted: None,
                 acquisition: None,
+                improvement: None,
+                rank: None,
             },
             memo: Some(serde_json::json!({ "ask": context.number })),
         }
@@ -111,6 +113,8 @@ impl Searcher for Sensitive {
                 mutated: None,
                 predicted: None,
                 acquisition: None,
+                improvement: None,
+                rank: None,
             },
             memo: Some(serde_json::json!(state.short())),
         }

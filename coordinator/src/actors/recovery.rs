@@ -2,7 +2,7 @@
 //! May import the core and the journal.
 
 use espalier_common::ids::SearchId;
-use espalier_core::search::{Effect, Event, Search};
+use espalier_core::search::{Event, Search};
 use espalier_core::searcher::Proposer;
 
 use super::cluster::{ClusterEvent, WorkerNames};
@@ -78,15 +78,10 @@ impl Recovered {
 
     /// The same calls, in the same order, that the search's actor made when the event happened.
     fn apply(&mut self, event: &Event, time_ms: u64) {
+        // Of what follows only tells: a worker that is to drop its job learns that when it asks for it.
+        let effects = self.search.apply(event, time_ms);
         if let Some(proposer) = &mut self.proposer {
-            proposer.recorded(event);
-        }
-        for effect in self.search.apply(event, time_ms) {
-            match (effect, &mut self.proposer) {
-                (Effect::Tell(observation), Some(proposer)) => proposer.tell(&observation),
-                // Nobody has been told anything by this coordinator: a worker that asks for it learns it.
-                (Effect::Drop { .. }, _) | (Effect::Tell(_), None) => {}
-            }
+            proposer.read(event, &effects);
         }
         self.kept.apply(&self.search, event);
     }

@@ -20,7 +20,7 @@ pub(super) enum ToSearcher {
     /// What became of a trial.
     Tell(Observation),
     /// An event about proposals that the search has come to.
-    Recorded(Event),
+    Recorded(Box<Event>),
     /// Propose something; the answer goes to the search's mailbox.
     Ask(u64),
 }

@@ -13,11 +13,13 @@ use super::error::EXIT_CODES;
 use super::output::OutputArgs;
 
 mod look;
+mod records;
 mod simulate;
 
 pub(super) use look::{
     DiffArgs, DrawArgs, LookArgs, Picture, PresetArgs, PresetCommand, SampleArgs, SpaceArgs,
 };
+pub(super) use records::{ExplainArgs, ReplayArgs};
 pub(super) use simulate::SimulateArgs;
 
 /// Where a coordinator listens when nobody says otherwise.
@@ -71,6 +73,8 @@ pub(super) enum Command {
     Watch(WatchArgs),
     Trials(TrialsArgs),
     Best(BestArgs),
+    Explain(ExplainArgs),
+    Replay(ReplayArgs),
     Pause(PauseArgs),
     Resume(ResumeArgs),
     Stop(StopArgs),

@@ -45,7 +45,7 @@ pub(super) enum CliError {
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the search ended without a completed trial, or something on this machine failed
+  1    the search ended without a completed trial, `replay` found a difference, or something on this machine failed
   2    wrong usage, or a spec or data that cannot be used
   3    no such search, or more than one of that name
   4    the coordinator cannot be reached

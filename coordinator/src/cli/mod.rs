@@ -9,6 +9,7 @@ mod control;
 mod diff;
 mod draw;
 mod error;
+mod explain;
 mod follow;
 mod look;
 mod output;
@@ -16,6 +17,7 @@ mod preset;
 mod progress;
 mod query;
 mod render;
+mod replay;
 mod run;
 mod sample;
 mod serve;
@@ -71,6 +73,7 @@ fn refuse_idle_address(command: &Command, matches: &ArgMatches) -> Result<(), Cl
         | Command::Draw(_)
         | Command::Diff(_)
         | Command::Preset(_)
+        | Command::Replay(_)
         | Command::Simulate(_) => "this command asks no coordinator",
         _ => return Ok(()),
     };
@@ -104,6 +107,7 @@ fn alone(command: &Command) -> Option<Result<(), CliError>> {
         Command::Draw(args) => draw::draw(args),
         Command::Diff(args) => diff::diff(args),
         Command::Preset(args) => preset::preset(args),
+        Command::Replay(args) => replay::replay(args),
         _ => return None,
     })
 }
@@ -121,6 +125,7 @@ async fn with_coordinator(address: &str, command: Command) -> Result<(), CliErro
         Command::Status(args) => query::status(&connect().await?, &args).await,
         Command::Trials(args) => query::trials(&connect().await?, &args).await,
         Command::Best(args) => query::best(&connect().await?, &args).await,
+        Command::Explain(args) => explain::explain(&connect().await?, &args).await,
         Command::Pause(args) => control::pause(&connect().await?, &args).await,
         Command::Resume(args) => control::resume(&connect().await?, &args).await,
         Command::Stop(args) => control::stop(&connect().await?, &args).await,
@@ -132,7 +137,8 @@ async fn with_coordinator(address: &str, command: Command) -> Result<(), CliErro
         | Command::Sample(_)
         | Command::Draw(_)
         | Command::Diff(_)
-        | Command::Preset(_) => Ok(()),
+        | Command::Preset(_)
+        | Command::Replay(_) => Ok(()),
     }
 }
 

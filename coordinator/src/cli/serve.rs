@@ -90,7 +90,8 @@ async fn announce(args: &ServeArgs, address: &str, data_dir: &Path) {
     }
 }
 
-fn default_data_dir() -> PathBuf {
+/// The folder of a coordinator when nobody says otherwise.
+pub(super) fn default_data_dir() -> PathBuf {
     let folder = |variable: &str| {
         std::env::var_os(variable)
             .filter(|value| !value.is_empty())

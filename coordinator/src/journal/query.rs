@@ -254,6 +254,8 @@ fn trial_row_of(row: &Row<'_>) -> Result<(u64, TrialRow), rusqlite::Error> {
             mutated: None,
             predicted: None,
             acquisition: None,
+            improvement: None,
+            rank: None,
         },
         parameters: None,
         macs: None,

@@ -52,6 +52,28 @@ impl JournalReader {
         }
     }
 
+    /// Opens the journal in `folder` to read it only, also while a coordinator writes it.
+    ///
+    /// # Errors
+    /// There is none, or it is of a newer version.
+    pub fn open(folder: &Path) -> Result<Self, JournalError> {
+        let path: Arc<Path> = folder.join(super::FILE).into();
+        let connection = schema::open_reader(&path).map_err(JournalError::at(&path))?;
+        let cluster = schema::identify(&connection, &path)?;
+        Ok(Self::new(path, cluster))
+    }
+
+    /// The body of a stream's first record, unchecked: enough to tell streams apart.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn first(&self, stream: StreamId) -> Result<Option<String>, JournalError> {
+        self.with(|connection| match head_of(connection, stream)? {
+            Some(head) => Self::body(connection, head.number, 1),
+            None => Ok(None),
+        })
+    }
+
     /// The journal's file.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -133,6 +133,24 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<ClusterId,
             path: path.to_owned(),
         });
     }
+    cluster_of(connection, path)
+}
+
+/// The cluster of a file that is there, if it is a journal of a format that is known.
+pub(super) fn identify(connection: &Connection, path: &Path) -> Result<ClusterId, JournalError> {
+    let application: i32 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(JournalError::at(path))?;
+    if application != APPLICATION_ID {
+        return Err(JournalError::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    cluster_of(connection, path)
+}
+
+fn cluster_of(connection: &Connection, path: &Path) -> Result<ClusterId, JournalError> {
+    let at = JournalError::at(path);
     let (found, cluster): (u32, String) = connection
         .query_row("SELECT format, cluster FROM journal", [], |row| {
             Ok((row.get(0)?, row.get(1)?))

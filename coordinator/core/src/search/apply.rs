@@ -96,7 +96,7 @@ impl Search {
                 proposal,
                 ..
             } => self.apply_proposal(*ask, *trial, proposal),
-            Event::ProposalsEnded { ask, reason } => {
+            Event::ProposalsEnded { ask, reason, .. } => {
                 self.next_ask = ask + 1;
                 self.proposals_ended = Some(reason.clone());
             }

@@ -19,6 +19,8 @@ pub enum Command {
         ask: u64,
         /// Observations the searcher had been told.
         told: u64,
+        /// Messages of any kind it had taken in.
+        heard: u64,
         /// What it proposed first and had to take back. The numbers of infeasible trials in here are
         /// assigned by `decide`.
         refused: Vec<Refusal>,

@@ -34,11 +34,13 @@ pub(super) fn decide(
         Command::RecordProposal {
             ask,
             told,
+            heard,
             refused,
             outcome,
             stored,
         } => {
-            let mut events = record_proposal(search, ask, told, refused, outcome);
+            let place = Place { ask, told, heard };
+            let mut events = record_proposal(search, place, refused, outcome);
             if let (Some(Event::TrialProposed { trial, .. }), Some(stored)) =
                 (events.last(), stored)
             {
@@ -93,15 +95,23 @@ pub(super) fn decide(
     }
 }
 
+/// Which ask an answer is to, and how far its searcher had come.
+#[derive(Clone, Copy)]
+struct Place {
+    ask: u64,
+    told: u64,
+    heard: u64,
+}
+
 /// An answer that comes too late (the search ends, the budget is full, the ask was answered before) changes
 /// nothing: the searcher's thread may always be a step behind.
 fn record_proposal(
     search: &Search,
-    ask: u64,
-    told: u64,
+    place: Place,
     refused: Vec<Refusal>,
     outcome: Result<Box<Prepared>, String>,
 ) -> Vec<Event> {
+    let ask = place.ask;
     let wanted = matches!(search.phase, Phase::Running | Phase::Paused(_))
         && search.proposals_ended.is_none()
         && !search.trials_used_up();
@@ -124,8 +134,12 @@ fn record_proposal(
         })
         .collect();
     events.push(match outcome {
-        Ok(proposal) => proposed(search, ask, told, &mut next_number, proposal),
-        Err(reason) => Event::ProposalsEnded { ask, reason },
+        Ok(proposal) => proposed(search, place, &mut next_number, proposal),
+        Err(reason) => Event::ProposalsEnded {
+            ask,
+            heard: Some(place.heard),
+            reason,
+        },
     });
     events
 }
@@ -134,8 +148,7 @@ fn record_proposal(
 /// first, and this keeps the promise if it ever errs.
 fn proposed(
     search: &Search,
-    ask: u64,
-    told: u64,
+    Place { ask, told, heard }: Place,
     next_number: impl FnOnce() -> TrialNumber,
     proposal: Box<Prepared>,
 ) -> Event {
@@ -143,6 +156,7 @@ fn proposed(
         return Event::TrialProposed {
             ask,
             told,
+            heard: Some(heard),
             trial: next_number(),
             proposal,
         };

@@ -42,6 +42,10 @@ pub enum Event {
         ask: u64,
         /// How many observations the searcher had been told when it answered.
         told: u64,
+        /// How many messages it had taken in: observations, and events about proposals. Says where in the journal
+        /// the ask stood; absent in events of before it was recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heard: Option<u64>,
         /// The trial's number.
         trial: TrialNumber,
         /// What is tried.
@@ -51,6 +55,9 @@ pub enum Event {
     ProposalsEnded {
         /// The ask that found it out.
         ask: u64,
+        /// As in `TrialProposed`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heard: Option<u64>,
         /// Why, in a sentence.
         reason: String,
     },

@@ -197,6 +197,8 @@ fn proposal(
             mutated: Some(mutated),
             predicted: None,
             acquisition: None,
+            improvement: None,
+            rank: None,
         },
         memo: None,
     }

@@ -104,6 +104,8 @@ impl Searcher for Grid {
                 mutated: None,
                 predicted: None,
                 acquisition: None,
+                improvement: None,
+                rank: None,
             },
             memo: None,
         }

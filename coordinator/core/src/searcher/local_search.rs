@@ -227,6 +227,8 @@ fn neighbour(candidate: Candidate, parent: Option<TrialNumber>, chosen: &Move) -
             mutated: Some(chosen.path.clone()),
             predicted: None,
             acquisition: None,
+            improvement: None,
+            rank: None,
         },
         memo: Some(json!({ "neighbour": true })),
     }

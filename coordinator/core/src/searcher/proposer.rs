@@ -35,7 +35,7 @@ use espalier_common::observation::Observation;
 use super::book::Book;
 use super::round::{Ended, Left, MAX_ENUMERATED, Round};
 use super::{Searcher, Shared, create};
-use crate::search::{Command, Definition, Event, Prepared, Refusal};
+use crate::search::{Command, Definition, Effect, Event, Prepared, Refusal};
 
 /// The answer to an ask.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,8 @@ pub struct Answer {
     pub ask: u64,
     /// Observations told before it.
     pub told: u64,
+    /// Messages of any kind taken in before it: observations, and events about proposals.
+    pub heard: u64,
     /// What was proposed first and refused, at most [`MAX_REFUSALS`](super::MAX_REFUSALS). Infeasible
     /// trials have the number 0 until `decide` numbers them.
     pub refused: Vec<Refusal>,
@@ -56,6 +58,7 @@ impl From<Answer> for Command {
         Self::RecordProposal {
             ask: answer.ask,
             told: answer.told,
+            heard: answer.heard,
             refused: answer.refused,
             outcome: answer.outcome,
             stored: None,
@@ -70,6 +73,8 @@ pub struct Proposer {
     book: Book,
     /// Observations told.
     told: u64,
+    /// Those, and the events about proposals.
+    heard: u64,
     /// What is left of a space that is nearly exhausted: saves going through it in every ask.
     left: Option<Left>,
 }
@@ -98,6 +103,7 @@ impl Proposer {
             searcher,
             book: Book::new(small),
             told: 0,
+            heard: 0,
             left: None,
         }
     }
@@ -109,6 +115,25 @@ impl Proposer {
         }
         self.searcher.tell(observation);
         self.told += 1;
+        self.heard += 1;
+    }
+
+    /// How many messages it has taken in: observations, and events about proposals. Two proposers of one search
+    /// that have heard equally many are in the same state.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.heard
+    }
+
+    /// Takes in an event that is read from a journal, with what follows from it: what the search's owner told the
+    /// proposer when it happened.
+    pub fn read(&mut self, event: &Event, effects: &[Effect]) {
+        self.recorded(event);
+        for effect in effects {
+            if let Effect::Tell(observation) = effect {
+                self.tell(observation);
+            }
+        }
     }
 
     /// Learns that the journal holds this event.
@@ -129,8 +154,9 @@ impl Proposer {
                 self.book.settled(*ask);
             }
             Event::ProposalsEnded { ask, .. } => self.book.settled(*ask),
-            _ => {}
+            _ => return,
         }
+        self.heard += 1;
     }
 
     /// Proposes something new that can be built and keeps the constraints.
@@ -146,6 +172,7 @@ impl Proposer {
         Answer {
             ask: number,
             told: self.told,
+            heard: self.heard,
             refused: refusals,
             outcome,
         }

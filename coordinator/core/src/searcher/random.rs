@@ -34,6 +34,8 @@ pub(super) fn origin() -> Origin {
         mutated: None,
         predicted: None,
         acquisition: None,
+        improvement: None,
+        rank: None,
     }
 }
 

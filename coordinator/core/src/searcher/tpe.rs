@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use espalier_common::candidate::{Candidate, DecisionPath, Value};
 use espalier_common::ids::{Digest, TrialNumber};
-use espalier_common::observation::{Observation, Origin, Outcome, Proposal};
+use espalier_common::observation::{Observation, Origin, Outcome, Proposal, Rank};
 use espalier_common::space::{Chooser, Domain, Space};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -175,7 +175,9 @@ impl Searcher for Tpe {
         let good = Mixture::of(members.iter().map(|one| &one.candidate).collect());
         let others = Mixture::of(self.others(context));
         let mut best: Option<(Candidate, Option<usize>, f64)> = None;
-        for (candidate, from) in self.draw(&good, context, rng) {
+        let drawn = self.draw(&good, context, rng);
+        let among = u32::try_from(drawn.len()).unwrap_or(u32::MAX);
+        for (candidate, from) in drawn {
             let decisions = context.space.open_decisions(&candidate);
             let ratio = good.log_density(&candidate, &decisions)
                 - others.log_density(&candidate, &decisions);
@@ -196,6 +198,8 @@ impl Searcher for Tpe {
                 mutated: None,
                 predicted: None,
                 acquisition: Some(ratio),
+                improvement: None,
+                rank: Some(Rank { place: 1, among }),
             },
             memo: None,
         }

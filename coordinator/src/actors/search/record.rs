@@ -42,7 +42,7 @@ impl SearchActor {
                 self.pending.signs.extend(sign);
             }
             if is_about_proposals(&event) {
-                self.tell_searcher(ToSearcher::Recorded(event));
+                self.tell_searcher(ToSearcher::Recorded(Box::new(event)));
             }
         }
         for effect in effects {

@@ -237,6 +237,7 @@ async fn a_page_is_bound_in_bytes_too_and_the_next_goes_on_behind_it() {
             mut proposal,
             ask,
             told,
+            heard,
             trial,
         } = proposed(number)
         else {
@@ -250,6 +251,7 @@ async fn a_page_is_bound_in_bytes_too_and_the_next_goes_on_behind_it() {
         events.push(Event::TrialProposed {
             ask,
             told,
+            heard,
             trial,
             proposal,
         });

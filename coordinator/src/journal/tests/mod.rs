@@ -85,6 +85,8 @@ fn origin() -> Origin {
         mutated: None,
         predicted: None,
         acquisition: None,
+        improvement: None,
+        rank: None,
     }
 }
 
@@ -92,6 +94,7 @@ fn proposed(trial: u32) -> Event {
     Event::TrialProposed {
         ask: trial.into(),
         told: 0,
+        heard: Some(0),
         trial: TrialNumber(trial),
         proposal: Box::new(Prepared {
             candidate: candidate(trial),
@@ -240,6 +243,7 @@ fn history() -> Vec<Event> {
         proposed(4),
         Event::ProposalsEnded {
             ask: 5,
+            heard: Some(3),
             reason: "all seen".to_owned(),
         },
         Event::SearchFinishing {

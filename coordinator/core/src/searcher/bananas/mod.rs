@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use espalier_common::candidate::Candidate;
 use espalier_common::ids::{Digest, TrialNumber};
-use espalier_common::observation::{Observation, Origin, Outcome, Proposal};
+use espalier_common::observation::{Observation, Origin, Outcome, Proposal, Rank};
 use espalier_common::spec::Kernel;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -78,8 +78,11 @@ struct Scored {
 struct Choice {
     candidate: Candidate,
     parent: Option<TrialNumber>,
+    mean: f64,
     /// The score that was drawn for it.
     drawn: f64,
+    /// Where it stands by its mean; known when all have been looked at.
+    rank: Rank,
 }
 
 impl Bananas {
@@ -162,9 +165,9 @@ impl Bananas {
         let pending = context.pending.iter().copied();
         let mut out: BTreeSet<Digest> = pending.chain(refused).map(assignment_id).collect();
         let mut best: Option<Choice> = None;
-        let mut looked_at = 0;
+        let mut means = Vec::new();
         for _ in 0..self.settings.candidates.saturating_mul(DRAWS_FOR_ONE) {
-            if looked_at >= self.settings.candidates {
+            if means.len() >= self.settings.candidates as usize {
                 break;
             }
             let (candidate, parent) = self.draw(rng);
@@ -175,18 +178,23 @@ impl Bananas {
             let Some(described) = self.describer.recall(&candidate, assignment) else {
                 continue;
             };
-            looked_at += 1;
             let (mean, deviation) = model.predict(&described.features);
+            means.push(mean);
             let drawn = mean + deviation * normal(rng);
             if best.as_ref().is_none_or(|best| drawn > best.drawn) {
                 best = Some(Choice {
                     candidate,
                     parent,
+                    mean,
                     drawn,
+                    rank: Rank { place: 1, among: 1 },
                 });
             }
         }
-        best
+        best.map(|best| Choice {
+            rank: Rank::of(best.mean, means),
+            ..best
+        })
     }
 }
 
@@ -238,6 +246,8 @@ impl Searcher for Bananas {
                 // On the scale of ranks, which has no way back to scores.
                 predicted: None,
                 acquisition: Some(chosen.drawn),
+                improvement: None,
+                rank: Some(chosen.rank),
             },
             memo: None,
         }

@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use espalier_common::ids::Digest;
-use espalier_common::observation::{Observation, Origin, Outcome, Proposal};
+use espalier_common::observation::{Observation, Origin, Outcome, Proposal, Rank};
 use espalier_common::spec::Kernel;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -166,6 +166,8 @@ impl Bayesian {
                 mutated: None,
                 predicted: Some(warp.score(mean, deviation)),
                 acquisition: Some(improvement),
+                improvement: warp.improvement(mean, deviation),
+                rank: Some(found.rank),
             },
             memo: None,
         })
@@ -185,6 +187,7 @@ impl Bayesian {
         let items = pool.items();
         let bounded = view.bounds(items, &explained, is_new);
         let among = bounded.len();
+        let means: Vec<f64> = bounded.iter().map(|one| one.mean).collect();
         let starts = most_promising(&bounded);
         let in_pool = greatest(bounded, view.best, |index| {
             view.deviation(&items[index], explained.column(index))
@@ -205,6 +208,7 @@ impl Bayesian {
         };
         found.map(|(described, estimate)| Found {
             described,
+            rank: Rank::of(estimate.mean, means),
             estimate,
             among,
         })
@@ -217,6 +221,8 @@ struct Found {
     estimate: Estimate,
     /// How many of the pool it was chosen from.
     among: usize,
+    /// Where it stands among those by its mean.
+    rank: Rank,
 }
 
 /// The better of two, the first one of equals.

@@ -4,6 +4,8 @@
 
 use nalgebra::DVector;
 
+use super::acquisition::expected_improvement;
+
 /// `c`, as a share of the deviation of the scores.
 const SHARE: f64 = 0.2;
 /// No deviation is taken for larger than this, so that sums of a few stay numbers.
@@ -57,6 +59,14 @@ impl Warp {
         // Where the difference is too large for a number, the minimum makes it finite again.
         let below = (self.best - score).clamp(0.0, LOWEST / SHARE * self.offset);
         -(self.offset + below).ln()
+    }
+
+    /// By how much a score is expected to be better than the best one, when its value has this mean and deviation;
+    /// `None` while the scores show no difference that a model could learn.
+    pub(super) fn improvement(&self, value: f64, deviation: f64) -> Option<f64> {
+        let (score, deviation) = self.score(value, deviation);
+        let improvement = expected_improvement(score, deviation, self.best);
+        (self.offset > 0.0 && improvement.is_finite()).then_some(improvement)
     }
 
     /// The score that a value means, and the deviation of scores around it, to the first order.
@@ -121,6 +131,18 @@ mod tests {
         for (score, value) in scores.iter().zip(values.iter()) {
             assert!((warp.score(*value, 0.0).0 - score).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn the_improvement_is_in_scores_and_shrinks_with_what_is_known() {
+        let scores = [0.1, 0.5, 0.9, 0.91, 0.85];
+        let warp = Warp::new(&scores);
+        let best = warp.values(&scores).max();
+        let at = |deviation| warp.improvement(best, deviation).unwrap();
+        assert!(at(0.5) > at(0.1) && at(0.1) > at(0.0));
+        assert!(at(0.0) < 1e-9 && at(0.5) < 1.0, "{}", at(0.5));
+        assert!(warp.improvement(best - 3.0, 0.1).unwrap() < 1e-6);
+        assert_eq!(Warp::new(&[2.0; 9]).improvement(0.0, 1.0), None);
     }
 
     #[test]

@@ -377,6 +377,8 @@ impl Policy {
                 predicted: None,
                 // Its probability.
                 acquisition: Some(log_probability.exp()),
+                improvement: None,
+                rank: None,
             },
             // Two numbers always have a JSON form.
             memo: serde_json::to_value(memo).ok(),
