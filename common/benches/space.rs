@@ -11,12 +11,22 @@ use espalier_common::spec::{Spec, read};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+/// As in the coordinator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long each preset is measured: long enough to be stable to a few per cent.
 const TIME: Duration = Duration::from_secs(3);
 
 fn main() {
     reading();
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|word| !word.starts_with("--"));
     for preset in presets::all() {
+        if wanted.as_ref().is_some_and(|wanted| wanted != preset.name) {
+            continue;
+        }
         let spec = spec(preset.name);
         let data = data(preset.name);
         let mut rng = ChaCha8Rng::seed_from_u64(1);

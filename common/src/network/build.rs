@@ -2,12 +2,15 @@
 //! Imports the network's types only.
 
 use std::collections::HashSet;
+use std::ops::Range;
+
+use foldhash::quality::RandomState;
 
 use super::error::{ShapeError, ShapeProblem};
 use super::infer::{check_shape, infer};
 use super::op::Op;
 use super::shape::Shape;
-use super::{Network, Node};
+use super::{Inputs, Network, Node};
 
 /// The most nodes of a network: ten times the deepest networks in use, and few enough that every pass
 /// over one takes milliseconds.
@@ -34,16 +37,24 @@ impl Builder {
     /// A network of its input alone, which is node 0, named `input`.
     #[must_use]
     pub fn new(input: Shape) -> Self {
-        Self {
+        Self::with_room(input, 0)
+    }
+
+    /// The same, with room for about so many nodes.
+    #[must_use]
+    pub fn with_room(input: Shape, nodes: usize) -> Self {
+        let mut builder = Self {
             bad_input: check_shape(&input).err(),
-            nodes: vec![Node {
-                name: INPUT_NAME.to_owned(),
-                op: Op::Input,
-                inputs: Vec::new(),
-                shape: input,
-            }],
+            nodes: Vec::with_capacity(nodes.clamp(1, MAX_NODES)),
             edges: 0,
-        }
+        };
+        builder.nodes.push(Node {
+            name: INPUT_NAME.to_owned(),
+            op: Op::Input,
+            inputs: Inputs::new(),
+            shape: input,
+        });
+        builder
     }
 
     /// Adds a node that computes `op` on the outputs of `inputs`, and gives its id. Names must be unique;
@@ -52,18 +63,86 @@ impl Builder {
     /// # Errors
     /// [`ShapeError`] when the operation does not fit its inputs or a bound is exceeded. The builder is
     /// then as it was.
-    pub fn push(&mut self, name: String, op: Op, inputs: Vec<usize>) -> Result<usize, ShapeError> {
+    pub fn push(
+        &mut self,
+        name: String,
+        op: Op,
+        inputs: impl AsRef<[usize]>,
+    ) -> Result<usize, ShapeError> {
+        let inputs = inputs.as_ref();
         self.check_input()?;
-        let shape = next_shape(&self.nodes, self.edges, &name, &op, &inputs)
+        let shape = next_shape(&self.nodes, self.edges, &name, &op, inputs)
             .map_err(|problem| ShapeError::new(&name, op.name(), problem))?;
         self.edges += inputs.len();
         self.nodes.push(Node {
             name,
             op,
-            inputs,
+            inputs: Inputs::from_slice(inputs),
             shape,
         });
         Ok(self.nodes.len() - 1)
+    }
+
+    /// Adds the nodes from `first` on once more: what read `input` reads `instead`, which has its shape, what
+    /// read one of them reads its copy, and what read an earlier node still does. `name` makes the new names
+    /// from the old ones. As [`Self::push`] for each of them, without inferring what is known.
+    ///
+    /// # Errors
+    /// [`ShapeError`] when a bound is exceeded, there is no such node, or the shapes differ.
+    pub fn repeat(
+        &mut self,
+        nodes: Range<usize>,
+        input: usize,
+        instead: usize,
+        name: impl Fn(&str) -> String,
+    ) -> Result<(), ShapeError> {
+        self.check_input()?;
+        for id in nodes.clone() {
+            let copy = self.repeated(id, &nodes, input, instead, &name)?;
+            self.edges += copy.inputs.len();
+            self.nodes.push(copy);
+        }
+        Ok(())
+    }
+
+    fn repeated(
+        &self,
+        id: usize,
+        nodes: &Range<usize>,
+        input: usize,
+        instead: usize,
+        name: impl Fn(&str) -> String,
+    ) -> Result<Node, ShapeError> {
+        let earlier = self.nodes.len();
+        let unknown = |input| ShapeProblem::UnknownInput { input, earlier };
+        let there = |id: usize| {
+            let node = self.nodes.get(id);
+            node.ok_or_else(|| ShapeError::new("network", "repeat", unknown(id)))
+        };
+        let (node, from, to) = (there(id)?, there(input)?, there(instead)?);
+        let name = name(&node.name);
+        if from.shape != to.shape {
+            let (first, other) = (from.shape.clone(), to.shape.clone());
+            let problem = ShapeProblem::Different { first, other };
+            return Err(ShapeError::new(&name, node.op.name(), problem));
+        }
+        check_bounds(earlier, self.edges, &name, &node.inputs)
+            .map_err(|problem| ShapeError::new(&name, node.op.name(), problem))?;
+        let moved = earlier - id;
+        let mut inputs = Inputs::from_slice(&node.inputs);
+        for read in &mut inputs {
+            *read = match *read {
+                read if read == input => instead,
+                read if nodes.contains(&read) => read + moved,
+                read => read,
+            };
+        }
+        Ok(Node {
+            name,
+            op: node.op.clone(),
+            inputs,
+            shape: node.shape.clone(),
+        })
     }
 
     /// The shape of the output of node `id`, if there is such a node.
@@ -112,14 +191,24 @@ fn next_shape(
     op: &Op,
     inputs: &[usize],
 ) -> Result<Shape, ShapeProblem> {
-    if earlier.len() >= MAX_NODES {
+    check_bounds(earlier.len(), edges, name, inputs)?;
+    infer(op, inputs, earlier)
+}
+
+/// Whether there is room for one more node.
+fn check_bounds(
+    nodes: usize,
+    edges: usize,
+    name: &str,
+    inputs: &[usize],
+) -> Result<(), ShapeProblem> {
+    if nodes >= MAX_NODES {
         return Err(ShapeProblem::TooManyNodes);
     }
     if edges.saturating_add(inputs.len()) > MAX_EDGES {
         return Err(ShapeProblem::TooManyEdges);
     }
-    check_name(name)?;
-    infer(op, inputs, earlier)
+    check_name(name)
 }
 
 fn check_name(name: &str) -> Result<(), ShapeProblem> {
@@ -173,7 +262,7 @@ impl Network {
 
     /// What holds for the whole rather than for a node: names are unique and the output exists.
     fn check_ends(&self) -> Result<(), ShapeError> {
-        let mut names = HashSet::with_capacity(self.nodes.len());
+        let mut names = HashSet::with_capacity_and_hasher(self.nodes.len(), RandomState::default());
         for node in &self.nodes {
             if !names.insert(node.name.as_str()) {
                 let problem = ShapeProblem::DuplicateName;

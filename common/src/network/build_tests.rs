@@ -1,4 +1,6 @@
 use super::super::{Activation, Axis, Convolution, Pooling};
+use smallvec::smallvec;
+
 use super::*;
 
 fn conv(in_channels: u64, out_channels: u64, kernel: u64, stride: u64, padding: u64) -> Op {
@@ -138,7 +140,7 @@ fn a_linear_map_counts_its_matrix_for_every_row() {
         out_features: 30,
         bias: true,
     };
-    let mut b = Builder::new(Shape(vec![(Axis::Time, 7), (Axis::Features, 20)]));
+    let mut b = Builder::new(Shape(smallvec![(Axis::Time, 7), (Axis::Features, 20)]));
     let id = push(&mut b, op, &[0]);
     let network = b.finish(id).unwrap();
     assert_eq!(network.nodes[id].shape.as_features(), None);
@@ -305,9 +307,9 @@ fn numbers_beyond_any_machine_are_refused_without_overflow() {
 #[test]
 fn an_input_that_is_no_shape_is_refused_at_the_first_use() {
     for shape in [
-        Shape(vec![]),
+        Shape(smallvec![]),
         Shape::image(3, 0, 8),
-        Shape(vec![(Axis::Time, 3), (Axis::Time, 3)]),
+        Shape(smallvec![(Axis::Time, 3), (Axis::Time, 3)]),
         Shape::features(u64::MAX),
     ] {
         let mut builder = Builder::new(shape);
@@ -368,11 +370,11 @@ fn a_network_from_outside_is_checked_like_one_built_here() {
     };
     assert!(spoiled(|n| n.nodes.clear()).contains("has no nodes"));
     assert!(spoiled(|n| n.output = 1_000).contains("node 1000 is to be the output"));
-    assert!(spoiled(|n| n.nodes[2].inputs = vec![2]).contains("reads node 2"));
-    assert!(spoiled(|n| n.nodes[2].inputs = vec![usize::MAX]).contains("reads node"));
+    assert!(spoiled(|n| n.nodes[2].inputs = smallvec![2]).contains("reads node 2"));
+    assert!(spoiled(|n| n.nodes[2].inputs = smallvec![usize::MAX]).contains("reads node"));
     assert!(spoiled(|n| n.nodes[0].op = Op::Identity).contains("node 0, and no other"));
     assert!(spoiled(|n| n.nodes[5].op = Op::Input).contains("node 0, and no other"));
     assert!(spoiled(|n| n.nodes[3].name = "n2".to_owned()).contains("another node"));
     assert!(spoiled(|n| n.nodes[3].shape.0[0].1 = 1).contains("is said to give 1 channels"));
-    assert!(spoiled(|n| n.nodes[0].shape = Shape(vec![])).contains("at least one axis"));
+    assert!(spoiled(|n| n.nodes[0].shape = Shape(smallvec![])).contains("at least one axis"));
 }

@@ -17,6 +17,10 @@
 //! The work is counted in nodes and edges visited. The count, like everything here, depends on the graph
 //! and not on its numbering, so whether it runs out is a property of the graph: see [`canonical_order`].
 
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+
 /// The most nodes and edges visited for one graph, about 50 ms on one core. Networks that people draw need
 /// fewer than 20 visits a node; only dense symmetric wiring (say, a node for every pair of eight equal
 /// branches) needs more than this.
@@ -153,21 +157,21 @@ const CHOSEN: u64 = 3;
 /// Step 1: sweeps until no more nodes are told apart.
 fn refine(relation: &Relation, colours: &mut [u64], work: &mut Work) -> Result<(), Exhausted> {
     let nodes = relation.len();
-    let mut scratch = Vec::with_capacity(nodes);
+    let mut seen = HashSet::with_capacity_and_hasher(nodes, RandomState::default());
     let mut classes = 0;
     loop {
         work.spend(relation.size())?;
         for node in 0..nodes {
             colours[node] = recoloured(colours, node, relation.inputs.of(node), FROM_INPUTS);
         }
-        if distinct(colours, &mut scratch) == nodes {
+        if distinct(colours, &mut seen) == nodes {
             return Ok(());
         }
         work.spend(relation.size())?;
         for node in (0..nodes).rev() {
             colours[node] = recoloured(colours, node, relation.readers.of(node), FROM_READERS);
         }
-        let now = distinct(colours, &mut scratch);
+        let now = distinct(colours, &mut seen);
         if now <= classes || now == nodes {
             return Ok(());
         }
@@ -183,12 +187,11 @@ fn recoloured(colours: &[u64], node: usize, neighbours: &[(u32, u32)], salt: u64
     mix(mix(colours[node], salt), around)
 }
 
-fn distinct(colours: &[u64], scratch: &mut Vec<u64>) -> usize {
-    scratch.clear();
-    scratch.extend_from_slice(colours);
-    scratch.sort_unstable();
-    scratch.dedup();
-    scratch.len()
+/// How many colours there are. Counted, since sorting them would take longer than the rest of a sweep.
+fn distinct(colours: &[u64], seen: &mut HashSet<u64, RandomState>) -> usize {
+    seen.clear();
+    seen.extend(colours);
+    seen.len()
 }
 
 /// Steps 2 and 3: the canonical order of a graph whose colours are refined.
@@ -202,10 +205,11 @@ fn solve(
     if depth > MAX_DEPTH {
         return Err(Exhausted);
     }
-    let cells = Cells::new(colours);
-    if cells.members.len() == relation.len() {
-        return Ok(cells.by_colour);
+    let sorted = sorted(colours);
+    if sorted.windows(2).all(|pair| pair[0].0 != pair[1].0) {
+        return Ok(sorted.iter().map(|&(_, node)| node).collect());
     }
+    let cells = Cells::new(&sorted);
     let kept = edges_that_colours_do_not_say(relation, &cells);
     let parts = components(relation.len(), &kept);
     if parts.count == 1 {
@@ -221,6 +225,13 @@ fn solve(
     }
 }
 
+/// The nodes with their colours, in the order of those.
+fn sorted(colours: &[u64]) -> Vec<(u64, u32)> {
+    let mut sorted: Vec<(u64, u32)> = colours.iter().copied().zip(0_u32..).collect();
+    sorted.sort_unstable();
+    sorted
+}
+
 /// Nodes grouped by colour.
 struct Cells {
     /// All nodes, sorted by colour.
@@ -232,15 +243,14 @@ struct Cells {
 }
 
 impl Cells {
-    fn new(colours: &[u64]) -> Self {
-        let mut by_colour: Vec<u32> = (0_u32..).zip(colours).map(|(node, _)| node).collect();
-        by_colour.sort_unstable_by_key(|&node| (colours[node as usize], node));
-        let mut of = vec![0; colours.len()];
+    fn new(sorted: &[(u64, u32)]) -> Self {
+        let by_colour: Vec<u32> = sorted.iter().map(|&(_, node)| node).collect();
+        let mut of = vec![0; sorted.len()];
         let mut members = Vec::new();
         let mut start = 0;
-        let runs = by_colour.chunk_by(|&a, &b| colours[a as usize] == colours[b as usize]);
+        let runs = sorted.chunk_by(|(a, _), (b, _)| a == b);
         for (cell, run) in (0_u32..).zip(runs) {
-            for &node in run {
+            for &(_, node) in run {
                 of[node as usize] = cell;
             }
             members.push(start..start + run.len());

@@ -66,7 +66,7 @@ impl Graph {
             if !live[id] {
                 continue;
             }
-            label(term.op, term.shape, &mut words);
+            words.extend_from_slice(&label(term.op, term.shape));
             start.push(words.len());
             let places = (0_u32..).map(|place| match term.op {
                 Op::Concat => place,
@@ -74,7 +74,7 @@ impl Graph {
                 _ => 0,
             });
             edges.extend(term.inputs.iter().zip(places).map(|(&input, tag)| Edge {
-                from: number[input],
+                from: number[input as usize],
                 to: nodes,
                 tag,
             }));
@@ -117,7 +117,7 @@ impl Graph {
             // The tags are left out: the label says whether the order of the inputs counts.
             text.list(inputs.iter().map(|&(_, from)| u64::from(from)));
         }
-        text.0
+        text.bytes()
     }
 
     /// What the colours tell of the graph, in an order that does not depend on the numbering.
@@ -137,29 +137,38 @@ impl Graph {
             text.list(label.iter().copied());
             text.list(std::iter::once(colour).chain(inputs.iter().map(|&(_, colour)| colour)));
         }
-        text.0
+        text.bytes()
     }
 }
 
 /// A text of lists of numbers that reads one way only.
-struct Text(Vec<u8>);
+struct Text {
+    start: &'static [u8],
+    numbers: Vec<u64>,
+}
 
 impl Text {
-    fn new(start: &[u8], numbers: usize) -> Self {
-        let mut bytes = Vec::with_capacity(start.len() + 8 * numbers);
-        bytes.extend_from_slice(start);
-        Self(bytes)
+    fn new(start: &'static [u8], numbers: usize) -> Self {
+        let numbers = Vec::with_capacity(numbers);
+        Self { start, numbers }
     }
 
+    /// Appends a list: its length, and its numbers.
     fn list(&mut self, numbers: impl Iterator<Item = u64>) {
-        let length_at = self.0.len();
-        self.0.extend_from_slice(&[0; 8]);
-        let mut length = 0_u64;
-        for number in numbers {
-            self.0.extend_from_slice(&number.to_le_bytes());
-            length += 1;
+        let length_at = self.numbers.len();
+        self.numbers.push(0);
+        self.numbers.extend(numbers);
+        self.numbers[length_at] = (self.numbers.len() - length_at - 1) as u64;
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.start.len() + 8 * self.numbers.len()];
+        let (start, rest) = bytes.split_at_mut(self.start.len());
+        start.copy_from_slice(self.start);
+        for (place, number) in rest.chunks_exact_mut(8).zip(&self.numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
         }
-        self.0[length_at..length_at + 8].copy_from_slice(&length.to_le_bytes());
+        bytes
     }
 }
 

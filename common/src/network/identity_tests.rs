@@ -61,7 +61,7 @@ fn varied() -> Network {
 
 /// `count` equal branches of a convolution-like node, `length` deep, on `start`, joined by `add`.
 fn branches(b: &mut Builder, start: usize, count: usize, length: usize) -> usize {
-    let ends = (0..count)
+    let ends: Vec<usize> = (0..count)
         .map(|_| {
             (0..length).fold(start, |at, step| {
                 push(b, if step % 2 == 0 { linear() } else { RELU }, &[at])

@@ -7,7 +7,7 @@ use super::error::ShapeProblem;
 use super::infer_sequence::{attention, embedding, positional_encoding, recurrent, to_sequence};
 use super::infer_window::{adaptive, conv, global, pool, zeros};
 use super::op::Op;
-use super::shape::{Axis, Layout, Shape};
+use super::shape::{Axes, Axis, Layout, Shape};
 
 /// The most elements of one tensor, and the most parameters of one operation: 4 TiB of `f32`, beyond any
 /// machine, and small enough that sums over a network fit 64 bits.
@@ -191,8 +191,7 @@ fn linear(in_features: u64, out_features: u64, input: &Shape) -> Result<Shape, S
             input: input.clone(),
         });
     }
-    let mut axes = Vec::with_capacity(input.0.len());
-    axes.extend_from_slice(rest);
+    let mut axes = Axes::from_slice(rest);
     axes.push((Axis::Features, out_features));
     bounded(Shape(axes), input)
 }

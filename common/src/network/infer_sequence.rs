@@ -94,7 +94,7 @@ pub(super) fn attention(
         (Axis::Height, time),
         (Axis::Width, time),
     ];
-    bounded(Shape(weights.to_vec()), input)?;
+    bounded(Shape(weights.into()), input)?;
     Ok(input.clone())
 }
 

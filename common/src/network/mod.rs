@@ -24,9 +24,13 @@ pub use build::{Builder, MAX_EDGES, MAX_NODE_NAME, MAX_NODES};
 pub use error::{ShapeError, ShapeProblem};
 pub use infer::MAX_ELEMENTS;
 pub use op::{Activation, Convolution, Op, Pooling, Positions, Recurrent, RecurrentOutput};
-pub use shape::{Axis, Layout, Shape};
+pub use shape::{Axes, Axis, Layout, Shape};
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+/// Ids of the nodes that a node reads, kept in place up to two.
+pub type Inputs = SmallVec<[usize; 2]>;
 
 /// A node of a network. Its id is its index in [`Network::nodes`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,7 +41,7 @@ pub struct Node {
     /// What it computes.
     pub op: Op,
     /// Ids of its inputs, in order; each smaller than its own id.
-    pub inputs: Vec<usize>,
+    pub inputs: Inputs,
     /// Shape of its output, the batch axis left out.
     pub shape: Shape,
 }

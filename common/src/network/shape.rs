@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 
 /// An axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,16 +34,26 @@ impl Axis {
     }
 }
 
+/// Axes with their lengths, kept in place up to the three of an image: networks are built by the thousand.
+pub type Axes = SmallVec<[(Axis, u64); 3]>;
+
 /// Axes with their lengths, outermost first. In JSON `[["channels", 16], ["height", 28], …]`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Shape(pub Vec<(Axis, u64)>);
+pub struct Shape(pub Axes);
+
+impl Clone for Shape {
+    fn clone(&self) -> Self {
+        // One copy of memory, where `SmallVec::clone` goes from axis to axis.
+        Self(Axes::from_slice(&self.0))
+    }
+}
 
 impl Shape {
     /// An image: channels, height, width.
     #[must_use]
     pub fn image(channels: u64, height: u64, width: u64) -> Self {
-        Self(vec![
+        Self(smallvec![
             (Axis::Channels, channels),
             (Axis::Height, height),
             (Axis::Width, width),
@@ -52,7 +63,7 @@ impl Shape {
     /// A vector.
     #[must_use]
     pub fn features(features: u64) -> Self {
-        Self(vec![(Axis::Features, features)])
+        Self(smallvec![(Axis::Features, features)])
     }
 
     /// `(channels, height, width)` if this is an image.
@@ -76,19 +87,19 @@ impl Shape {
     /// A signal: channels, time.
     #[must_use]
     pub fn signal(channels: u64, time: u64) -> Self {
-        Self(vec![(Axis::Channels, channels), (Axis::Time, time)])
+        Self(smallvec![(Axis::Channels, channels), (Axis::Time, time)])
     }
 
     /// A sequence of vectors: time, features.
     #[must_use]
     pub fn sequence(time: u64, features: u64) -> Self {
-        Self(vec![(Axis::Time, time), (Axis::Features, features)])
+        Self(smallvec![(Axis::Time, time), (Axis::Features, features)])
     }
 
     /// A sequence of tokens, which are whole numbers: time alone.
     #[must_use]
     pub fn tokens(time: u64) -> Self {
-        Self(vec![(Axis::Time, time)])
+        Self(smallvec![(Axis::Time, time)])
     }
 
     /// `(time, features)` if this is a sequence of vectors.

@@ -23,15 +23,22 @@
 //! then everything is repeated until nothing changes (100 times at most). So the result does not depend on the order of nodes.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+
+use foldhash::quality::RandomState;
+use smallvec::{SmallVec, smallvec};
 
 use super::label::label;
 use super::op::{Activation, Op, Positions};
 use super::shape::Shape;
-use super::{Network, Node};
+use super::{Inputs, Network, Node};
 
 /// The most times that everything is repeated. Two are usual; a turn takes at most 4 ms; only a network made
 /// for the purpose needs many, and it is then left less simple than it could be.
 const MAX_TURNS: usize = 100;
+
+/// Indices of terms, kept in place up to four.
+type Places = SmallVec<[u32; 4]>;
 
 /// A node of the graph that is being simplified.
 #[derive(Clone, Debug)]
@@ -39,7 +46,7 @@ pub(super) struct Term<'a> {
     pub(super) op: &'a Op,
     pub(super) shape: &'a Shape,
     /// Indices of earlier terms. A zero has none: it depends on nothing.
-    pub(super) inputs: Vec<usize>,
+    pub(super) inputs: Places,
     /// The node of the original network that it stands for.
     source: usize,
 }
@@ -47,6 +54,18 @@ pub(super) struct Term<'a> {
 impl Term<'_> {
     fn is_zero(&self) -> bool {
         matches!(self.op, Op::Zero | Op::Zeros { .. })
+    }
+
+    /// Whether it computes the same on the same inputs. The shape of a zero is all there is to it; every other
+    /// follows from operation and inputs.
+    fn equals(&self, other: &Self) -> bool {
+        self.op == other.op
+            && self.inputs == other.inputs
+            && (!self.is_zero() || self.shape == other.shape)
+    }
+
+    fn is_join(&self) -> bool {
+        matches!(self.op, Op::Add | Op::Multiply | Op::Concat)
     }
 }
 
@@ -56,7 +75,7 @@ pub(super) struct Terms<'a> {
     pub(super) terms: Vec<Term<'a>>,
     pub(super) output: usize,
     /// The term each node of the original network became, if it still became one.
-    of_node: Vec<Option<usize>>,
+    of_node: Vec<Option<u32>>,
 }
 
 impl Network {
@@ -88,17 +107,17 @@ pub(super) fn is_ordered(network: &Network) -> bool {
 }
 
 /// Applies every rule until none applies. The network must be ordered.
-pub(super) fn reduce(network: &Network) -> Terms<'_> {
-    let as_is = |(source, node): (usize, &'_ Node)| Term {
-        op: &network.nodes[source].op,
-        shape: &network.nodes[source].shape,
-        inputs: node.inputs.clone(),
+pub(super) fn reduce<'n>(network: &'n Network) -> Terms<'n> {
+    let as_is = |(source, node): (usize, &'n Node)| Term {
+        op: &node.op,
+        shape: &node.shape,
+        inputs: places(&node.inputs),
         source,
     };
     let mut graph = Terms {
         terms: network.nodes.iter().enumerate().map(as_is).collect(),
         output: network.output,
-        of_node: (0..network.nodes.len()).map(Some).collect(),
+        of_node: (0..).take(network.nodes.len()).map(Some).collect(),
     };
     for _ in 0..MAX_TURNS {
         graph = Rewriter::rewrite(graph);
@@ -109,6 +128,15 @@ pub(super) fn reduce(network: &Network) -> Terms<'_> {
     Rewriter::rewrite(graph)
 }
 
+fn places(inputs: &[usize]) -> Places {
+    let mut places = Places::new();
+    for &input in inputs {
+        // Fits: a network has fewer than 2^32 nodes.
+        places.push(input as u32);
+    }
+    places
+}
+
 impl Terms<'_> {
     /// Which terms the output depends on.
     pub(super) fn live(&self) -> Vec<bool> {
@@ -117,7 +145,7 @@ impl Terms<'_> {
         for id in (0..self.terms.len()).rev() {
             if live[id] {
                 for &input in &self.terms[id].inputs {
-                    live[input] = true;
+                    live[input as usize] = true;
                 }
             }
         }
@@ -125,48 +153,74 @@ impl Terms<'_> {
     }
 }
 
-/// Makes a join that is read once, by a join of the same kind, part of it. Says whether there was one.
+/// Makes a join that is read once, by a join of the same kind, part of it. Says whether one has become equal to
+/// another by that: only then is there more to do. What else the rules look at has not changed.
 fn merge_joins(graph: &mut Terms<'_>) -> bool {
     let live = graph.live();
     let terms = &mut graph.terms;
-    let mut readers = vec![0_usize; terms.len()];
+    let mut readers = vec![0_u32; terms.len()];
     for (term, _) in terms.iter().zip(&live).filter(|(_, live)| **live) {
         for &input in &term.inputs {
-            readers[input] += 1;
+            readers[input as usize] += 1;
         }
     }
-    let is_join = |term: &Term<'_>| matches!(term.op, Op::Add | Op::Multiply | Op::Concat);
     let mut absorbed = vec![false; terms.len()];
+    let mut any = false;
     for (term, _) in terms.iter().zip(&live).filter(|(_, live)| **live) {
-        for &input in term.inputs.iter().filter(|_| is_join(term)) {
+        for &input in term.inputs.iter().filter(|_| term.is_join()) {
+            let input = input as usize;
             absorbed[input] = readers[input] == 1 && terms[input].op == term.op;
+            any |= absorbed[input];
         }
+    }
+    if !any {
+        return false;
     }
     for id in 0..terms.len() {
-        let absorbs = terms[id].inputs.iter().any(|&input| absorbed[input]);
-        if !live[id] || absorbed[id] || !absorbs {
-            continue;
+        let absorbs = |&input: &u32| absorbed[input as usize];
+        if live[id] && !absorbed[id] && terms[id].inputs.iter().any(absorbs) {
+            let mut inputs = flattened(&terms[id].inputs, terms, &absorbed);
+            sort_unordered(terms[id].op, &mut inputs);
+            terms[id].inputs = inputs;
         }
-        // The outermost join takes all at once: joining step by step would copy a long chain over and over.
-        let mut inputs = Vec::new();
-        let mut waiting: Vec<usize> = terms[id].inputs.iter().rev().copied().collect();
-        while let Some(input) = waiting.pop() {
-            if absorbed[input] {
-                waiting.extend(terms[input].inputs.iter().rev());
-            } else {
-                inputs.push(input);
-            }
-        }
-        terms[id].inputs = inputs;
     }
-    absorbed.contains(&true)
+    let mut joins: Vec<_> = (terms.iter().zip(&live).zip(&absorbed))
+        .filter(|((term, live), absorbed)| **live && !**absorbed && term.is_join())
+        .map(|((term, _), _)| (term.op.name(), &term.inputs))
+        .collect();
+    joins.sort_unstable();
+    joins.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// The inputs of a join, with those of absorbed joins in their places. The outermost join takes all at once:
+/// joining step by step would copy a long chain over and over.
+fn flattened(inputs: &Places, terms: &[Term<'_>], absorbed: &[bool]) -> Places {
+    let mut flat = Places::new();
+    let mut waiting: Vec<u32> = inputs.iter().rev().copied().collect();
+    while let Some(input) = waiting.pop() {
+        if absorbed[input as usize] {
+            waiting.extend(terms[input as usize].inputs.iter().rev().copied());
+        } else {
+            flat.push(input);
+        }
+    }
+    flat
+}
+
+/// One order for the inputs of what does not mind it.
+fn sort_unordered(op: &Op, inputs: &mut Places) {
+    if matches!(op, Op::Add | Op::Multiply) {
+        inputs.sort_unstable();
+    }
 }
 
 /// One walk over a graph that applies the rules which look at a node and its inputs.
 struct Rewriter<'a> {
     terms: Vec<Term<'a>>,
-    /// Terms without parameters by label and inputs.
-    known: HashMap<Vec<u64>, usize>,
+    /// Terms without parameters, by a hash of label and inputs.
+    known: HashMap<u64, u32, RandomState>,
+    /// The next term with the same hash, in the rare case that there is one.
+    alike: HashMap<u32, u32, RandomState>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -174,57 +228,64 @@ impl<'a> Rewriter<'a> {
         let live = graph.live();
         let mut rewriter = Self {
             terms: Vec::with_capacity(graph.terms.len()),
-            known: HashMap::with_capacity(graph.terms.len()),
+            known: HashMap::with_capacity_and_hasher(graph.terms.len(), RandomState::default()),
+            alike: HashMap::default(),
         };
         let mut became = vec![None; graph.terms.len()];
         for (id, mut term) in graph.terms.into_iter().enumerate() {
             // The input stays even where nothing is read from it: a network has one, and a zero stands on it.
             if live[id] || matches!(term.op, Op::Input) {
-                // A live term's inputs are live and earlier, so all of them became something.
-                term.inputs = (term.inputs.iter())
-                    .filter_map(|&input| became[input])
-                    .collect();
+                for input in &mut term.inputs {
+                    // A live term's inputs are live and earlier, so all of them became something.
+                    *input = became[*input as usize].unwrap_or(0);
+                }
                 became[id] = Some(rewriter.place(term));
             }
         }
         Terms {
-            output: became[graph.output].unwrap_or(0),
+            output: became[graph.output].unwrap_or(0) as usize,
             of_node: (graph.of_node.iter())
-                .map(|term| term.and_then(|term| became[term]))
+                .map(|term| term.and_then(|term| became[term as usize]))
                 .collect(),
             terms: rewriter.terms,
         }
     }
 
     /// The term that `term`, whose inputs are rewritten already, is.
-    fn place(&mut self, mut term: Term<'a>) -> usize {
-        match term.op {
-            Op::Zero | Op::Zeros { .. } => return self.zero(&term),
-            Op::Add => term.inputs.retain(|&input| !self.terms[input].is_zero()),
-            _ => {}
-        }
-        if self.is_zero_on(&term) {
+    fn place(&mut self, mut term: Term<'a>) -> u32 {
+        if term.is_zero() {
             return self.zero(&term);
         }
+        // Few have zeros among their inputs, and the rules about those are many.
+        if term.inputs.iter().any(|&input| self.at(input).is_zero()) {
+            if matches!(term.op, Op::Add) {
+                term.inputs.retain(|&mut input| !self.at(input).is_zero());
+            }
+            if self.is_zero_on(&term) {
+                return self.zero(&term);
+            }
+        }
         if let [input] = term.inputs[..]
-            && passes_through(term.op, self.terms[input].shape == term.shape)
+            && passes_through(term.op, self.at(input).shape == term.shape)
         {
             return input;
         }
-        if matches!(term.op, Op::Add | Op::Multiply) {
-            term.inputs.sort_unstable();
-        }
+        sort_unordered(term.op, &mut term.inputs);
         if has_own_state(term.op) {
             self.terms.push(term);
-            self.terms.len() - 1
+            self.terms.len() as u32 - 1
         } else {
             self.shared(term)
         }
     }
 
+    fn at(&self, term: u32) -> &Term<'a> {
+        &self.terms[term as usize]
+    }
+
     /// Whether zeros among its inputs make the term zero.
     fn is_zero_on(&self, term: &Term<'_>) -> bool {
-        let mut zeros = term.inputs.iter().map(|&input| self.terms[input].is_zero());
+        let mut zeros = term.inputs.iter().map(|&input| self.at(input).is_zero());
         match term.op {
             // Its zeros are dropped already.
             Op::Add => term.inputs.is_empty(),
@@ -234,26 +295,28 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    fn zero(&mut self, term: &Term<'a>) -> usize {
+    fn zero(&mut self, term: &Term<'a>) -> u32 {
         self.shared(Term {
             op: &Op::Zero,
-            inputs: Vec::new(),
+            inputs: Places::new(),
             ..*term
         })
     }
 
     /// The term, or the one that is there already and equal to it.
-    fn shared(&mut self, term: Term<'a>) -> usize {
-        let mut key = Vec::with_capacity(8 + term.inputs.len());
-        label(term.op, term.shape, &mut key);
-        // Fits: a network has fewer than 2^32 nodes.
-        key.extend(term.inputs.iter().map(|&input| input as u64));
-        let next = self.terms.len();
-        let id = *self.known.entry(key).or_insert(next);
-        if id == next {
-            self.terms.push(term);
+    fn shared(&mut self, term: Term<'a>) -> u32 {
+        let next = self.terms.len() as u32;
+        let words = label(term.op, term.shape);
+        let hash = (self.known.hasher()).hash_one((words.as_slice(), term.inputs.as_slice()));
+        let mut like = *self.known.entry(hash).or_insert(next);
+        while like != next {
+            if self.at(like).equals(&term) {
+                return like;
+            }
+            like = *self.alike.entry(like).or_insert(next);
         }
-        id
+        self.terms.push(term);
+        next
     }
 }
 
@@ -376,11 +439,11 @@ impl<'a> Emitter<'a> {
         for (id, term) in graph.terms.iter().enumerate() {
             if live[id] && term.is_zero() {
                 let base = self.base(term, graph, &written);
-                written[id] = Some(self.write(term, vec![base]));
+                written[id] = Some(self.write(term, smallvec![base]));
             } else if live[id] || matches!(term.op, Op::Input) {
                 // Live terms read live and earlier terms, which are written.
                 let inputs = (term.inputs.iter())
-                    .filter_map(|&input| written[input])
+                    .filter_map(|&input| written[input as usize])
                     .collect();
                 written[id] = Some(self.write(term, inputs));
             }
@@ -391,7 +454,7 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn write(&mut self, term: &Term<'_>, inputs: Vec<usize>) -> usize {
+    fn write(&mut self, term: &Term<'_>, inputs: Inputs) -> usize {
         let mut name = self.original.nodes[term.source].name.clone();
         if self.copied[term.source].is_some() {
             // The node was written as the base of the zero that it turned out to be.
@@ -450,7 +513,7 @@ impl<'a> Emitter<'a> {
     /// Where the value of one of the original's nodes is written, if it is.
     fn place_of(&self, id: usize, graph: &Terms<'_>, written: &[Option<usize>]) -> Option<usize> {
         graph.of_node[id]
-            .and_then(|term| written[term])
+            .and_then(|term| written[term as usize])
             .or(self.copied[id])
     }
 }

@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::super::samples::{WIDTH, compute, networks};
 use super::super::{Builder, Pooling};
+use smallvec::smallvec;
+
 use super::*;
 
 /// Builds a network over four features from (operation, inputs); the last node is the output.
@@ -197,9 +199,9 @@ fn equal_operations_without_parameters_are_one_node() {
 fn a_network_out_of_order_is_returned_as_it_is() {
     let good = network(&[(TANH, &[0]), (Op::Add, &[0, 1])]);
     let spoil: [fn(&mut Network); 6] = [
-        |n| n.nodes[1].inputs = vec![2],
-        |n| n.nodes[1].inputs = vec![],
-        |n| n.nodes[2].inputs = vec![usize::MAX],
+        |n| n.nodes[1].inputs = smallvec![2],
+        |n| n.nodes[1].inputs = smallvec![],
+        |n| n.nodes[2].inputs = smallvec![usize::MAX],
         |n| n.output = 3,
         |n| n.nodes[1].op = Op::Input,
         |n| n.nodes.clear(),

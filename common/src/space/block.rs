@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::domain::Domain;
+use super::expand_blocks::domain_of;
 use super::layer::Layer;
 use super::setting::{Scalar, Setting};
 use crate::candidate::Value;
@@ -55,7 +57,7 @@ pub enum BlockKind {
     /// A layer.
     Layer(Box<Layer>),
     /// One of several lists of blocks.
-    Choice(Vec<Alternative>),
+    Choice(Alternatives),
     /// These blocks, or nothing.
     Optional(Vec<Block>),
     /// The same blocks several times.
@@ -131,6 +133,44 @@ pub struct Use {
     /// Whether the decisions inside are those of every other shared use of the definition.
     #[serde(default)]
     pub shared: bool,
+}
+
+/// The alternatives of a choice, with the domain of the decision among them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<Alternative>", into = "Vec<Alternative>")]
+pub struct Alternatives {
+    all: Vec<Alternative>,
+    domain: Domain,
+}
+
+impl Alternatives {
+    /// Their names, and their weights if any has one.
+    #[must_use]
+    pub fn domain(&self) -> &Domain {
+        &self.domain
+    }
+}
+
+impl std::ops::Deref for Alternatives {
+    type Target = [Alternative];
+    fn deref(&self) -> &[Alternative] {
+        &self.all
+    }
+}
+
+impl From<Vec<Alternative>> for Alternatives {
+    fn from(all: Vec<Alternative>) -> Self {
+        Self {
+            domain: domain_of(all.iter()),
+            all,
+        }
+    }
+}
+
+impl From<Alternatives> for Vec<Alternative> {
+    fn from(alternatives: Alternatives) -> Self {
+        alternatives.all
+    }
 }
 
 /// An alternative of a choice.

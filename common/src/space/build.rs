@@ -103,7 +103,7 @@ fn built(mut resolved: Resolved, dataset: Option<&DatasetInfo>) -> Result<Built,
     }
     let network = match (resolved.network.take(), dataset) {
         (None, _) => None,
-        (Some(blocks), Some(dataset)) => Some(lower::lower(blocks, dataset)?),
+        (Some(blocks), Some(dataset)) => Some(lower::lower(&blocks, resolved.blocks, dataset)?),
         (Some(_), None) => {
             return Err(whole(
                 "its shapes depend on the data, and no data set is given".to_owned(),

@@ -97,11 +97,11 @@ impl Space {
         if let Some(bad) = replay.bad {
             return Err(bad);
         }
-        match candidate
-            .0
-            .keys()
-            .find(|path| resolved.candidate.get(path).is_none())
-        {
+        // No active decision is missing, so as many are active as are given, or some that are given are not.
+        if candidate.0.len() == resolved.candidate.0.len() {
+            return Ok(resolved);
+        }
+        match (candidate.0.keys()).find(|path| resolved.candidate.get(path).is_none()) {
             Some(path) => Err(BadCandidate::Extra { path: path.clone() }),
             None => Ok(resolved),
         }

@@ -197,6 +197,15 @@ impl Domain {
         }
     }
 
+    /// `value` as a member, or the first one when it is none.
+    pub(super) fn admitted(&self, value: Value) -> Value {
+        // Almost every value comes from the domain itself.
+        if self.values().is_some_and(|values| values.contains(&value)) {
+            return value;
+        }
+        self.canonical(&value).unwrap_or_else(|| self.first())
+    }
+
     /// Whether `value` is a member.
     #[must_use]
     pub fn contains(&self, value: &Value) -> bool {

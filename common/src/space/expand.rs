@@ -2,16 +2,18 @@
 //! the candidate and what the candidate means. What it does with blocks, cells, layers and the recipe is in
 //! files of their own; here is what they share: paths, names, and how a decision is made.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
-use super::Space;
 use super::block::{CELL_STRIDE, Join};
 use super::domain::Domain;
 use super::expand_cell::ResolvedCell;
 use super::layer::ResolvedLayer;
-use super::recursion::{Depths, Possible};
+use super::recursion::{Depths, MAX_NESTING, Possible};
 use super::setting::{Scalar, Setting};
+use super::{MAX_BLOCKS, Space};
 use crate::candidate::{Candidate, DecisionPath, Value};
 use crate::recipe::Recipe;
 
@@ -36,13 +38,15 @@ pub struct Resolved {
     /// Whether the network was cut because it has more than [`super::MAX_BLOCKS`] blocks, or nests too
     /// deep.
     pub cut: bool,
+    /// The blocks of the network, with all they hold.
+    pub blocks: u64,
 }
 
 /// A block without decisions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResolvedBlock {
-    /// Where it stands, e.g. `network[1]#2[0].choice.plain[0]`; unique among the layers of the network. Empty
-    /// for a sequence, which is no node.
+    /// Where it stands, e.g. `network[1]#2[0].choice.plain[0]`; unique among the layers of the network. In
+    /// blocks that are shared, from there on. Empty for a sequence, which is no node.
     pub name: String,
     /// By what number [`Source::Mark`] finds its output, if it has a name.
     pub mark: Option<u32>,
@@ -57,6 +61,8 @@ pub enum ResolvedKind {
     Layer(ResolvedLayer),
     /// Blocks one after another.
     Sequence(Vec<ResolvedBlock>),
+    /// Blocks one after another that stand in other places too, and were resolved once for all.
+    Shared(Arc<[ResolvedBlock]>),
     /// The output of blocks added to what their input becomes on its way past them.
     Residual {
         /// The blocks.
@@ -85,6 +91,8 @@ pub enum Source {
     Unknown(String),
 }
 
+use Part::Word;
+
 impl Space {
     /// Resolves one candidate: asks `chooser` for every active decision. A decision inside a branch that
     /// is not taken is never asked. Total: it ends and does not fail, whatever the chooser answers.
@@ -102,20 +110,20 @@ impl Space {
         let network = self
             .network
             .as_ref()
-            .map(|blocks| expansion.within(format_args!("network"), |e| e.list(blocks)));
-        let recipe = expansion.within(format_args!("training"), |e| e.training(&self.training));
+            .map(|blocks| expansion.within(&[Word("network")], |e| e.list(blocks)));
+        let recipe = expansion.within(&[Word("training")], |e| e.training(&self.training));
         let hyperparameters = self
             .hyperparameters
             .iter()
             .map(|(name, setting)| {
-                let value = expansion.within(format_args!("hyperparameters"), |e| {
-                    e.setting(name, setting)
-                });
+                let value =
+                    expansion.within(&[Word("hyperparameters")], |e| e.setting(name, setting));
                 (name.clone(), value)
             })
             .collect();
         Resolved {
             cut: expansion.cut,
+            blocks: expansion.blocks,
             candidate: expansion.candidate,
             network,
             recipe,
@@ -144,6 +152,17 @@ pub(super) enum Frame<'a> {
     Edge { stride: u64 },
 }
 
+/// A shared use: the name of the definition, and the arguments.
+pub(super) type UseOf<'a> = (&'a str, &'a BTreeMap<String, Setting<Value>>);
+
+/// Blocks that stand in several places, with what they add to the counts in each.
+#[derive(Clone)]
+pub(super) struct Copies {
+    pub(super) blocks: Arc<[ResolvedBlock]>,
+    count: u64,
+    height: u64,
+}
+
 pub(super) struct Expansion<'a> {
     pub(super) space: &'a Space,
     chooser: &'a mut dyn Chooser,
@@ -155,6 +174,8 @@ pub(super) struct Expansion<'a> {
     pub(super) blocks: u64,
     /// Lists around this place.
     pub(super) nesting: u64,
+    /// The most lists around any place so far.
+    pub(super) deepest: u64,
     pub(super) cut: bool,
     pub(super) frames: Vec<Frame<'a>>,
     /// What is left of the depth of definitions that are being expanded.
@@ -166,7 +187,9 @@ pub(super) struct Expansion<'a> {
     pub(super) visible: usize,
     pub(super) marks: u32,
     /// Shared uses that were expanded, with fixed arguments; kept only where no names are.
-    pub(super) made: Vec<(&'a str, &'a BTreeMap<String, Setting<Value>>)>,
+    pub(super) made: Vec<UseOf<'a>>,
+    /// What shared uses stand for; kept only where names are.
+    pub(super) copies: Vec<(UseOf<'a>, Copies)>,
 }
 
 impl<'a> Expansion<'a> {
@@ -179,6 +202,7 @@ impl<'a> Expansion<'a> {
             here: Paths::default(),
             blocks: 0,
             nesting: 0,
+            deepest: 0,
             cut: false,
             frames: Vec::new(),
             depths: Vec::new(),
@@ -187,41 +211,16 @@ impl<'a> Expansion<'a> {
             visible: 0,
             marks: 0,
             made: Vec::new(),
+            copies: Vec::new(),
         }
     }
 
     /// Runs `body` one step deeper.
-    pub(super) fn within<T>(
-        &mut self,
-        step: fmt::Arguments<'_>,
-        body: impl FnOnce(&mut Self) -> T,
-    ) -> T {
-        self.within_both(step, step, body)
-    }
-
-    pub(super) fn within_both<T>(
-        &mut self,
-        decision: fmt::Arguments<'_>,
-        instance: fmt::Arguments<'_>,
-        body: impl FnOnce(&mut Self) -> T,
-    ) -> T {
+    pub(super) fn within<T>(&mut self, step: &[Part<'_>], body: impl FnOnce(&mut Self) -> T) -> T {
         let marks = (self.here.decision.len(), self.here.instance.len());
-        push(&mut self.here.decision, decision);
+        push(&mut self.here.decision, step);
         if self.is_named {
-            push(&mut self.here.instance, instance);
-        }
-        let result = body(self);
-        self.here.decision.truncate(marks.0);
-        self.here.instance.truncate(marks.1);
-        result
-    }
-
-    /// Runs `body` at an index of a list: as [`Self::within`], without the cost of formatting.
-    pub(super) fn within_index<T>(&mut self, index: usize, body: impl FnOnce(&mut Self) -> T) -> T {
-        let marks = (self.here.decision.len(), self.here.instance.len());
-        push_index(&mut self.here.decision, index);
-        if self.is_named {
-            push_index(&mut self.here.instance, index);
+            push(&mut self.here.instance, step);
         }
         let result = body(self);
         self.here.decision.truncate(marks.0);
@@ -240,6 +239,36 @@ impl<'a> Expansion<'a> {
         self.here.instance.clone()
     }
 
+    /// Expands blocks that stand in other places too: their names begin anew here.
+    pub(super) fn copies_of(
+        &mut self,
+        expand: impl FnOnce(&mut Self) -> Vec<ResolvedBlock>,
+    ) -> Copies {
+        let count = self.blocks;
+        let deepest = std::mem::replace(&mut self.deepest, self.nesting);
+        let place = std::mem::take(&mut self.here.instance);
+        let blocks = expand(self).into();
+        self.here.instance = place;
+        let height = self.deepest - self.nesting;
+        self.deepest = self.deepest.max(deepest);
+        Copies {
+            blocks,
+            count: self.blocks - count,
+            height,
+        }
+    }
+
+    /// Puts blocks here that were expanded in another place.
+    pub(super) fn copy(&mut self, copies: &Copies) -> ResolvedKind {
+        self.blocks += copies.count;
+        self.deepest = self.deepest.max(self.nesting + copies.height);
+        self.cut |= self.blocks > MAX_BLOCKS || self.deepest > MAX_NESTING;
+        if self.cut {
+            return ResolvedKind::Sequence(Vec::new());
+        }
+        ResolvedKind::Shared(Arc::clone(&copies.blocks))
+    }
+
     /// The path of the decisions of this place.
     pub(super) fn path(&self) -> &str {
         &self.here.decision
@@ -255,10 +284,10 @@ impl<'a> Expansion<'a> {
 
     /// The value of the decision at `here.word`. One that was made already (in an earlier place that
     /// shares it) keeps its value, and its domain is not asked for again.
-    pub(super) fn decide_with(
+    pub(super) fn decide_with<D: Borrow<Domain>>(
         &mut self,
         word: &str,
-        domain: impl FnOnce(&mut Self) -> Domain,
+        domain: impl FnOnce(&mut Self) -> D,
     ) -> Value {
         let mark = self.here.decision.len();
         self.here.decision.push('.');
@@ -270,7 +299,7 @@ impl<'a> Expansion<'a> {
             (Some(made), _) => made,
             (None, path) => {
                 let domain = domain(self);
-                self.ask(path.unwrap_or_default(), &domain)
+                self.ask(path.unwrap_or_default(), domain.borrow())
             }
         }
     }
@@ -286,7 +315,7 @@ impl<'a> Expansion<'a> {
     fn ask(&mut self, path: String, domain: &Domain) -> Value {
         let path = DecisionPath(path);
         let answer = self.chooser.choose(&path, domain);
-        let value = domain.canonical(&answer).unwrap_or_else(|| domain.first());
+        let value = domain.admitted(answer);
         self.candidate.0.insert(path, value.clone());
         value
     }
@@ -353,23 +382,26 @@ impl<'a> Expansion<'a> {
     }
 }
 
-fn push_index(path: &mut String, index: usize) {
-    path.push('[');
-    match u8::try_from(index) {
-        Ok(digit @ 0..=9) => path.push(char::from(b'0' + digit)),
-        _ => push(path, format_args!("{index}")),
-    }
-    path.push(']');
+/// A part of a path.
+#[derive(Clone, Copy)]
+pub(super) enum Part<'p> {
+    Word(&'p str),
+    Number(u64),
 }
 
-fn push(path: &mut String, step: fmt::Arguments<'_>) {
+fn push(path: &mut String, step: &[Part<'_>]) {
     use fmt::Write as _;
-    if let Some(step) = step.as_str() {
-        path.push_str(step);
-        return;
+    for part in step {
+        match *part {
+            Part::Word(word) => path.push_str(word),
+            // Most numbers have one digit, and formatting is slow.
+            Part::Number(digit @ 0..=9) => path.push(char::from(b'0' + digit as u8)),
+            Part::Number(number) => {
+                // Writing to a String cannot fail.
+                let _ = write!(path, "{number}");
+            }
+        }
     }
-    // Writing to a String cannot fail.
-    let _ = path.write_fmt(step);
 }
 
 /// The domain of a choice among words.

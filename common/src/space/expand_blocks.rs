@@ -1,14 +1,18 @@
 //! The part of the traversal that is about blocks which hold other blocks, or take an earlier output.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::MAX_BLOCKS;
 use super::block::{
-    Alternative, Block, BlockKind, Body, Branches, Inputs, PREVIOUS, Repeat, Shortcut, Use,
+    Alternative, Alternatives, Block, BlockKind, Body, Branches, Definition, Inputs, PREVIOUS,
+    Repeat, Shortcut, Use,
 };
 use super::combinations::{combinations, numbers_of, subsets, text_of};
 use super::domain::Domain;
-use super::expand::{Expansion, Frame, ResolvedBlock, ResolvedKind, Source};
+use super::expand::Part::{Number, Word};
+use super::expand::{Expansion, Frame, ResolvedBlock, ResolvedKind, Source, UseOf};
 use super::recursion::{MAX_NESTING, enter, leave, left, may_be_none, none};
 use super::setting::Setting;
 use crate::candidate::Value;
@@ -24,7 +28,10 @@ impl<'a> Expansion<'a> {
                 }
                 resolved.push(match &block.name {
                     Some(name) => e.named_block(name, block),
-                    None => e.within_index(index, |e| e.block(block)),
+                    None => {
+                        let step = [Word("["), Number(index as u64), Word("]")];
+                        e.within(&step, |e| e.block(block))
+                    }
                 });
             }
             e.scope.truncate(scope);
@@ -61,6 +68,7 @@ impl<'a> Expansion<'a> {
             return Vec::new();
         }
         self.nesting += 1;
+        self.deepest = self.deepest.max(self.nesting);
         let resolved = inner(self);
         self.nesting -= 1;
         resolved
@@ -74,7 +82,7 @@ impl<'a> Expansion<'a> {
     }
 
     fn named_block(&mut self, name: &'a str, block: &'a Block) -> ResolvedBlock {
-        let mut resolved = self.within(format_args!(".{name}"), |e| e.block(block));
+        let mut resolved = self.within(&[Word("."), Word(name)], |e| e.block(block));
         resolved.mark = Some(self.marks);
         self.scope.push((name, self.marks));
         self.marks += 1;
@@ -88,14 +96,14 @@ impl<'a> Expansion<'a> {
             BlockKind::Optional(blocks) => self.optional_blocks(blocks),
             BlockKind::Repeat(repeat) => self.repeat(repeat),
             BlockKind::Residual(blocks) => ResolvedKind::Residual {
-                body: self.within(format_args!(".residual"), |e| e.list(blocks)),
+                body: self.within(&[Word(".residual")], |e| e.list(blocks)),
                 shortcut: None,
             },
             BlockKind::Shortcut(both) => self.shortcut(both),
             BlockKind::Branches(branches) => self.branches(branches),
             BlockKind::Sequence(blocks) => ResolvedKind::Sequence(self.list(blocks)),
             BlockKind::Cell(cell) => self.cell(cell),
-            BlockKind::Use(used) => ResolvedKind::Sequence(self.used(used)),
+            BlockKind::Use(used) => self.used(used),
             BlockKind::From(source) => {
                 let name: Value = self.setting("from", source);
                 ResolvedKind::From(self.source(&name))
@@ -114,13 +122,13 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    fn choice(&mut self, alternatives: &'a [Alternative]) -> ResolvedKind {
+    fn choice(&mut self, alternatives: &'a Alternatives) -> ResolvedKind {
         let taken = self.decide_with("choice", |e| e.alternatives(alternatives));
         let blocks = alternatives
             .iter()
             .find(|alternative| matches!(&taken, Value::Text(name) if *name == alternative.name))
             .map(|alternative| {
-                self.within(format_args!(".choice.{}", alternative.name), |e| {
+                self.within(&[Word(".choice."), Word(&alternative.name)], |e| {
                     e.list(&alternative.blocks)
                 })
             });
@@ -128,15 +136,15 @@ impl<'a> Expansion<'a> {
     }
 
     /// The alternatives that what is left of the depths allows.
-    fn alternatives(&mut self, alternatives: &'a [Alternative]) -> Domain {
+    fn alternatives(&mut self, alternatives: &'a Alternatives) -> Cow<'a, Domain> {
         if self.depths.is_empty() {
-            return domain_of(alternatives.iter());
+            return Cow::Borrowed(alternatives.domain());
         }
         let possible: Vec<_> = alternatives
             .iter()
             .filter(|alternative| self.is_possible(&alternative.blocks))
             .collect();
-        domain_of(possible.into_iter())
+        Cow::Owned(domain_of(possible.into_iter()))
     }
 
     fn is_possible(&mut self, blocks: &'a [Block]) -> bool {
@@ -152,7 +160,7 @@ impl<'a> Expansion<'a> {
             }
         });
         ResolvedKind::Sequence(if taken == Value::Boolean(true) {
-            self.within(format_args!(".optional"), |e| e.list(blocks))
+            self.within(&[Word(".optional")], |e| e.list(blocks))
         } else {
             Vec::new()
         })
@@ -164,38 +172,57 @@ impl<'a> Expansion<'a> {
         } else {
             self.setting("times", &Setting::Decide(Domain::Choice(vec![none()])))
         };
-        let mut instances = Vec::new();
-        // Later rounds of a shared repeat make no decision that the first one did not make.
-        let times = if repeat.shared && !self.is_named() {
-            times.min(1)
-        } else {
-            times
-        };
-        for instance in 1..=times {
+        if repeat.shared {
+            return self.shared_rounds(times, &repeat.block);
+        }
+        let mut rounds = Vec::new();
+        for round in 1..=times {
             // Counted, or an endless repeat of nothing would never end.
             if !self.count_block() {
                 break;
             }
-            let mut round = |decisions: std::fmt::Arguments<'_>| {
-                self.within_both(decisions, format_args!("#{instance}"), |e| ResolvedBlock {
-                    name: String::new(),
-                    mark: None,
-                    kind: ResolvedKind::Sequence(e.list(&repeat.block)),
-                })
-            };
-            instances.push(if repeat.shared {
-                round(format_args!("#all"))
-            } else {
-                round(format_args!("#{instance}"))
+            let blocks = self.within(&[Word("#"), Number(round)], |e| e.list(&repeat.block));
+            rounds.push(ResolvedBlock {
+                name: String::new(),
+                mark: None,
+                kind: ResolvedKind::Sequence(blocks),
             });
         }
-        ResolvedKind::Sequence(instances)
+        ResolvedKind::Sequence(rounds)
+    }
+
+    /// Rounds that share their decisions: what the first one stands for, all do.
+    fn shared_rounds(&mut self, times: u64, blocks: &'a [Block]) -> ResolvedKind {
+        let times = if self.is_named() { times } else { times.min(1) };
+        let mut first = None;
+        let mut rounds = Vec::new();
+        for round in 1..=times {
+            if !self.count_block() {
+                break;
+            }
+            let name = format!("{}#{round}", self.name());
+            let kind = match &first {
+                Some(first) => self.copy(first),
+                None => {
+                    let made = self.within(&[Word("#all")], |e| e.copies_of(|e| e.list(blocks)));
+                    let kind = ResolvedKind::Shared(Arc::clone(&made.blocks));
+                    first = Some(made);
+                    kind
+                }
+            };
+            rounds.push(ResolvedBlock {
+                name,
+                mark: None,
+                kind,
+            });
+        }
+        ResolvedKind::Sequence(rounds)
     }
 
     fn shortcut(&mut self, both: &'a Shortcut) -> ResolvedKind {
         ResolvedKind::Residual {
-            body: self.within(format_args!(".residual"), |e| e.list(&both.body)),
-            shortcut: Some(self.within(format_args!(".shortcut"), |e| e.list(&both.shortcut))),
+            body: self.within(&[Word(".residual")], |e| e.list(&both.body)),
+            shortcut: Some(self.within(&[Word(".shortcut")], |e| e.list(&both.shortcut))),
         }
     }
 
@@ -206,22 +233,54 @@ impl<'a> Expansion<'a> {
             .iter()
             .enumerate()
             .map(|(index, blocks)| {
-                self.within(format_args!(".branches[{index}]"), |e| e.list(blocks))
+                self.within(
+                    &[Word(".branches["), Number(index as u64), Word("]")],
+                    |e| e.list(blocks),
+                )
             })
             .collect();
         ResolvedKind::Branches(join, lists)
     }
 
-    fn used(&mut self, used: &'a Use) -> Vec<ResolvedBlock> {
+    fn used(&mut self, used: &'a Use) -> ResolvedKind {
         let space = self.space;
         let Some((name, definition)) = space.blocks.get_key_value(&used.block) else {
             // Only a damaged space names what it does not define.
             self.cut = true;
-            return Vec::new();
+            return ResolvedKind::Sequence(Vec::new());
         };
-        if used.shared && !self.is_named() && self.is_made(name, &used.with) {
-            return Vec::new();
+        if !used.shared {
+            return ResolvedKind::Sequence(self.defined(name, definition, used));
         }
+        let use_of = (name.as_str(), &used.with);
+        if !self.is_named() {
+            if !self.is_made(use_of) {
+                self.defined(name, definition, used);
+            }
+            return ResolvedKind::Sequence(Vec::new());
+        }
+        // What is left of a depth may differ from place to place, and with it what there is no room for.
+        let is_alike = self.depths.is_empty() && is_fixed(&used.with);
+        let known = self.copies.iter().find(|(known, _)| *known == use_of);
+        if let Some((_, copies)) = known.filter(|_| is_alike) {
+            let copies = copies.clone();
+            return self.copy(&copies);
+        }
+        let copies = self.copies_of(|e| e.defined(name, definition, used));
+        let kind = ResolvedKind::Shared(Arc::clone(&copies.blocks));
+        if is_alike {
+            self.copies.push((use_of, copies));
+        }
+        kind
+    }
+
+    /// The blocks of a definition, with the arguments of a use.
+    fn defined(
+        &mut self,
+        name: &'a str,
+        definition: &'a Definition,
+        used: &'a Use,
+    ) -> Vec<ResolvedBlock> {
         let before = match definition.depth {
             None => None,
             Some(depth) => match left(depth, name, &self.depths) {
@@ -256,12 +315,11 @@ impl<'a> Expansion<'a> {
     }
 
     /// Whether a shared use with the same fixed arguments was expanded before: then its decisions are made.
-    fn is_made(&mut self, name: &'a str, with: &'a BTreeMap<String, Setting<Value>>) -> bool {
-        let use_of = (name, with);
+    fn is_made(&mut self, use_of: UseOf<'a>) -> bool {
         if self.made.contains(&use_of) {
             return true;
         }
-        if with.values().all(|given| given.fixed().is_some()) {
+        if is_fixed(use_of.1) {
             self.made.push(use_of);
         }
         false
@@ -320,6 +378,11 @@ impl<'a> Expansion<'a> {
                 |(_, mark)| Source::Mark(*mark),
             )
     }
+}
+
+/// Whether arguments mean the same wherever they are given.
+fn is_fixed(with: &BTreeMap<String, Setting<Value>>) -> bool {
+    with.values().all(|given| given.fixed().is_some())
 }
 
 /// The domain of a choice of blocks.

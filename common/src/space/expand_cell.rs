@@ -3,6 +3,7 @@
 use super::block::{Cell, CellOutput};
 use super::combinations::{combinations, numbers_of, text_of};
 use super::domain::Domain;
+use super::expand::Part::{Number, Word};
 use super::expand::{Expansion, Frame, ResolvedBlock, ResolvedKind};
 
 /// The most nodes of a cell, inputs included.
@@ -17,10 +18,19 @@ pub struct ResolvedCell {
     pub channels: Option<u64>,
     /// Whether the edges from inputs halve height and width.
     pub reduction: bool,
-    /// For every node that is no input, the edges it takes.
-    pub nodes: Vec<Vec<ResolvedEdge>>,
+    /// The nodes that are no inputs.
+    pub nodes: Vec<ResolvedNode>,
     /// What the cell gives.
     pub output: CellOutput,
+}
+
+/// A node of a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedNode {
+    /// What its sum is called, e.g. `network[1].node[2].add`.
+    pub name: String,
+    /// The edges it takes.
+    pub edges: Vec<ResolvedEdge>,
 }
 
 /// An edge of a cell.
@@ -42,8 +52,15 @@ impl<'a> Expansion<'a> {
         let nodes = (inputs..nodes_of(cell))
             .map(|to| {
                 let taken = self.taken(cell, to);
+                let name = match self.is_named() {
+                    true => format!("{}.node[{to}].add", self.name()),
+                    false => String::new(),
+                };
                 let edge = |from| self.edge(cell, from, to, reduction && from < inputs);
-                taken.into_iter().map(edge).collect()
+                ResolvedNode {
+                    name,
+                    edges: taken.into_iter().map(edge).collect(),
+                }
             })
             .collect();
         ResolvedKind::Cell(Box::new(ResolvedCell {
@@ -59,7 +76,7 @@ impl<'a> Expansion<'a> {
     fn taken(&mut self, cell: &Cell, to: u64) -> Vec<u64> {
         match cell.choose {
             Some(choose) if choose < to => {
-                let made = self.within(format_args!(".node[{to}]"), |e| {
+                let made = self.within(&[Word(".node["), Number(to), Word("]")], |e| {
                     e.decide_with("inputs", |_| sets(to, choose))
                 });
                 let taken = numbers_of(&made, |number| number.parse().ok());
@@ -70,7 +87,14 @@ impl<'a> Expansion<'a> {
     }
 
     fn edge(&mut self, cell: &'a Cell, from: u64, to: u64, halves: bool) -> ResolvedEdge {
-        self.within(format_args!(".edge[{from}-{to}]"), |e| {
+        let step = [
+            Word(".edge["),
+            Number(from),
+            Word("-"),
+            Number(to),
+            Word("]"),
+        ];
+        self.within(&step, |e| {
             e.frames.push(Frame::Edge {
                 stride: if halves { 2 } else { 1 },
             });

@@ -1,5 +1,6 @@
 //! The part of the traversal that is about the recipe.
 
+use super::expand::Part::Word;
 use super::expand::{Expansion, words};
 use super::training::{OptimizerSpace, ScheduleSpace, Training};
 use crate::candidate::Value;
@@ -41,7 +42,7 @@ impl Expansion<'_> {
             };
         };
         self.within(
-            format_args!(".optimizer.{}", taken.word()),
+            &[Word(".optimizer."), Word(taken.word())],
             |e| match taken {
                 OptimizerSpace::Sgd {
                     learning_rate,
@@ -75,7 +76,7 @@ impl Expansion<'_> {
         let Some(taken) = self.one_of("schedule", schedules, ScheduleSpace::word) else {
             return Schedule::Cosine { warmup_epochs: 0.0 };
         };
-        let warmup_epochs = self.within(format_args!(".schedule.{}", taken.word()), |e| {
+        let warmup_epochs = self.within(&[Word(".schedule."), Word(taken.word())], |e| {
             e.setting("warmup_epochs", taken.warmup_epochs())
         });
         match taken {

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::expand::Expansion;
+use super::expand::Part::Word;
 use super::scalars::{Extent, Features, Groups, Vocabulary};
 use super::setting::{Scalar, Setting};
 use super::size::of_setting;
@@ -74,7 +75,7 @@ impl<T: Scalar> Decisions for Width<T> {
         match self {
             Self::Plain(setting) => Extent::Plain(expansion.setting(word, setting)),
             Self::Relative { times_input } => {
-                Extent::TimesInput(expansion.within(format_args!(".{word}"), |expansion| {
+                Extent::TimesInput(expansion.within(&[Word("."), Word(word)], |expansion| {
                     expansion.setting("times_input", times_input)
                 }))
             }

@@ -6,20 +6,26 @@ use super::build::Infeasible;
 use super::expand::{ResolvedBlock, ResolvedKind, Source};
 use super::layer::ResolvedLayer;
 use super::lower_layer::channels_or_features;
+use super::lower_shared::Made;
 use crate::dataset::DatasetInfo;
-use crate::network::{Axis, Builder, Convolution, Network, Op, Shape};
+use crate::network::{Axes, Axis, Builder, Convolution, Network, Op, Shape};
 
-/// The network that `blocks` make on examples of `dataset`, with one output for each class.
+/// The network that `blocks`, `count` with all they hold, make on examples of `dataset`, with one output for each
+/// class.
 pub(super) fn lower(
-    blocks: Vec<ResolvedBlock>,
+    blocks: &[ResolvedBlock],
+    count: u64,
     dataset: &DatasetInfo,
 ) -> Result<Network, Infeasible> {
     let mut lowering = Lowering {
-        builder: Builder::new(dataset.input.clone()),
+        place: String::new(),
+        builder: Builder::with_room(dataset.input.clone(), count as usize),
         classes: u64::from(dataset.classes),
         vocabulary: dataset.vocabulary,
         marked: Vec::new(),
         before_cell: None,
+        looks_back: false,
+        made: Vec::new(),
     };
     let output = lowering.list(blocks, 0)?;
     let shape = lowering.shape(output);
@@ -37,6 +43,8 @@ pub(super) fn lower(
 }
 
 pub(super) struct Lowering {
+    /// Where the shared blocks stand that are being lowered: the start of all names in them.
+    pub(super) place: String,
     pub(super) builder: Builder,
     pub(super) classes: u64,
     /// Number of different tokens, of data that are tokens.
@@ -45,6 +53,10 @@ pub(super) struct Lowering {
     marked: Vec<Option<Id>>,
     /// What the cell before this place took.
     pub(super) before_cell: Option<Id>,
+    /// Whether a cell has read that.
+    pub(super) looks_back: bool,
+    /// What shared blocks made so far.
+    pub(super) made: Vec<Made>,
 }
 
 /// A node's id.
@@ -53,23 +65,33 @@ pub(super) type Id = usize;
 impl Lowering {
     pub(super) fn shape(&self, id: Id) -> Shape {
         // Ids come from this builder, so the node is always there.
-        self.builder.shape(id).cloned().unwrap_or(Shape(Vec::new()))
+        self.builder
+            .shape(id)
+            .cloned()
+            .unwrap_or(Shape(Axes::new()))
     }
 
     /// The same, to look at.
     pub(super) fn shape_of(&self, id: Id) -> &Shape {
-        static NONE: Shape = Shape(Vec::new());
+        static NONE: Shape = Shape(Axes::new_const());
         self.builder.shape(id).unwrap_or(&NONE)
     }
 
-    pub(super) fn push(&mut self, name: String, op: Op, inputs: Vec<Id>) -> Result<Id, Infeasible> {
+    /// Adds a node. Its name is that of a block and what comes after it there.
+    pub(super) fn push(&mut self, name: &[&str], op: Op, inputs: &[Id]) -> Result<Id, Infeasible> {
+        let name = self.whole_name(name);
         Ok(self.builder.push(name, op, inputs)?)
     }
 
-    /// Adds blocks one after another. Takes them, so that their names become those of the nodes.
-    pub(super) fn list(&mut self, blocks: Vec<ResolvedBlock>, input: Id) -> Result<Id, Infeasible> {
+    /// A name that tells the place in the whole network.
+    pub(super) fn whole_name(&self, name: &[&str]) -> String {
+        whole_name(&self.place, name)
+    }
+
+    /// Adds blocks one after another.
+    pub(super) fn list(&mut self, blocks: &[ResolvedBlock], input: Id) -> Result<Id, Infeasible> {
         let mut last = input;
-        let mut blocks = blocks.into_iter().peekable();
+        let mut blocks = blocks.iter().peekable();
         while let Some(block) = blocks.next() {
             let before_norm = blocks.peek().is_some_and(|next| {
                 matches!(next.kind, ResolvedKind::Layer(ResolvedLayer::BatchNorm))
@@ -81,21 +103,22 @@ impl Lowering {
 
     fn block(
         &mut self,
-        block: ResolvedBlock,
+        block: &ResolvedBlock,
         input: Id,
         before_norm: bool,
     ) -> Result<Id, Infeasible> {
-        let name = block.name;
-        let output = match block.kind {
-            ResolvedKind::Layer(layer) => self.layer(name, &layer, input, before_norm)?,
+        let name = block.name.as_str();
+        let output = match &block.kind {
+            ResolvedKind::Layer(layer) => self.layer(name, layer, input, before_norm)?,
             ResolvedKind::Sequence(blocks) => self.list(blocks, input)?,
+            ResolvedKind::Shared(blocks) => self.shared(name, blocks, input)?,
             ResolvedKind::Residual { body, shortcut } => {
-                self.residual(&name, body, shortcut, input)?
+                self.residual(name, body, shortcut.as_deref(), input)?
             }
-            ResolvedKind::Branches(join, of) => self.branches(&name, join, of, input)?,
-            ResolvedKind::Cell(cell) => self.cell(&name, *cell, input)?,
-            ResolvedKind::From(source) => self.source(&name, &source, input)?,
-            ResolvedKind::Inputs(join, sources) => self.inputs(&name, join, &sources, input)?,
+            ResolvedKind::Branches(join, of) => self.branches(name, *join, of, input)?,
+            ResolvedKind::Cell(cell) => self.cell(name, cell, input)?,
+            ResolvedKind::From(source) => self.source(name, source, input)?,
+            ResolvedKind::Inputs(join, sources) => self.inputs(name, *join, sources, input)?,
         };
         if let Some(mark) = block.mark {
             let mark = mark as usize;
@@ -123,8 +146,8 @@ impl Lowering {
     fn residual(
         &mut self,
         name: &str,
-        body: Vec<ResolvedBlock>,
-        shortcut: Option<Vec<ResolvedBlock>>,
+        body: &[ResolvedBlock],
+        shortcut: Option<&[ResolvedBlock]>,
         input: Id,
     ) -> Result<Id, Infeasible> {
         let is_given = shortcut.is_some();
@@ -140,9 +163,9 @@ impl Lowering {
             side
         } else {
             let target = self.shape(main);
-            self.fitted("residual", &format!("{name}.shortcut"), side, &target)?
+            self.fitted("residual", &[name, ".shortcut"], side, &target)?
         };
-        self.push(format!("{name}.add"), Op::Add, vec![main, side])
+        self.push(&[name, ".add"], Op::Add, &[main, side])
     }
 
     /// `id` in the shape `target`: as it is, or projected by a strided 1x1 convolution (of vectors, a linear
@@ -150,31 +173,49 @@ impl Lowering {
     pub(super) fn fitted(
         &mut self,
         operation: &str,
-        name: &str,
+        name: &[&str],
         id: Id,
         target: &Shape,
     ) -> Result<Id, Infeasible> {
-        let from = self.shape(id);
-        if from == *target {
+        let from = self.shape_of(id);
+        if from == target {
             return Ok(id);
         }
-        let op = projection(&from, target).ok_or_else(|| unfit(operation, name, &from, target))?;
-        let projected = self.push(name.to_owned(), op, vec![id])?;
+        let op =
+            projection(from, target).ok_or_else(|| self.unfit(operation, name, from, target))?;
+        let projected = self.push(name, op, &[id])?;
         self.norm(name, projected)
     }
 
     /// A batch_norm after `id`.
-    pub(super) fn norm(&mut self, name: &str, id: Id) -> Result<Id, Infeasible> {
-        let channels = channels_or_features(&self.shape(id));
+    pub(super) fn norm(&mut self, name: &[&str], id: Id) -> Result<Id, Infeasible> {
+        let channels = channels_or_features(self.shape_of(id));
         let op = Op::BatchNorm { channels };
-        self.push(format!("{name}.batch_norm"), op, vec![id])
+        self.push(&[&name.concat(), ".batch_norm"], op, &[id])
+    }
+
+    /// A shape that nothing here makes into another one.
+    pub(super) fn unfit(
+        &self,
+        operation: &str,
+        name: &[&str],
+        from: &Shape,
+        to: &Shape,
+    ) -> Infeasible {
+        Infeasible {
+            block: self.whole_name(name),
+            operation: operation.to_owned(),
+            problem: format!(
+                "{from} is to meet {to}: no strided 1x1 convolution makes the one into the other"
+            ),
+        }
     }
 
     fn branches(
         &mut self,
         name: &str,
         join: Join,
-        of: Vec<Vec<ResolvedBlock>>,
+        of: &[Vec<ResolvedBlock>],
         input: Id,
     ) -> Result<Id, Infeasible> {
         let mut outputs = Vec::with_capacity(of.len());
@@ -182,7 +223,7 @@ impl Lowering {
             outputs.push(self.aside(|l| l.list(blocks, input))?);
         }
         let (word, op) = joined(join);
-        self.push(format!("{name}.{word}"), op, outputs)
+        self.push(&[name, ".", word], op, &outputs)
     }
 
     fn source(&self, name: &str, source: &Source, input: Id) -> Result<Id, Infeasible> {
@@ -195,7 +236,7 @@ impl Lowering {
             Source::Unknown(unknown) => unknown,
         };
         Err(Infeasible {
-            block: name.to_owned(),
+            block: self.whole_name(&[name]),
             operation: "from".to_owned(),
             problem: format!("no earlier block has the name {unknown:?}"),
         })
@@ -227,23 +268,23 @@ impl Lowering {
                 Join::Concat => with_width(&latest, channels_or_features(&self.shape(id))),
                 Join::Add | Join::Multiply => latest.clone(),
             };
-            let name = format!("{name}.inputs[{index}]");
-            fitted.push(self.fitted("inputs", &name, id, &target)?);
+            let index = format!(".inputs[{index}]");
+            fitted.push(self.fitted("inputs", &[name, &index], id, &target)?);
         }
         let (word, op) = joined(join);
-        self.push(format!("{name}.{word}"), op, fitted)
+        self.push(&[name, ".", word], op, &fitted)
     }
 }
 
-/// A shape that nothing here makes into another one.
-pub(super) fn unfit(operation: &str, name: &str, from: &Shape, to: &Shape) -> Infeasible {
-    Infeasible {
-        block: name.to_owned(),
-        operation: operation.to_owned(),
-        problem: format!(
-            "{from} is to meet {to}: no strided 1x1 convolution makes the one into the other"
-        ),
+/// The name of what stands at `name` from `place` on.
+pub(super) fn whole_name(place: &str, name: &[&str]) -> String {
+    let length = name.iter().map(|part| part.len()).sum::<usize>();
+    let mut whole = String::with_capacity(place.len() + length);
+    whole.push_str(place);
+    for part in name {
+        whole.push_str(part);
     }
+    whole
 }
 
 /// The word and the operation of a join.

@@ -3,7 +3,7 @@
 use super::block::CellOutput;
 use super::build::Infeasible;
 use super::expand_cell::{ResolvedCell, ResolvedEdge};
-use super::lower::{Id, Lowering, projection, unfit, with_width};
+use super::lower::{Id, Lowering, projection, with_width};
 use super::lower_layer::channels_or_features;
 use crate::network::{Activation, Axis, Op, Pooling, Shape};
 
@@ -12,24 +12,23 @@ impl Lowering {
     pub(super) fn cell(
         &mut self,
         name: &str,
-        mut cell: ResolvedCell,
+        cell: &ResolvedCell,
         input: Id,
     ) -> Result<Id, Infeasible> {
-        let edges_of = std::mem::take(&mut cell.nodes);
-        let mut taken = vec![false; sources_of(&cell) + edges_of.len()];
+        let mut taken = vec![false; sources_of(cell) + cell.nodes.len()];
         let before = self.before_cell.unwrap_or(input);
+        self.looks_back |= sources_of(cell) == 2;
         let both = [before, input];
-        let sources = &both[2 - sources_of(&cell)..];
+        let sources = &both[2 - sources_of(cell)..];
         let size = self.shape(input);
         let mut values = Vec::with_capacity(taken.len());
         for (index, &source) in sources.iter().enumerate() {
-            let name = format!("{name}.input[{index}]");
-            values.push(self.cell_input(&name, &cell, source, &size)?);
+            let index = if index == 0 { ".input[0]" } else { ".input[1]" };
+            values.push(self.cell_input(&[name, index], cell, source, &size)?);
         }
-        for (index, edges) in edges_of.into_iter().enumerate() {
-            let node = index + sources.len();
-            let mut sums = Vec::with_capacity(edges.len());
-            for edge in edges {
+        for node in &cell.nodes {
+            let mut sums = Vec::with_capacity(node.edges.len());
+            for edge in &node.edges {
                 let from = values.get(edge.from as usize).copied().unwrap_or(input);
                 if let Some(taken) = taken.get_mut(edge.from as usize) {
                     *taken = true;
@@ -39,7 +38,7 @@ impl Lowering {
             }
             values.push(match sums.as_slice() {
                 &[only] => only,
-                _ => self.push(format!("{name}.node[{node}].add"), Op::Add, sums)?,
+                _ => self.push(&[&node.name], Op::Add, &sums)?,
             });
         }
         self.before_cell = Some(input);
@@ -54,14 +53,14 @@ impl Lowering {
         };
         match given.as_slice() {
             &[only] => Ok(only),
-            _ => self.push(format!("{name}.concat"), Op::Concat, given),
+            _ => self.push(&[name, ".concat"], Op::Concat, &given),
         }
     }
 
     /// An input in the height and width of the last one, and in the cell's channels if it says some.
     fn cell_input(
         &mut self,
-        name: &str,
+        name: &[&str],
         cell: &ResolvedCell,
         source: Id,
         size: &Shape,
@@ -70,22 +69,23 @@ impl Lowering {
             return self.fitted("cell", name, source, size);
         };
         let target = with_width(size, channels);
-        let from = self.shape(source);
-        let op = projection(&from, &target).ok_or_else(|| unfit("cell", name, &from, &target))?;
+        let from = self.shape_of(source);
+        let op =
+            projection(from, &target).ok_or_else(|| self.unfit("cell", name, from, &target))?;
         let relu = Op::Activation(Activation::Relu);
-        let active = self.push(format!("{name}.relu"), relu, vec![source])?;
-        let projected = self.push(name.to_owned(), op, vec![active])?;
+        let active = self.push(&[&name.concat(), ".relu"], relu, &[source])?;
+        let projected = self.push(name, op, &[active])?;
         self.norm(name, projected)
     }
 
-    fn edge(&mut self, edge: ResolvedEdge, from: Id, halves: bool) -> Result<Id, Infeasible> {
-        let output = self.list(edge.blocks, from)?;
+    fn edge(&mut self, edge: &ResolvedEdge, from: Id, halves: bool) -> Result<Id, Infeasible> {
+        let output = self.list(&edge.blocks, from)?;
         if !halves {
             return Ok(output);
         }
         let shape = self.shape(output);
         let target = with_width(&halved(&self.shape(from)), channels_or_features(&shape));
-        let name = format!("{}.halved", edge.name);
+        let name = [edge.name.as_str(), ".halved"];
         let is_zero = self
             .builder
             .nodes()
@@ -98,7 +98,7 @@ impl Lowering {
                 stride: 2,
                 padding: 0,
             });
-            return self.push(name, op, vec![output]);
+            return self.push(&name, op, &[output]);
         }
         self.fitted("cell", &name, output, &target)
     }

@@ -12,16 +12,16 @@ impl Lowering {
     /// a batch_norm follows at once.
     pub(super) fn layer(
         &mut self,
-        name: String,
+        name: &str,
         layer: &ResolvedLayer,
         input: Id,
         before_norm: bool,
     ) -> Result<Id, Infeasible> {
         match layer {
             ResolvedLayer::SeparableConv { .. } => {
-                let [depthwise, pointwise] = separable(layer, &self.shape(input), before_norm);
-                let middle = self.push(format!("{name}.depthwise"), depthwise, vec![input])?;
-                self.push(format!("{name}.pointwise"), pointwise, vec![middle])
+                let [depthwise, pointwise] = separable(layer, self.shape_of(input), before_norm);
+                let middle = self.push(&[name, ".depthwise"], depthwise, &[input])?;
+                self.push(&[name, ".pointwise"], pointwise, &[middle])
             }
             &ResolvedLayer::Patches { size, features } => {
                 let patches = Window {
@@ -30,26 +30,25 @@ impl Lowering {
                     padding: 0,
                     dilation: 1,
                 };
-                let shape = self.shape(input);
                 let groups = Groups::Count(1);
-                let conv = patches.conv(&shape, features, groups, true);
-                let places = self.push(format!("{name}.conv"), conv, vec![input])?;
-                if self.shape(places).as_sequence().is_some() {
+                let conv = patches.conv(self.shape_of(input), features, groups, true);
+                let places = self.push(&[name, ".conv"], conv, &[input])?;
+                if self.shape_of(places).as_sequence().is_some() {
                     return Ok(places);
                 }
-                self.push(format!("{name}.to_sequence"), Op::ToSequence, vec![places])
+                self.push(&[name, ".to_sequence"], Op::ToSequence, &[places])
             }
             ResolvedLayer::Embedding {
                 vocabulary: Vocabulary::Data,
                 ..
             } if self.vocabulary.is_none() => Err(Infeasible {
-                block: name,
+                block: self.whole_name(&[name]),
                 operation: "embedding".to_owned(),
                 problem: "the data set has no vocabulary; give a number, as `vocabulary: 10k`"
                     .to_owned(),
             }),
             _ => match self.op(layer, input, before_norm) {
-                Some(op) => self.push(name, op, vec![input]),
+                Some(op) => self.push(&[name], op, &[input]),
                 None => Ok(input),
             },
         }

@@ -16,6 +16,7 @@ mod layer;
 mod lower;
 mod lower_cell;
 mod lower_layer;
+mod lower_shared;
 mod position;
 mod recursion;
 mod scalars;
@@ -41,15 +42,15 @@ mod testing;
 pub(crate) use properties::fashion_mnist;
 
 pub use block::{
-    Alternative, Block, BlockKind, Body, Branches, CELL_STRIDE, Cell, CellOutput, Definition,
-    Inputs, Join, PREVIOUS, Repeat, Shortcut, Use,
+    Alternative, Alternatives, Block, BlockKind, Body, Branches, CELL_STRIDE, Cell, CellOutput,
+    Definition, Inputs, Join, PREVIOUS, Repeat, Shortcut, Use,
 };
 pub use build::{Built, Infeasible};
 pub use choosers::BadCandidate;
 pub use combinations::{MAX_SETS, combinations_count};
 pub use domain::{Domain, Scale};
 pub use expand::{Chooser, Resolved, ResolvedBlock, ResolvedKind, Source};
-pub use expand_cell::{MAX_CELL_NODES, ResolvedCell, ResolvedEdge};
+pub use expand_cell::{MAX_CELL_NODES, ResolvedCell, ResolvedEdge, ResolvedNode};
 pub use grid::{GridMember, MAX_GRID};
 pub use layer::{Layer, Part, ResolvedLayer, Width};
 pub use recursion::{MAX_NESTING, uses_of};

@@ -145,7 +145,7 @@ fn collect_uses<'b>(blocks: &'b [Block], uses: &mut Vec<&'b Use>) {
             BlockKind::Use(used) => uses.push(used),
             BlockKind::Layer(_) | BlockKind::From(_) | BlockKind::Inputs(_) => {}
             BlockKind::Choice(alternatives) => {
-                for alternative in alternatives {
+                for alternative in alternatives.iter() {
                     collect_uses(&alternative.blocks, uses);
                 }
             }

@@ -62,7 +62,13 @@ fn choice(alternatives: Vec<(&str, Option<f64>, Vec<Block>)>) -> BlockKind {
         weight,
         blocks,
     };
-    BlockKind::Choice(alternatives.into_iter().map(alternative).collect())
+    BlockKind::Choice(
+        alternatives
+            .into_iter()
+            .map(alternative)
+            .collect::<Vec<_>>()
+            .into(),
+    )
 }
 
 fn definition(parameters: &[&str], depth: Option<u32>, body: Body) -> Definition {
@@ -355,7 +361,8 @@ fn block(continuous: bool) -> impl Strategy<Value = BlockKind> {
                                 weight: (weighted && index == 0).then_some(2.5),
                                 blocks,
                             })
-                            .collect(),
+                            .collect::<Vec<_>>()
+                            .into(),
                     )
                 }
             ),

@@ -209,7 +209,7 @@ impl Reader<'_> {
                 if let Some(weights) = &beside.weights {
                     self.weights(weights, &mut alternatives);
                 }
-                Some((None, BlockKind::Choice(alternatives)))
+                Some((None, BlockKind::Choice(alternatives.into())))
             }
             Argument::Blocks if word == "optional" => {
                 Some((None, BlockKind::Optional(self.blocks(body))))

@@ -261,7 +261,7 @@ fn what_cannot_be_built_is_refused_as_such() {
     let _turn = turn();
     let fixture = Fixture::new();
     let mut broken = network();
-    broken.nodes[3].inputs = vec![99];
+    broken.nodes[3].inputs = vec![99].into();
     let cases: [(Network, &str); 5] = [
         (broken, "cannot be built"),
         (

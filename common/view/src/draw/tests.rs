@@ -212,7 +212,7 @@ fn a_damaged_network_is_told_apart_from_a_drawing() {
         Err(CannotDraw::Invalid(_))
     ));
     let mut network = bench_network();
-    network.nodes[5].inputs = vec![7];
+    network.nodes[5].inputs = vec![7].into();
     assert!(matches!(
         dot(&network, None, &heading("x")),
         Err(CannotDraw::Invalid(_))

@@ -163,7 +163,7 @@ fn cells_that_read_the_two_before_them_have_no_more_paths_than_they_have_places(
                     .push(name, Op::Activation(*kind), vec![input])
                     .unwrap()
             });
-            let ways = ways.collect();
+            let ways: Vec<usize> = ways.collect();
             (before, last) = (
                 last,
                 builder.push(format!("{cell}"), Op::Add, ways).unwrap(),

@@ -53,7 +53,7 @@ impl Model {
             steps.push(Step {
                 node: id,
                 computation: computation(node, network, &mut parameters)?,
-                inputs: node.inputs.clone(),
+                inputs: node.inputs.to_vec(),
                 frees: std::mem::take(&mut frees[id]),
             });
         }
