@@ -87,6 +87,9 @@ def parity(binary, count):
     differences, errors, counts = [], [], {}
     with tempfile.TemporaryDirectory() as scratch:
         for line in candidates(binary, count, scratch):
+            if line["space"] not in counts:
+                # It takes long: told as it goes on.
+                print(f"{line['space']} …", flush=True)
             model, values = measured(line)
             where = f"{line['space']}, candidate {counts.get(line['space'], 0)}"
             expected = reference.size_of(line["network"]["nodes"][line["network"]["output"]]["shape"])

@@ -317,7 +317,8 @@ def kept_bytes(model, network):
             if storage.data_ptr() not in weights:
                 # Held, so that no other storage gets its address.
                 storages[storage.data_ptr()] = storage
-            return tensor
+            # Nothing is given to keep, as no backward pass follows: an output that its own node kept would
+            # never be freed.
 
         with torch.backends.mkldnn.flags(enabled=not plain):
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
