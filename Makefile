@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build demo test drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer goldens test-parity lint fmt docs clean
+.PHONY: help setup tools libtorch data build demo test drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -74,6 +74,12 @@ bench-overhead: setup build ## measure what a trial costs beside its training
 bench-trainer: setup ## compare the trainer's speed with eager PyTorch in Python (gets PyTorch once)
 	$(call step,bench-trainer: build,$(CARGO) build --release -p espalier-trainer --example speed,$(BUILD_HINT))
 	$(call step,bench-trainer: run,python3 worker/trainer/bench/compare.py "$(TARGET)/release/examples/speed" "$(DATA)",ESPALIER_BENCH_PYTHON names a Python that has PyTorch 2.11.0)
+
+# SEEDS, SEARCHERS, WORKERS, BENCHMARKS and THREADS narrow it down: SEEDS=10 SEARCHERS=random,bayesian WORKERS=1
+bench-search: tools ## measure searchers on published tables of results: TABLES=folder make bench-search (long)
+	@[ -n "$${TABLES:-}" ] || { echo "make bench-search: TABLES names the folder with nb201.csv.gz and nb_macro.csv.gz" >&2; exit 1; }
+	$(call step,bench-search: build,$(CARGO) build --release -p espalier-coordinator --bin espalier,$(BUILD_HINT))
+	$(call step,bench-search: run,python3 coordinator/bench/search.py "$(TARGET)/release/espalier" "$$TABLES" $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(SEARCHERS),--searchers "$(SEARCHERS)") $(if $(WORKERS),--workers "$(WORKERS)") $(if $(BENCHMARKS),--benchmarks "$(BENCHMARKS)") $(if $(THREADS),--threads "$(THREADS)"),the message above says what failed)
 
 # PyTorch comes into a virtual environment in the user's cache folder, as for bench-trainer.
 goldens: setup ## write what PyTorch says about candidates of every space (gets PyTorch once)
