@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use espalier_common::spec::{Spec, read};
+use espalier_common::table::TableBuilder;
 use espalier_tests::{binary, repository};
 use serde_json::Value;
 
@@ -85,4 +87,62 @@ fn a_grammar_with_a_tie_grows_networks() -> Result<()> {
 #[test]
 fn perceptrons_are_emitted_by_a_policy() -> Result<()> {
     check("policy.yaml", "reinforce")
+}
+
+/// A spec of the examples.
+fn example(name: &str) -> Result<Spec> {
+    let path = repository().join("examples").join(name);
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    read(&text, name).map_err(|errors| anyhow!("{errors}"))
+}
+
+#[test]
+fn the_table_has_a_row_for_every_candidate_of_the_space_that_was_trained() -> Result<()> {
+    let (searched, trained) = (example("table.yaml")?, example("table-trained.yaml")?);
+    assert_eq!(searched.space, trained.space);
+    let columns = searched.evaluator.table().context("no table")?;
+    let rows = std::fs::read_to_string(repository().join("examples/table.csv"))?;
+    let mut lines = rows.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let header = lines.next().context("no header")?;
+    let mut table = TableBuilder::new(columns, header)?;
+    for (number, line) in (2..).zip(lines) {
+        table.row(number, line.into_iter())?;
+    }
+    let table = table.finish()?;
+    let mut missing = Vec::new();
+    let whole = searched.space.visit(1_000, |candidate| {
+        let cells = columns.cells_of(&searched.space, &candidate);
+        if table.find(&cells).is_none() {
+            missing.push(candidate);
+        }
+    });
+    assert!(whole && missing.is_empty(), "{missing:?}");
+    assert_eq!(table.len(), 144);
+    Ok(())
+}
+
+#[test]
+fn the_table_is_searched_by_real_workers_without_data_or_trainer() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let output = Command::new(binary("espalier"))
+        .args([
+            "run",
+            "examples/table.yaml",
+            "--output",
+            "json",
+            "--workers",
+            "2",
+        ])
+        .arg("--data-dir")
+        .arg(folder.path().join("run"))
+        .current_dir(repository())
+        .output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{errors}");
+    let result: Value = serde_json::from_slice(&output.stdout).context(errors.into_owned())?;
+    assert_eq!(result["search"]["trials"]["completed"], 40, "{result}");
+    let best = result["best"][0]["score"].as_f64().context("no score")?;
+    // Half of the table's rows are below 0.8, and 40 trials find one above it.
+    assert!((0.8..=0.85).contains(&best), "{result}");
+    Ok(())
 }
