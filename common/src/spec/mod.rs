@@ -240,6 +240,12 @@ impl Default for SearcherSpec {
 }
 
 impl SearcherSpec {
+    /// Whether it says of its proposals by how much they are expected to be better than the best.
+    #[must_use]
+    pub fn expects_improvements(&self) -> bool {
+        matches!(self, Self::Bayesian { .. })
+    }
+
     /// Its word in the spec.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -269,4 +275,10 @@ pub struct Budget {
     pub target: Option<f64>,
     /// After so many trials in a row without a better one.
     pub patience: Option<u32>,
+    /// After so much compute, in milliseconds of single attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute_ms: Option<u64>,
+    /// When less than this is expected to be gained with a further trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_improvement: Option<f64>,
 }

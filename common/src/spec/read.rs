@@ -93,7 +93,7 @@ impl Reader<'_> {
             None => Vec::new(),
         };
         let budget = match fields.get("budget") {
-            Some(at) => self.budget(at, sound),
+            Some(at) => self.budget(at, sound, searcher.as_ref()),
             None => Budget::default(),
         };
         let parallel = self.small(&fields, "parallel");

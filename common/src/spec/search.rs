@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::reader::{At, Fields, Reader, either};
 use super::scalar::Kind;
 use super::words::{self, Table};
-use super::{Budget, Constraint, EvaluatorSpec, Measure};
+use super::{Budget, Constraint, EvaluatorSpec, Measure, SearcherSpec};
 use crate::candidate::Value;
 use crate::dataset::{DatasetFormat, DatasetReference};
 use crate::metrics::{Direction, Objective};
@@ -343,8 +343,13 @@ impl Reader<'_> {
         })
     }
 
-    /// The budget; `objective` is what a target must be about.
-    pub(super) fn budget(&mut self, at: &At<'_>, objective: Option<&Objective>) -> Budget {
+    /// The budget; `objective` is what a target must be about, `searcher` what would have to expect improvements.
+    pub(super) fn budget(
+        &mut self,
+        at: &At<'_>,
+        objective: Option<&Objective>,
+        searcher: Option<&SearcherSpec>,
+    ) -> Budget {
         let fields = self.fields(at, &words::BUDGET);
         let budget = Budget {
             trials: self.small(&fields, "trials"),
@@ -353,7 +358,21 @@ impl Reader<'_> {
                 .get("target")
                 .and_then(|at| self.target(at, objective)),
             patience: self.small(&fields, "patience"),
+            compute_ms: self.scalar(&fields, "compute"),
+            expected_improvement: self.scalar(&fields, "expected_improvement"),
         };
+        if let (Some(at), Some(searcher)) = (fields.get("expected_improvement"), searcher)
+            && !searcher.expects_improvements()
+        {
+            let word = searcher.word();
+            self.wrong(
+                at,
+                format!(
+                    "`{word}` has no model that says what a further trial would bring; use `searcher: bayesian`, \
+                     or end by `patience`"
+                ),
+            );
+        }
         if fields.get("trials").or(fields.get("time")).is_none() {
             self.wrong(
                 at,

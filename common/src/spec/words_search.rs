@@ -490,7 +490,23 @@ pub(super) static BUDGET: Table = Table {
             Scalar(count(1, 100_000_000)),
             "After so many trials without a better one.",
         ),
+        optional(
+            "compute",
+            Scalar(Kind::Time),
+            "After so much time of all attempts together, e.g. 40h.",
+        ),
+        optional(
+            "expected_improvement",
+            Scalar(IMPROVEMENT),
+            "When the model of `bayesian` expects less than this of a further trial, in the objective's metric.",
+        ),
     ],
+};
+
+/// The least that is worth a trial.
+const IMPROVEMENT: Kind = Kind::Number {
+    min: End::Open(0.0),
+    max: End::Closed(f64::MAX),
 };
 
 /// The value of a target.

@@ -57,6 +57,8 @@ pub(super) fn status_to_wire(status: &SearchStatus) -> v1::SearchStatus {
             time_ms: spec.budget.time_ms,
             target: spec.budget.target,
             patience: spec.budget.patience,
+            compute_ms: spec.budget.compute_ms,
+            expected_improvement: spec.budget.expected_improvement,
         }),
         metric: spec.objective.metric.clone(),
         direction: match spec.objective.direction {

@@ -136,6 +136,7 @@ impl Search {
     fn apply_proposal(&mut self, ask: u64, trial: TrialNumber, proposal: &Prepared) {
         self.next_ask = ask + 1;
         self.counts.accepted += 1;
+        self.note_expectation(proposal);
         self.trials.push(Trial {
             state: TrialState::Queued,
             attempts: 0,

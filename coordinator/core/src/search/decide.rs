@@ -114,7 +114,8 @@ fn record_proposal(
     let ask = place.ask;
     let wanted = matches!(search.phase, Phase::Running | Phase::Paused(_))
         && search.proposals_ended.is_none()
-        && !search.trials_used_up();
+        && !search.trials_used_up()
+        && !search.expects_too_little();
     if !wanted || ask < search.next_ask {
         return Vec::new();
     }

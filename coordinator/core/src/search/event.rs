@@ -312,6 +312,10 @@ pub enum FinishReason {
     Target,
     /// As many trials without a better one as the patience allows.
     Patience,
+    /// As much compute as the budget has.
+    Compute,
+    /// Less is expected of a further trial than the budget asks for.
+    Improvement,
     /// The searcher has nothing more to propose.
     Exhausted(String),
     /// The user stopped it.
@@ -363,6 +367,10 @@ impl fmt::Display for FinishReason {
             Self::Time => f.write_str("the time budget is used up"),
             Self::Target => f.write_str("the target is reached"),
             Self::Patience => f.write_str("no better trial within the patience"),
+            Self::Compute => f.write_str("the budget of compute is used up"),
+            Self::Improvement => {
+                f.write_str("no further trial is expected to be enough of an improvement")
+            }
             Self::Exhausted(reason) => write!(f, "nothing more to propose: {reason}"),
             Self::Stopped => f.write_str("stopped by the user"),
         }

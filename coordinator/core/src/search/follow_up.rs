@@ -33,8 +33,14 @@ impl Search {
         if self.time_is_up(now_ms) {
             return Some(FinishReason::Time);
         }
+        if self.compute_is_used_up() {
+            return Some(FinishReason::Compute);
+        }
         if !self.open.is_empty() {
             return None;
+        }
+        if self.expects_too_little() {
+            return Some(FinishReason::Improvement);
         }
         if self.trials_used_up() {
             return Some(FinishReason::Trials);
@@ -43,7 +49,7 @@ impl Search {
     }
 
     fn clear_up(&self, reason: &FinishReason) -> Option<Event> {
-        // When the time is up, what runs may end; a target reached or a stop makes it pointless.
+        // When the time or the compute is up, what runs may end; a target reached or a stop makes it pointless.
         let drops_running = matches!(
             reason,
             FinishReason::Target | FinishReason::Patience | FinishReason::Stopped

@@ -8,6 +8,7 @@ mod complete;
 mod decide;
 mod definition;
 mod event;
+mod expectation;
 mod fail;
 mod faults;
 mod follow_up;

@@ -216,6 +216,8 @@ pub struct Search {
     pub(super) identities: BTreeMap<Digest, TrialNumber>,
     pub(super) best: Option<Best>,
     pub(super) completed_since_best: u32,
+    /// Proposals in a row of which less is expected than the budget asks for.
+    pub(super) small_improvements: u32,
     pub(super) repeated: RepeatedFailure,
     /// Of the work that ends a search (training the best again, its test).
     pub(super) final_faults: Faults,
@@ -258,6 +260,7 @@ impl Search {
             identities: BTreeMap::new(),
             best: None,
             completed_since_best: 0,
+            small_improvements: 0,
             repeated: RepeatedFailure::default(),
             final_faults: Faults::default(),
             test_metrics: None,
@@ -361,7 +364,8 @@ impl Search {
     /// How many more proposals the budget has room for; 0 when none are wanted any more.
     #[must_use]
     pub fn proposals_wanted(&self) -> u32 {
-        if self.phase != Phase::Running || self.proposals_ended.is_some() {
+        let ended = self.proposals_ended.is_some() || self.expects_too_little();
+        if self.phase != Phase::Running || ended {
             return 0;
         }
         let trials = self.definition.spec.budget.trials;

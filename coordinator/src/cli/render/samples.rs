@@ -40,6 +40,8 @@ pub(in crate::cli) fn running() -> v1::SearchStatus {
             time_ms: Some(600_000),
             target: Some(0.92),
             patience: Some(40),
+            compute_ms: Some(144_000_000),
+            expected_improvement: Some(0.0005),
         }),
         metric: "accuracy".to_owned(),
         direction: "maximize".to_owned(),

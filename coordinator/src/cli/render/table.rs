@@ -223,6 +223,12 @@ fn budget_text(status: &v1::SearchStatus) -> String {
         budget
             .patience
             .map(|patience| format!("patience {patience}")),
+        budget
+            .compute_ms
+            .map(|compute| format!("{} of compute", duration(compute))),
+        budget
+            .expected_improvement
+            .map(|least| format!("expected improvement {}", metric_value(least))),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

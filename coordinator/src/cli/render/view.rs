@@ -86,6 +86,8 @@ struct BudgetView {
     time_ms: Option<u64>,
     target: Option<f64>,
     patience: Option<u32>,
+    compute_ms: Option<u64>,
+    expected_improvement: Option<f64>,
 }
 
 impl SearchView {
@@ -129,6 +131,8 @@ impl SearchView {
                 time_ms: budget.time_ms,
                 target: budget.target,
                 patience: budget.patience,
+                compute_ms: budget.compute_ms,
+                expected_improvement: budget.expected_improvement,
             },
             searcher: status.searcher.clone(),
             evaluator: status.evaluator.clone(),
