@@ -3,7 +3,7 @@
 //! good ones seen, one for the others, and a proposal where their ratio is high. May import
 //! `espalier-common`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use espalier_common::candidate::{Candidate, DecisionPath, Value};
@@ -172,8 +172,8 @@ impl Searcher for Tpe {
             return random::draw(context.space, rng);
         }
         let members = &self.scored[..self.good()];
-        let good = Mixture::of(members.iter().map(|one| &one.candidate).collect());
-        let others = Mixture::of(self.others(context));
+        let mut good = Mixture::of(members.iter().map(|one| &one.candidate).collect());
+        let mut others = Mixture::of(self.others(context));
         let mut best: Option<(Candidate, Option<usize>, f64)> = None;
         let drawn = self.draw(&good, context, rng);
         let among = u32::try_from(drawn.len()).unwrap_or(u32::MAX);
@@ -209,11 +209,17 @@ impl Searcher for Tpe {
 /// A mixture of kernels around candidates, and a uniform one.
 struct Mixture<'a> {
     members: Vec<&'a Candidate>,
+    /// What each member has for a decision, of those that were asked for: looked up once for all candidates
+    /// whose density is wanted.
+    columns: BTreeMap<DecisionPath, Vec<Option<&'a Value>>>,
 }
 
 impl<'a> Mixture<'a> {
     fn of(members: Vec<&'a Candidate>) -> Self {
-        Self { members }
+        Self {
+            members,
+            columns: BTreeMap::new(),
+        }
     }
 
     /// Kernels, the uniform one included.
@@ -245,7 +251,7 @@ impl<'a> Mixture<'a> {
     }
 
     /// The logarithm of the density at `candidate`, whose open decisions are given.
-    fn log_density(&self, candidate: &Candidate, decisions: &[(DecisionPath, Domain)]) -> f64 {
+    fn log_density(&mut self, candidate: &Candidate, decisions: &[(DecisionPath, Domain)]) -> f64 {
         let kernel = self.kernel(candidate.0.len());
         let everywhere: f64 = decisions.iter().map(|(_, domain)| uniform(domain)).sum();
         let mut terms = vec![everywhere; self.members.len() + 1];
@@ -254,8 +260,13 @@ impl<'a> Mixture<'a> {
                 continue;
             };
             let flat = uniform(domain);
-            for (term, member) in terms.iter_mut().zip(&self.members) {
-                if let Some(center) = member.get(path) {
+            if !self.columns.contains_key(path) {
+                let column = self.members.iter().map(|member| member.get(path));
+                self.columns.insert(path.clone(), column.collect());
+            }
+            let column = self.columns.get(path).into_iter().flatten();
+            for (term, center) in terms.iter_mut().zip(column) {
+                if let Some(center) = center {
                     *term += kernel.log_density(domain, center, value) - flat;
                 }
             }
@@ -389,7 +400,7 @@ budget: {trials: 10}
         let space = spec::read(SPEC, "tree").unwrap().space;
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let members: Vec<Candidate> = (0..3).map(|_| space.sample(&mut rng)).collect();
-        let mixture = Mixture::of(members.iter().collect());
+        let mut mixture = Mixture::of(members.iter().collect());
         // The mean of density over uniform density, under uniform draws, estimates the integral; every
         // range is as long as 1, so nothing else is to be weighed.
         let draws = 20_000;
