@@ -57,9 +57,9 @@ test: setup ## run all tests
 drawings: tools ## make the drawings of the docs anew from its examples
 	$(call step,drawings: docs/drawings from docs/spec.md,ESPALIER_REMAKE_DRAWINGS=1 $(CARGO) test -q -p espalier-view --test drawings,the message above names the example)
 
-bench: bench-coordinator bench-overhead bench-trainer ## run the benchmarks and print their ratios
+bench: bench-space bench-coordinator bench-overhead bench-trainer ## run the benchmarks and print their ratios
 
-bench-space: tools ## count candidates a second: drawn, built with shapes, identified
+bench-space: tools ## count candidates a second, and time the largest specs and networks
 	$(call step,bench-space: build and run,$(CARGO) bench -p espalier-common --bench space,$(BUILD_HINT))
 
 bench-searchers: tools ## measure how long searchers take to be asked and told (minutes)

@@ -18,7 +18,7 @@ fn conv(in_channels: u64, out_channels: u64, kernel: u64, stride: u64, padding: 
 
 fn push(builder: &mut Builder, op: Op, inputs: &[usize]) -> usize {
     let name = format!("n{}", builder.nodes().len());
-    builder.push(name, op, inputs.to_vec()).unwrap()
+    builder.push(name, op, inputs).unwrap()
 }
 
 /// The error of one operation on one input, as a sentence.
@@ -340,7 +340,7 @@ fn connections_that_cannot_be_are_refused() {
     assert!(b.clone().finish(1).is_err());
     b.push("input".to_owned(), Op::Identity, vec![0]).unwrap();
     let error = b.finish(1).unwrap_err();
-    assert_eq!(error.problem, ShapeProblem::DuplicateName);
+    assert_eq!(*error.problem, ShapeProblem::DuplicateName);
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn a_network_has_a_bounded_number_of_nodes() {
     let error = b
         .push("last".to_owned(), Op::Identity, vec![0])
         .unwrap_err();
-    assert_eq!(error.problem, ShapeProblem::TooManyNodes);
+    assert_eq!(*error.problem, ShapeProblem::TooManyNodes);
 }
 
 #[test]

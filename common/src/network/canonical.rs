@@ -20,6 +20,7 @@
 use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 /// The most nodes and edges visited for one graph, about 50 ms on one core. Networks that people draw need
 /// fewer than 20 visits a node; only dense symmetric wiring (say, a node for every pair of eight equal
@@ -157,21 +158,20 @@ const CHOSEN: u64 = 3;
 /// Step 1: sweeps until no more nodes are told apart.
 fn refine(relation: &Relation, colours: &mut [u64], work: &mut Work) -> Result<(), Exhausted> {
     let nodes = relation.len();
-    let mut seen = HashSet::with_capacity_and_hasher(nodes, RandomState::default());
     let mut classes = 0;
     loop {
         work.spend(relation.size())?;
         for node in 0..nodes {
             colours[node] = recoloured(colours, node, relation.inputs.of(node), FROM_INPUTS);
         }
-        if distinct(colours, &mut seen) == nodes {
+        if distinct(colours) == nodes {
             return Ok(());
         }
         work.spend(relation.size())?;
         for node in (0..nodes).rev() {
             colours[node] = recoloured(colours, node, relation.readers.of(node), FROM_READERS);
         }
-        let now = distinct(colours, &mut seen);
+        let now = distinct(colours);
         if now <= classes || now == nodes {
             return Ok(());
         }
@@ -187,10 +187,19 @@ fn recoloured(colours: &[u64], node: usize, neighbours: &[(u32, u32)], salt: u64
     mix(mix(colours[node], salt), around)
 }
 
-/// How many colours there are. Counted, since sorting them would take longer than the rest of a sweep.
-fn distinct(colours: &[u64], seen: &mut HashSet<u64, RandomState>) -> usize {
-    seen.clear();
-    seen.extend(colours);
+/// From so many colours on a table counts them faster than sorting does.
+const MANY: usize = 64;
+
+fn distinct(colours: &[u64]) -> usize {
+    if colours.len() < MANY {
+        let mut few = SmallVec::<[u64; MANY]>::from_slice(colours);
+        few.sort_unstable();
+        few.dedup();
+        return few.len();
+    }
+    let mut seen: HashSet<u64, _> =
+        HashSet::with_capacity_and_hasher(colours.len(), RandomState::default());
+    seen.extend(colours.iter().copied());
     seen.len()
 }
 

@@ -12,8 +12,8 @@ pub struct ShapeError {
     pub node: String,
     /// The operation's name, as in the JSON of a network.
     pub op: &'static str,
-    /// What is wrong.
-    pub problem: ShapeProblem,
+    /// What is wrong; apart, since results hold networks far more often than errors.
+    pub problem: Box<ShapeProblem>,
 }
 
 impl ShapeError {
@@ -23,7 +23,7 @@ impl ShapeError {
         Self {
             node: node[..end].to_owned(),
             op,
-            problem,
+            problem: Box::new(problem),
         }
     }
 }

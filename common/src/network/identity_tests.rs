@@ -12,7 +12,7 @@ fn varied() -> Network {
     let mut b = Builder::new(Shape::image(4, 12, 12));
     let mut push = |op: Op, inputs: &[usize]| {
         let name = format!("n{}", b.nodes().len());
-        b.push(name, op, inputs.to_vec()).unwrap()
+        b.push(name, op, inputs).unwrap()
     };
     let conv = |stride, groups, bias| {
         Op::Conv2d(Convolution {
@@ -84,7 +84,7 @@ fn linear() -> Op {
 
 fn push(b: &mut Builder, op: Op, inputs: &[usize]) -> usize {
     let name = format!("n{}", b.nodes().len());
-    b.push(name, op, inputs.to_vec()).unwrap()
+    b.push(name, op, inputs).unwrap()
 }
 
 fn features() -> Builder {

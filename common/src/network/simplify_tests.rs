@@ -15,7 +15,7 @@ fn on(input: Shape, nodes: &[(Op, &[usize])]) -> Network {
     let mut builder = Builder::new(input);
     for (op, inputs) in nodes {
         let name = format!("n{}", builder.nodes().len());
-        builder.push(name, op.clone(), inputs.to_vec()).unwrap();
+        builder.push(name, op.clone(), inputs).unwrap();
     }
     let output = builder.nodes().len() - 1;
     builder.finish(output).unwrap()

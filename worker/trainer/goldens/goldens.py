@@ -84,7 +84,14 @@ def parity(binary, count):
     import reference
     import torch
 
-    differences, errors, counts = [], [], {}
+    errors, counts, found = [], {}, 0
+
+    def differs(text):
+        nonlocal found
+        found += 1
+        if found <= 20:
+            print(text, file=sys.stderr, flush=True)
+
     with tempfile.TemporaryDirectory() as scratch:
         for line in candidates(binary, count, scratch):
             if line["space"] not in counts:
@@ -95,7 +102,7 @@ def parity(binary, count):
             expected = reference.size_of(line["network"]["nodes"][line["network"]["output"]]["shape"])
             for name, ours in (("parameters", line["parameters"]), ("macs", line["macs"]), ("shape", expected)):
                 if values[name] != ours:
-                    differences.append(f"{where}: {name} {ours}, and PyTorch says {values[name]}: {line['decisions']}")
+                    differs(f"{where}: {name} {ours}, and PyTorch says {values[name]}: {line['decisions']}")
             errors.append(line["activation_bytes"] / max(1, values["kept_bytes"]) - 1)
             tensors = reference.read_safetensors(Path(line["file"]))
             model.load(tensors)
@@ -105,15 +112,13 @@ def parity(binary, count):
             most = TOLERANCE * max(1.0, output.abs().max().item())
             # Not `>`: a NaN must not pass.
             if not off <= most:
-                differences.append(f"{where}: the outputs differ by {off:.2e}: {line['decisions']}")
+                differs(f"{where}: the outputs differ by {off:.2e}: {line['decisions']}")
             counts[line["space"]] = counts.get(line["space"], 0) + 1
     for space, number in counts.items():
         print(f"{space}: {number} candidates")
     tell_errors(errors)
-    for difference in differences[:20]:
-        print(difference, file=sys.stderr)
-    if differences:
-        sys.exit(f"{len(differences)} differences from PyTorch {pytorch.TORCH}")
+    if found:
+        sys.exit(f"{found} differences from PyTorch {pytorch.TORCH}")
     print(f"no differences from PyTorch {pytorch.TORCH}")
 
 

@@ -21,10 +21,7 @@ impl Made {
     }
 
     fn push(&mut self, name: &str, op: Op, inputs: &[usize]) -> usize {
-        self.last = self
-            .builder
-            .push(name.to_owned(), op, inputs.to_vec())
-            .unwrap();
+        self.last = self.builder.push(name.to_owned(), op, inputs).unwrap();
         self.last
     }
 

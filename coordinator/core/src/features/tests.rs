@@ -114,7 +114,7 @@ fn branches(pieces: &[(&str, &str)]) -> Network {
             })
         });
         let name = format!("n{}", builder.nodes().len());
-        at = builder.push(name, Op::Add, ends.to_vec()).expect("it fits");
+        at = builder.push(name, Op::Add, ends).expect("it fits");
     }
     builder.finish(at).expect("names differ").simplified()
 }
