@@ -55,6 +55,33 @@ fn run(definition: &Definition, table: &Table, cluster: &Cluster, seed: u64) -> 
     simulate(definition, table, cluster, seed, &Arc::default(), &mut ()).unwrap()
 }
 
+/// Counts what the searcher does.
+#[derive(Default)]
+struct Counting {
+    asks: u32,
+    tells: u32,
+    working: Option<Work>,
+    most: Option<usize>,
+}
+
+impl Observer for Counting {
+    fn begins(&mut self, work: Work) {
+        assert_eq!(self.working.replace(work), None);
+    }
+
+    fn ends(&mut self, work: Work) {
+        assert_eq!(self.working.take(), Some(work));
+        match work {
+            Work::Ask => self.asks += 1,
+            Work::Tell => self.tells += 1,
+        }
+    }
+
+    fn goes_on(&mut self, evaluations: usize) -> bool {
+        self.most.is_none_or(|most| evaluations < most)
+    }
+}
+
 /// The best score and the best test metric.
 fn best_of(spec: &Spec, table: &Table) -> Option<(f64, Option<f64>)> {
     let columns = spec.evaluator.table().unwrap();
@@ -109,7 +136,7 @@ fn many_workers_end_sooner_and_never_more_run_than_the_spec_allows() {
 }
 
 #[test]
-fn lost_attempts_are_tried_again_and_cost_time_and_no_evaluation() {
+fn lost_attempts_are_tried_again_and_cost_time_and_no_evaluation_and_no_searcher_is_told() {
     let definition = of("budget: {trials: 30}\nattempts: 100");
     let table = table(&definition, &[]);
     let flaky = Cluster {
@@ -117,7 +144,9 @@ fn lost_attempts_are_tried_again_and_cost_time_and_no_evaluation() {
         workers: 2,
         speed_spread: 3.0,
     };
-    let run = run(&definition, &table, &flaky, 5);
+    let mut watch = Counting::default();
+    let run = simulate(&definition, &table, &flaky, 5, &Arc::default(), &mut watch).unwrap();
+    assert_eq!(watch.tells, 30);
     assert!(run.lost > 0);
     assert_eq!(run.counts.attempts, 30 + run.lost);
     assert_eq!((run.evaluations.len(), run.counts.completed), (30, 30));
@@ -202,32 +231,6 @@ fn the_optimum_is_the_best_of_the_space_and_of_the_rows_where_that_is_too_large(
     assert_eq!(best(&smaller), Some((7.0, Some(10.0))));
     smaller.objective.direction = espalier_common::metrics::Direction::Minimize;
     assert_eq!(best(&smaller), Some((0.0, Some(0.0))));
-}
-
-#[derive(Default)]
-struct Counting {
-    asks: u32,
-    tells: u32,
-    working: Option<Work>,
-    most: Option<usize>,
-}
-
-impl Observer for Counting {
-    fn begins(&mut self, work: Work) {
-        assert_eq!(self.working.replace(work), None);
-    }
-
-    fn ends(&mut self, work: Work) {
-        assert_eq!(self.working.take(), Some(work));
-        match work {
-            Work::Ask => self.asks += 1,
-            Work::Tell => self.tells += 1,
-        }
-    }
-
-    fn goes_on(&mut self, evaluations: usize) -> bool {
-        self.most.is_none_or(|most| evaluations < most)
-    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ const LEFT: i32 = 150;
 const TOP: i32 = 130;
 const BOTTOM: i32 = 110;
 /// Between the curves and the names, and the width of a letter.
-const BEFORE_NAME: i32 = 90;
+const BEFORE_NAME: i32 = 100;
 const LETTER: i32 = 14;
 /// The font that whoever shows the picture has.
 const FONT: &str = "sans-serif";
@@ -124,7 +124,11 @@ impl Picture<'_, '_> {
             .margin_bottom(bottom)
             .build_cartesian_2d(1.0..self.last, low..high)?;
         let at = |regret: f64| self.scale.place(regret).clamp(low, high);
-        let alpha = if lines.len() > 4 { 0.10 } else { 0.18 };
+        let alpha = match lines.len() {
+            ..=4 => 0.18,
+            5..=7 => 0.10,
+            _ => 0.06,
+        };
         for (place, line) in lines.iter().enumerate() {
             let [lower, upper] = [0, 2].map(|which| steps(line, which, at));
             let edge = colour(place).mix(0.4).stroke_width(1);
@@ -239,10 +243,18 @@ impl Picture<'_, '_> {
         let wanted: Vec<i32> = ends.iter().map(|end| end.0).collect();
         let spread = spread(&wanted, BETWEEN_NAMES, top, SIZE.1 as i32 - bottom);
         for (&(y, _, place), at) in ends.iter().zip(spread) {
-            let style = colour(place).stroke_width(3);
-            self.line((edge + 4, y), (edge + 34, at), style)?;
-            self.line((edge + 34, at), (edge + 50, at), style)?;
-            let from = (edge + 58, at);
+            let style = colour(place).stroke_width(4);
+            self.line((edge + 4, y), (edge + 28, at), GRID.stroke_width(2))?;
+            // In the manner of the curve.
+            let dashes: &[(i32, i32)] = if place < COLOURS.len() {
+                &[(30, 62)]
+            } else {
+                &[(30, 44), (50, 62)]
+            };
+            for (begin, end) in dashes {
+                self.line((edge + begin, at), (edge + end, at), style)?;
+            }
+            let from = (edge + 72, at);
             self.say(&lines[place].name, from, NUMBERS, HPos::Left, VPos::Center)?;
         }
         Ok(())
