@@ -401,6 +401,16 @@ fn a_mistake_in_the_meaning_is_told_with_its_place() {
 }
 
 #[test]
+fn a_tie_that_cannot_be_read_is_told_and_not_its_uses_as_well() {
+    for bad in ["{choice: []}", "$other"] {
+        let text = CELLS.replace("kernel: 3", "kernel: $size") + "tie: {size: " + bad + "}\n";
+        let told = mistakes(&text);
+        assert!(told.contains("tie.size"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+#[test]
 fn a_mistake_in_how_definitions_use_each_other_is_told_with_its_place() {
     let spec = |blocks: &&str| {
         CELLS.replace("- global_avg_pool", "- {use: a}\n  - global_avg_pool") + "blocks: " + blocks

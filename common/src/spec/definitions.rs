@@ -23,17 +23,20 @@ impl Reader<'_> {
         for (key, entry) in self.named_entries(at, "{width: {choice: [16, 32]}}") {
             if super::reader::named(&entry).is_some() {
                 self.wrong(&entry, "a tie is a value or a decision, not another name");
+                (self.names.unreadable).insert(key.text.clone().into_owned());
                 continue;
             }
-            if let Some(setting) = self.setting_at::<Value>(&entry, Kind::Any) {
-                let tie = Tie {
-                    place: key.place,
-                    setting: setting.clone(),
-                    used: false,
-                };
-                self.names.ties.insert(key.text.clone().into_owned(), tie);
-                ties.insert(key.text.clone().into_owned(), setting);
-            }
+            let Some(setting) = self.setting_at::<Value>(&entry, Kind::Any) else {
+                (self.names.unreadable).insert(key.text.clone().into_owned());
+                continue;
+            };
+            let tie = Tie {
+                place: key.place,
+                setting: setting.clone(),
+                used: false,
+            };
+            self.names.ties.insert(key.text.clone().into_owned(), tie);
+            ties.insert(key.text.clone().into_owned(), setting);
         }
         ties
     }

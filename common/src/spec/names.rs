@@ -14,6 +14,8 @@ use crate::space::{CELL_STRIDE, Domain, PREVIOUS, Setting};
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub(super) ties: BTreeMap<String, Tie>,
+    /// Ties that could not be read, which has been told: their uses are not wrong as well.
+    pub(super) unreadable: BTreeSet<String>,
     pub(super) definitions: BTreeMap<String, Header>,
     /// The definition that is being read.
     pub(super) inside: Option<String>,
@@ -160,6 +162,9 @@ impl Reader<'_> {
         }
         if is_tie {
             return Some(Meaning::Tie);
+        }
+        if self.names.unreadable.contains(name) {
+            return None;
         }
         let mut known: Vec<String> = self.names.parameters_here().to_vec();
         known.extend(self.names.ties.keys().cloned());
