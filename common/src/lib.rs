@@ -8,6 +8,7 @@ pub mod evaluator;
 pub mod failure;
 pub mod ids;
 pub mod job;
+pub mod known;
 pub mod metrics;
 pub mod network;
 pub mod observation;

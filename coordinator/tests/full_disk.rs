@@ -63,6 +63,7 @@ async fn a_full_disk_stops_the_coordinator_and_loses_nothing_acknowledged() {
         file: "spec.yaml".to_owned(),
         dataset_json: String::new(),
         table_json: String::new(),
+        warm_start_json: String::new(),
         id: Vec::new(),
     };
     let mut searches = SearchServiceClient::new(channel.clone());

@@ -366,6 +366,7 @@ async fn creating_twice_with_one_id_creates_once() {
         file: "spec.yaml".to_owned(),
         dataset_json: String::new(),
         table_json: String::new(),
+        warm_start_json: String::new(),
         id: uuid::Uuid::new_v4().as_bytes().to_vec(),
     };
     server.searches().create(request.clone()).await.unwrap();

@@ -61,6 +61,7 @@ impl Searches {
             file: "test.yaml".to_owned(),
             dataset_json,
             table_json: String::new(),
+            warm_start_json: String::new(),
             id: id.as_bytes().to_vec(),
         };
         self.client.clone().create(request).await?;

@@ -18,6 +18,7 @@ mod schema;
 mod search;
 mod searchers;
 mod table;
+mod warm_start;
 mod words;
 mod words_blocks;
 mod words_network;
@@ -55,6 +56,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::DatasetReference;
+use crate::known::Known;
 use crate::metrics::Objective;
 use crate::space::Space;
 use crate::table::TableSpec;
@@ -88,9 +90,24 @@ pub struct Spec {
     /// When two candidates are one.
     #[serde(default)]
     pub repeat: Repeat,
+    /// What is known before the search begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_start: Option<WarmStart>,
     /// Whether results that other searches have for the same candidate are taken instead of training it.
     #[serde(default)]
     pub reuse: bool,
+}
+
+/// Where candidates that a search begins with come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarmStart {
+    /// The spec itself.
+    Candidates(Vec<Known>),
+    /// A CSV file beside the spec.
+    Csv(String),
+    /// The completed trials of an earlier search of the same journal, by its name or id.
+    Search(String),
 }
 
 /// When two candidates are one, so that the second is not evaluated again.

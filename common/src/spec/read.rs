@@ -114,6 +114,11 @@ impl Reader<'_> {
         {
             self.check_searcher(at, searcher, &space);
         }
+        // Candidates are held against a space that is right only.
+        let warm_start = match fields.get("warm_start") {
+            Some(at) if self.mistakes() == 0 => self.warm_start(at, &space),
+            _ => None,
+        };
         Some(Spec {
             name: name?,
             dataset: match dataset {
@@ -130,6 +135,7 @@ impl Reader<'_> {
             seed,
             attempts,
             repeat,
+            warm_start,
             reuse,
         })
     }

@@ -11,6 +11,7 @@ use super::search::MAX_ITEMS;
 use super::words::{
     self, ACTIVATION_WORDS, Argument, OPTIMIZERS, SCHEDULES, SEARCHERS, Shape, Table,
 };
+use crate::known::MAX_KNOWN;
 
 /// The JSON Schema (2020-12) of a spec, for editors.
 #[must_use]
@@ -42,7 +43,7 @@ pub(super) fn tables() -> impl Iterator<Item = &'static Table> {
         .copied()
 }
 
-static TABLES: [&Table; 15] = [
+static TABLES: [&Table; 17] = [
     &words::DATASET,
     &words::TRAINING,
     &words::SGD,
@@ -58,6 +59,8 @@ static TABLES: [&Table; 15] = [
     &words::CONSTRAINT,
     &words::BOUNDS,
     &words::BUDGET,
+    &words::WARM_START,
+    &words::WARM_CANDIDATE,
 ];
 
 fn reference(name: &str) -> Json {
@@ -324,6 +327,14 @@ fn structures_of_searches() -> Vec<(&'static str, Json)> {
                 "maxItems": MAX_ITEMS,
                 "items": { "allOf": [reference("constraint"), { "type": "object", "minProperties": 1, "maxProperties": 1 }] },
             }),
+        ),
+        (
+            "warm_candidates",
+            json!({ "type": "array", "minItems": 1, "maxItems": MAX_KNOWN, "items": reference("warm_candidate") }),
+        ),
+        (
+            "warm_decisions",
+            json!({ "type": "object", "additionalProperties": of_kind(Kind::Any) }),
         ),
         (
             "target",

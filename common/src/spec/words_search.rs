@@ -97,6 +97,11 @@ pub(super) static SPEC: Table = Table {
             "`by-decisions`: two candidates that build the same network are evaluated both.",
         ),
         optional(
+            "warm_start",
+            Structure("warm_start"),
+            "Candidates that are known before the search begins.",
+        ),
+        optional(
             "reuse",
             Scalar(Kind::Flag),
             "Take results that another search of the same journal has for the same candidate; false by default.",
@@ -499,6 +504,45 @@ pub(super) static BUDGET: Table = Table {
             "expected_improvement",
             Scalar(IMPROVEMENT),
             "When the model of `bayesian` expects less than this of a further trial, in the objective's metric.",
+        ),
+    ],
+};
+
+pub(super) static WARM_START: Table = Table {
+    name: "warm_start",
+    about: "Candidates that are known before the search begins: those of a list, of a CSV file, or of a search.",
+    keys: &[
+        optional(
+            "candidates",
+            Structure("warm_candidates"),
+            "A list of candidates, with or without a score.",
+        ),
+        optional(
+            "csv",
+            Scalar(Kind::Text),
+            "A file beside the spec: a column for each decision and one for the score.",
+        ),
+        optional(
+            "search",
+            Scalar(Kind::Text),
+            "The name or id of an earlier search of the same coordinator.",
+        ),
+    ],
+};
+
+pub(super) static WARM_CANDIDATE: Table = Table {
+    name: "warm_candidate",
+    about: "A candidate that is known before the search begins.",
+    keys: &[
+        required(
+            "decisions",
+            Structure("warm_decisions"),
+            "The value of every active decision, by its path.",
+        ),
+        optional(
+            "score",
+            Scalar(TARGET),
+            "Its score in the objective's metric; without one it is tried first.",
         ),
     ],
 };

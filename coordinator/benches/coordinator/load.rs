@@ -57,6 +57,7 @@ pub(crate) async fn run(
         file: "load.yaml".to_owned(),
         dataset_json: String::new(),
         table_json: String::new(),
+        warm_start_json: String::new(),
         id: Vec::new(),
     };
     let mut searches = server.searches().await;

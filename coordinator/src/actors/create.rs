@@ -3,7 +3,8 @@
 
 use espalier_common::dataset::DatasetInfo;
 use espalier_common::job::TRAINER;
-use espalier_common::spec::{EvaluatorSpec, Spec};
+use espalier_common::known::{Known, MAX_KNOWN, MAX_KNOWN_BYTES};
+use espalier_common::spec::{EvaluatorSpec, Spec, WarmStart};
 use espalier_common::table::{TABLE, TableInfo};
 use espalier_core::search::{Definition, INLINE_EVALUATOR};
 
@@ -23,6 +24,8 @@ pub(crate) struct NewSearch {
     pub(crate) dataset: String,
     /// What was found where the table of results lies, as JSON; empty when there is none.
     pub(crate) table: String,
+    /// The candidates of the file that the spec names to begin with, as JSON; empty when it names none.
+    pub(crate) warm_start: String,
 }
 
 impl NewSearch {
@@ -44,7 +47,8 @@ impl NewSearch {
         check_evaluator(&spec, allow_inline_commands)?;
         spec.first_feasible(dataset.as_ref())
             .map_err(|none| CallError::BadSpec(format!("{}: {none}", self.file)))?;
-        Ok(Definition::new(spec, self.text, dataset, table))
+        let known = known(&spec, &self.warm_start)?;
+        Ok(Definition::new(spec, self.text, dataset, table).with_known(known))
     }
 }
 
@@ -107,6 +111,52 @@ fn table(spec: &Spec, json: &str) -> Result<Option<TableInfo>, CallError> {
         }
         (None, None) => Ok(None),
     }
+}
+
+/// What the search begins with, as far as the spec or its file says; an earlier search is asked later.
+fn known(spec: &Spec, json: &str) -> Result<Vec<Known>, CallError> {
+    match (&spec.warm_start, json.is_empty()) {
+        (Some(WarmStart::Candidates(list)), true) => bounded(list.clone()),
+        (None | Some(WarmStart::Search(_)), true) => Ok(Vec::new()),
+        (Some(WarmStart::Csv(path)), true) => Err(CallError::Invalid(format!(
+            "the spec names the file of candidates {path}, but what is in it was not sent; submit with \
+             `espalier submit`, which reads it"
+        ))),
+        (Some(WarmStart::Csv(_)), false) if json.len() <= MAX_KNOWN_BYTES => {
+            let parsed: Vec<Known> = serde_json::from_str(json)
+                .map_err(|error| CallError::Invalid(format!("warm_start_json: {error}")))?;
+            if parsed.len() > MAX_KNOWN {
+                let message = format!("warm_start: at most {MAX_KNOWN} candidates are taken");
+                return Err(CallError::BadSpec(message));
+            }
+            let of_space = |(number, known): (usize, &Known)| {
+                known.of_space(&spec.space).map_err(|problem| {
+                    CallError::BadSpec(format!("warm_start: candidate {}: {problem}", number + 1))
+                })
+            };
+            parsed.iter().enumerate().map(of_space).collect()
+        }
+        (Some(WarmStart::Csv(_)), false) => Err(too_large()),
+        (_, false) => Err(CallError::Invalid(
+            "candidates of a file were sent, but the spec's warm_start names none".to_owned(),
+        )),
+    }
+}
+
+/// Candidates that fit the first event of a search.
+pub(super) fn bounded(known: Vec<Known>) -> Result<Vec<Known>, CallError> {
+    let json = serde_json::to_string(&known)
+        .map_err(|error| CallError::Internal(format!("candidates have no JSON form: {error}")))?;
+    if json.len() > MAX_KNOWN_BYTES {
+        return Err(too_large());
+    }
+    Ok(known)
+}
+
+fn too_large() -> CallError {
+    CallError::BadSpec(format!(
+        "warm_start: its candidates take more than {MAX_KNOWN_BYTES} bytes; give fewer of them"
+    ))
 }
 
 fn check_evaluator(spec: &Spec, allow_inline_commands: bool) -> Result<(), CallError> {

@@ -11,6 +11,7 @@ mod reuse;
 mod search;
 mod searcher;
 mod searches;
+mod warm_start;
 
 pub(crate) use cluster::{ClusterLog, WorkerNames};
 pub(crate) use create::NewSearch;
@@ -21,3 +22,4 @@ pub(crate) use error::CallError;
 pub(crate) use recovery::recover;
 pub(crate) use search::{Context, Retry, SearchHandle, SearchStatus, TrialChange, reused_from};
 pub(crate) use searches::Searches;
+pub(crate) use warm_start::earlier;

@@ -260,6 +260,7 @@ budget: {trials: 3}
             file: "spec.yaml".to_owned(),
             dataset: String::new(),
             table: String::new(),
+            warm_start: String::new(),
         };
         new.check(false).unwrap()
     }

@@ -26,6 +26,7 @@ mod space;
 mod spec_file;
 mod submit;
 mod validate;
+mod warm_file;
 mod weights;
 
 use std::process::ExitCode;

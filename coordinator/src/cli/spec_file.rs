@@ -4,12 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use espalier_common::dataset::{DatasetInfo, DatasetReference};
-use espalier_common::spec::{self, EvaluatorSpec, Spec, SpecError};
+use espalier_common::known::Known;
+use espalier_common::spec::{self, EvaluatorSpec, Spec, SpecError, WarmStart};
 use espalier_common::table::{Table, TableInfo, TableSpec};
 use espalier_proto::v1;
 use uuid::Uuid;
 
 use super::error::CliError;
+use super::warm_file;
 
 /// The largest spec that is read: a thousand times what a person writes.
 const MAX_SPEC_BYTES: u64 = 1024 * 1024;
@@ -29,6 +31,8 @@ pub(super) struct SpecFile {
     pub(super) dataset: Option<DatasetInfo>,
     /// What lies where its table of results is, with its rows; absent when it has none.
     pub(super) table: Option<(TableInfo, Table)>,
+    /// The candidates of its list, or of the file, that a search of it begins with.
+    pub(super) known: Vec<Known>,
 }
 
 impl SpecFile {
@@ -47,7 +51,20 @@ impl SpecFile {
             None => None,
             Some(columns) => Some(table(path, data_root, &file.spec, columns)?),
         };
-        let file = Self { table, ..file };
+        let known = match &file.spec.warm_start {
+            Some(WarmStart::Candidates(list)) => list.clone(),
+            Some(WarmStart::Csv(csv)) => {
+                let beside = path.parent().unwrap_or(Path::new(""));
+                warm_file::read(&beside.join(csv), &file.spec)?
+            }
+            // The coordinator asks its own journal.
+            Some(WarmStart::Search(_)) | None => Vec::new(),
+        };
+        let file = Self {
+            table,
+            known,
+            ..file
+        };
         file.spec
             .first_feasible(file.dataset.as_ref())
             .map_err(|none| CliError::Spec(format!("{}: {none}", path.display())))?;
@@ -77,6 +94,7 @@ impl SpecFile {
             warnings,
             dataset,
             table: None,
+            known: Vec::new(),
         })
     }
 
@@ -94,7 +112,10 @@ impl SpecFile {
         // What was only said by the spec is known to whoever reads it.
         let described = self.spec.dataset.is_none();
         let dataset = self.dataset.as_ref().filter(|_| !described);
+        let of_a_file = matches!(self.spec.warm_start, Some(WarmStart::Csv(_)));
+        let known = Some(&self.known).filter(|_| of_a_file);
         Ok(v1::CreateRequest {
+            warm_start_json: json("the candidates of warm_start", known)?,
             spec: text,
             file: self.path.display().to_string(),
             dataset_json: json("the data set", dataset)?,

@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 
 use espalier_common::ids::{ClusterId, SearchId, TrialNumber};
-use espalier_core::search::{Command, PauseReason, TrialState};
+use espalier_common::spec::WarmStart;
+use espalier_core::search::{Command, Definition, PauseReason, TrialState};
 use espalier_proto::v1::search_service_server::SearchService;
 use espalier_proto::{digest_from_wire, uuid_from_wire, uuid_to_wire, v1};
 use prost::Message as _;
@@ -13,7 +14,9 @@ use uuid::Uuid;
 use super::artifacts::{self, Pieces};
 use super::convert::{cluster_to_wire, status_to_wire, trial_to_wire};
 use super::watch::{self, Changes};
-use crate::actors::{CallError, DispatcherHandle, NewSearch, SearchHandle, Searches, WorkerNames};
+use crate::actors::{
+    CallError, DispatcherHandle, NewSearch, SearchHandle, Searches, WorkerNames, earlier,
+};
 use crate::artifacts::ArtifactStore;
 use crate::journal::{JournalReader, MAX_PAGE_BYTES, States, TrialRow};
 
@@ -61,6 +64,29 @@ impl SearchApi {
     async fn status(&self, search: &SearchHandle) -> Result<Response<v1::SearchStatus>, Status> {
         let status = search.status().await?;
         Ok(Response::new(status_to_wire(&status)))
+    }
+
+    /// With what the earlier search found that the new one begins with, unless an earlier call has created it.
+    async fn after_an_earlier_search(
+        &self,
+        id: SearchId,
+        definition: Definition,
+    ) -> Result<Definition, CallError> {
+        let Some(WarmStart::Search(name)) = &definition.spec.warm_start else {
+            return Ok(definition);
+        };
+        if self.searches.get(id).is_some() {
+            return Ok(definition);
+        }
+        let from = self.searches.find(name)?.profile().id;
+        let reader = self.reader.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let known = earlier(&reader, from, &definition)?;
+            Ok(definition.with_known(known))
+        });
+        found
+            .await
+            .map_err(|error| CallError::Internal(error.to_string()))?
     }
 
     fn trials(&self, rows: Vec<TrialRow>) -> Result<Vec<v1::Trial>, CallError> {
@@ -123,12 +149,14 @@ impl SearchService for SearchApi {
             file: request.file,
             dataset: request.dataset_json,
             table: request.table_json,
+            warm_start: request.warm_start_json,
         };
         let inline = self.allow_inline_commands;
         // Reading a spec and building a hundred candidates takes too long for a task that others wait for.
         let definition = tokio::task::spawn_blocking(move || new.check(inline))
             .await
             .map_err(|error| CallError::Internal(error.to_string()))??;
+        let definition = self.after_an_earlier_search(id, definition).await?;
         let search = self.searches.create(id, definition).await?;
         let status = search.status().await?;
         Ok(Response::new(v1::CreateReply {

@@ -75,6 +75,7 @@ impl TestServer {
             file: "spec.yaml".to_owned(),
             dataset_json: String::new(),
             table_json: String::new(),
+            warm_start_json: String::new(),
             id: Vec::new(),
         };
         let reply = self.searches().create(request).await?;

@@ -3,7 +3,8 @@
 use espalier_common::dataset::DatasetInfo;
 use espalier_common::ids::Digest;
 use espalier_common::job::TRAINER;
-use espalier_common::spec::{EvaluatorSpec, Spec};
+use espalier_common::known::Known;
+use espalier_common::spec::{EvaluatorSpec, Spec, WarmStart};
 use espalier_common::table::{TABLE, TableInfo};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,9 @@ pub struct Definition {
     /// search of before this was recorded.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub release: String,
+    /// Candidates that the search begins with: what its `warm_start` came to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<Known>,
 }
 
 impl Definition {
@@ -40,7 +44,14 @@ impl Definition {
             dataset,
             table,
             release: env!("CARGO_PKG_VERSION").to_owned(),
+            known: Vec::new(),
         }
+    }
+
+    /// The same, beginning with these candidates.
+    #[must_use]
+    pub fn with_known(self, known: Vec<Known>) -> Self {
+        Self { known, ..self }
     }
 
     /// Whether another definition was submitted in the same words with the same data.
@@ -50,6 +61,9 @@ impl Definition {
             && self.text == other.text
             && self.dataset == other.dataset
             && self.table == other.table
+            // An earlier search may have gone on since; what came of it first stays.
+            && (self.known == other.known
+                || matches!(self.spec.warm_start, Some(WarmStart::Search(_))))
     }
 
     /// Whether the best is measured on the test split at the end: there is such a split, and the built-in

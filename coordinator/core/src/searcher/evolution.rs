@@ -99,7 +99,7 @@ impl Evolution {
         let first = self.winner(rng)?;
         let second = if rng.random_bool(self.crossover) {
             self.winner(rng)
-                .filter(|second| second.trial != first.trial)
+                .filter(|second| second.candidate != first.candidate)
         } else {
             None
         };

@@ -18,6 +18,7 @@ mod replay;
 mod round;
 mod shared;
 mod tpe;
+mod warm_start;
 
 pub use bananas::{Bananas, BananasSettings};
 pub use bayesian::Bayesian;

@@ -30,11 +30,12 @@
 
 use std::sync::Arc;
 
+use espalier_common::candidate::Candidate;
 use espalier_common::observation::Observation;
 
 use super::book::Book;
 use super::round::{Ended, Left, MAX_ENUMERATED, Round};
-use super::{Searcher, Shared, create};
+use super::{Searcher, Shared, create, warm_start};
 use crate::search::{Command, Definition, Effect, Event, Prepared, Refusal};
 
 /// The answer to an ask.
@@ -71,6 +72,8 @@ pub struct Proposer {
     definition: Arc<Definition>,
     searcher: Box<dyn Searcher>,
     book: Book,
+    /// What is proposed first, in the order of the asks.
+    first: Vec<Candidate>,
     /// Observations told.
     told: u64,
     /// Those, and the events about proposals.
@@ -92,9 +95,12 @@ impl Proposer {
         Self::with_searcher(definition, create(definition, shared))
     }
 
-    /// A proposer around another searcher than the spec's.
+    /// A proposer around another searcher than the spec's. It is told of what is known before the search begins.
     #[must_use]
-    pub fn with_searcher(definition: &Arc<Definition>, searcher: Box<dyn Searcher>) -> Self {
+    pub fn with_searcher(definition: &Arc<Definition>, mut searcher: Box<dyn Searcher>) -> Self {
+        for observation in warm_start::observations(definition) {
+            searcher.tell(&observation);
+        }
         let size = definition.spec.space.size();
         // The tolerance is for rounding in the logarithm; the enumeration counts exactly.
         let small = size.continuous == 0 && size.log10 <= (MAX_ENUMERATED as f64).log10() + 1e-6;
@@ -102,6 +108,7 @@ impl Proposer {
             definition: Arc::clone(definition),
             searcher,
             book: Book::new(small),
+            first: warm_start::first(definition),
             told: 0,
             heard: 0,
             left: None,
@@ -162,7 +169,12 @@ impl Proposer {
     /// Proposes something new that can be built and keeps the constraints.
     pub fn ask(&mut self, number: u64) -> Answer {
         self.book.ask_again(number);
-        let round = Round::new(number, &self.definition, &*self.searcher, &self.book);
+        // Asks are numbered from 1, and every number has one answer in the journal.
+        let place = usize::try_from(number)
+            .ok()
+            .and_then(|number| number.checked_sub(1));
+        let given = place.and_then(|place| self.first.get(place));
+        let round = Round::new(number, &self.definition, &*self.searcher, &self.book).given(given);
         let Ended {
             refusals,
             outcome,

@@ -12,7 +12,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::book::{Book, Unrecorded, assignment_id};
-use super::{AskContext, Searcher, random, rng_for};
+use super::{AskContext, Searcher, random, rng_for, warm_start};
 use crate::search::{Definition, Prepared, Refusal, Refused};
 
 /// How often a searcher may propose something that is refused before chance takes over in its ask.
@@ -43,6 +43,8 @@ pub(super) struct Round<'a> {
     definition: &'a Definition,
     searcher: &'a dyn Searcher,
     book: &'a Book,
+    /// What the user wants to be proposed before anything else.
+    given: Option<&'a Candidate>,
     /// Candidates drawn so far.
     draws: u32,
     infeasible: u32,
@@ -79,6 +81,7 @@ impl<'a> Round<'a> {
             definition,
             searcher,
             book,
+            given: None,
             draws: 0,
             infeasible: 0,
             last: String::new(),
@@ -90,8 +93,19 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// With a candidate that is proposed if it can be.
+    pub(super) fn given(self, given: Option<&'a Candidate>) -> Self {
+        Self { given, ..self }
+    }
+
     /// Draws until a candidate passes, or none is left, or too many were refused in a row.
     pub(super) fn run(mut self, left: &mut Option<Left>) -> Ended {
+        if let Some(prepared) = self
+            .given
+            .and_then(|given| self.examine(warm_start::proposal(given)))
+        {
+            return self.end(Ok(prepared));
+        }
         let drawn = match self.draw_from_searcher() {
             Ok(None) if self.searcher.proposes_alone() => Err(self.refused_in_a_row()),
             Ok(drawn) => drawn

@@ -323,6 +323,7 @@ budget: {trials: 3}
     fn spec_file(text: &str) -> SpecFile {
         SpecFile {
             table: None,
+            known: Vec::new(),
             path: PathBuf::from("tiny.yaml"),
             text: text.to_owned(),
             spec: spec::read(text, "tiny.yaml").unwrap(),

@@ -24,6 +24,7 @@ fn spec_file(evaluator: &str) -> SpecFile {
     );
     SpecFile {
         table: None,
+        known: Vec::new(),
         path: PathBuf::from("tiny.yaml"),
         spec: espalier_common::spec::read(&text, "tiny.yaml").unwrap(),
         text,

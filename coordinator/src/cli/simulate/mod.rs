@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use espalier_common::spec::WarmStart;
 use espalier_core::search::Definition;
 use espalier_core::simulate::{Cluster, Optimum, optimum};
 use espalier_runtime::{Shutdown, spawn_named};
@@ -141,6 +142,12 @@ impl Plan {
                     .to_owned(),
             ));
         };
+        if matches!(spec.warm_start, Some(WarmStart::Search(_))) {
+            return Err(wrong(
+                "warm_start.search: a simulation asks no coordinator for earlier searches; give `candidates` or `csv`"
+                    .to_owned(),
+            ));
+        }
         let rows = info.rows;
         let budget = args.trials.or(spec.budget.trials);
         // A table has no more to say than it has rows.
@@ -161,7 +168,8 @@ impl Plan {
             wrong("evaluator.table: it has no score for any candidate of the space".to_owned())
         })?;
         Ok(Self {
-            definition: Definition::new(spec, file.text, file.dataset, Some(info)),
+            definition: Definition::new(spec, file.text, file.dataset, Some(info))
+                .with_known(file.known),
             rows,
             table,
             contenders,

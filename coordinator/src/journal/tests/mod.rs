@@ -47,6 +47,7 @@ fn created() -> Event {
     let spec = Spec {
         repeat: espalier_common::spec::Repeat::Never,
         reuse: false,
+        warm_start: None,
         name: "a search".to_owned(),
         dataset: None,
         space: Space::default(),

@@ -1,0 +1,66 @@
+//! What an earlier search found, for one that begins with it. May import the core and the journal.
+
+use espalier_common::ids::{SearchId, TrialNumber};
+use espalier_common::known::{Known, MAX_KNOWN};
+use espalier_core::search::{Definition, TrialState};
+
+use super::create::bounded;
+use super::error::CallError;
+use crate::journal::{JournalReader, MAX_ROWS, States, TrialRow};
+
+/// The completed trials of a search, the first ones if there are very many, with the metric that the new search is
+/// about. Blocks.
+///
+/// # Errors
+/// One is no candidate of the new search's space, none has the metric, or the journal cannot be read.
+pub(crate) fn earlier(
+    reader: &JournalReader,
+    from: SearchId,
+    definition: &Definition,
+) -> Result<Vec<Known>, CallError> {
+    let mut known = Vec::new();
+    let mut after = TrialNumber(0);
+    loop {
+        let states = States::from(TrialState::Completed);
+        let page = reader.trials(from, after, MAX_ROWS, states)?;
+        after = page.trials.last().map_or(after, |trial| trial.number);
+        for trial in &page.trials {
+            if known.len() < MAX_KNOWN {
+                known.extend(known_of(trial, from, definition)?);
+            }
+        }
+        if !page.more || known.len() >= MAX_KNOWN {
+            break;
+        }
+    }
+    if known.is_empty() {
+        let metric = &definition.spec.objective.metric;
+        return Err(CallError::BadSpec(format!(
+            "warm_start.search: search {from} has no completed trial with the metric {metric}"
+        )));
+    }
+    bounded(known)
+}
+
+fn known_of(
+    trial: &TrialRow,
+    from: SearchId,
+    definition: &Definition,
+) -> Result<Option<Known>, CallError> {
+    let metric = &definition.spec.objective.metric;
+    let measured = trial.measured.as_ref();
+    let Some(score) = measured.and_then(|measured| measured.metrics.get(metric)) else {
+        return Ok(None);
+    };
+    let known = Known {
+        decisions: trial.candidate.clone(),
+        score: Some(score),
+    };
+    let of_space = known.of_space(&definition.spec.space).map_err(|problem| {
+        CallError::BadSpec(format!(
+            "warm_start.search: trial {} of search {from} is no candidate of this space: {problem}",
+            trial.number
+        ))
+    });
+    of_space.map(Some)
+}
