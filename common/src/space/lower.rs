@@ -25,6 +25,7 @@ pub(super) fn lower(
         marked: Vec::new(),
         before_cell: None,
         looks_back: false,
+        shared_from: 0,
         made: Vec::new(),
     };
     let output = lowering.list(blocks, 0)?;
@@ -53,8 +54,10 @@ pub(super) struct Lowering {
     marked: Vec<Option<Id>>,
     /// What the cell before this place took.
     pub(super) before_cell: Option<Id>,
-    /// Whether a cell has read that.
+    /// Whether that was read, or a named block from before the shared blocks that are being lowered.
     pub(super) looks_back: bool,
+    /// The first node of those.
+    pub(super) shared_from: Id,
     /// What shared blocks made so far.
     pub(super) made: Vec<Made>,
 }
@@ -226,11 +229,14 @@ impl Lowering {
         self.push(&[name, ".", word], op, &outputs)
     }
 
-    fn source(&self, name: &str, source: &Source, input: Id) -> Result<Id, Infeasible> {
+    fn source(&mut self, name: &str, source: &Source, input: Id) -> Result<Id, Infeasible> {
         let unknown = match source {
             Source::Previous => return Ok(input),
             Source::Mark(mark) => match self.marked.get(*mark as usize) {
-                Some(Some(id)) => return Ok(*id),
+                Some(Some(id)) => {
+                    self.looks_back |= *id < self.shared_from;
+                    return Ok(*id);
+                }
                 _ => "its block",
             },
             Source::Unknown(unknown) => unknown,

@@ -68,7 +68,9 @@ impl Lowering {
         let start = self.builder.nodes().len();
         let before = self.before_cell;
         let looks_back = std::mem::replace(&mut self.looks_back, false);
+        let shared_from = std::mem::replace(&mut self.shared_from, start);
         let output = self.list(blocks, input)?;
+        self.shared_from = shared_from;
         // Where the last cell took what the one before took, it cannot be told whether there was one.
         let is_clear = self.before_cell != before || before != Some(input);
         if is_clear && !self.looks_back && self.is_closed(start, input, output) {

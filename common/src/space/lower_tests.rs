@@ -375,3 +375,25 @@ fn a_use_has_the_path_of_its_place_and_a_shared_one_the_decisions_of_its_block()
         network[4] linear [7] -> 10 features
         "#);
 }
+
+#[test]
+fn rounds_without_decisions_are_wired_alike_whether_they_share_or_not() {
+    let bodies = [
+        "[{conv: {kernel: 3}}, batch_norm]",
+        "[{from: a}, relu]",
+        "[relu, {conv: {name: b, kernel: 3}}, {inputs: {of: [a, b], choose: 2}}]",
+        "[{residual: [{conv: {kernel: 3}}]}, {max_pool: {kernel: 2}}]",
+        "[{cell: {nodes: 3, edge: [{conv: {kernel: 1}}]}}]",
+        "[{cell: {nodes: 4, inputs: 2, edge: [relu]}}]",
+        "[{repeat: {times: 2, shared: true, block: [{from: a}, relu]}}]",
+        "[{branches: {of: [[{cell: {nodes: 3, edge: [relu]}}], []]}}]",
+    ];
+    for body in bodies {
+        let rounds = |shared: bool| {
+            listing(&network(&format!(
+                "[{{conv: {{name: a, channels: 4}}}}, {{repeat: {{times: 3, shared: {shared}, block: {body}}}}}, {{cell: {{nodes: 4, inputs: 2, edge: [relu]}}}}, {END}]"
+            )))
+        };
+        assert_eq!(rounds(true), rounds(false), "{body}");
+    }
+}
