@@ -64,6 +64,23 @@ pub struct Origin {
     pub rank: Option<Rank>,
 }
 
+impl Origin {
+    /// That of a proposal of which nothing is known but who made it, and how.
+    #[must_use]
+    pub fn new(searcher: &str, method: &str) -> Self {
+        Self {
+            searcher: searcher.to_owned(),
+            method: method.to_owned(),
+            parents: Vec::new(),
+            mutated: None,
+            predicted: None,
+            acquisition: None,
+            improvement: None,
+            rank: None,
+        }
+    }
+}
+
 /// Where a candidate stands among the alternatives that were considered with it: by the predicted mean where there
 /// is one, else by the acquisition value. One that is not the first by its mean was chosen for what is not known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

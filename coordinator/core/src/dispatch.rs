@@ -23,7 +23,7 @@ pub struct Offer {
     pub evaluators: BTreeMap<String, BTreeSet<JobKind>>,
     /// Fingerprints of data sets it was found to lack.
     pub missing: BTreeSet<Digest>,
-    /// It is paused after failures of its own, and gets nothing for now.
+    /// It rests after failures of its own: nothing is leased to it until the rest is over.
     pub resting: bool,
 }
 

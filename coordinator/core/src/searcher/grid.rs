@@ -97,16 +97,7 @@ impl Searcher for Grid {
         };
         Proposal {
             candidate,
-            origin: Origin {
-                searcher: NAME.to_owned(),
-                method: NAME.to_owned(),
-                parents: Vec::new(),
-                mutated: None,
-                predicted: None,
-                acquisition: None,
-                improvement: None,
-                rank: None,
-            },
+            origin: Origin::new(NAME, NAME),
             memo: None,
         }
     }

@@ -2,6 +2,7 @@
 
 use espalier_common::observation::{Observation, Origin, Proposal};
 use espalier_common::space::Space;
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::{AskContext, Searcher};
@@ -27,16 +28,14 @@ impl Searcher for Random {
 
 /// The origin of a candidate drawn at random, whoever drew it.
 pub(super) fn origin() -> Origin {
-    Origin {
-        searcher: NAME.to_owned(),
-        method: NAME.to_owned(),
-        parents: Vec::new(),
-        mutated: None,
-        predicted: None,
-        acquisition: None,
-        improvement: None,
-        rank: None,
-    }
+    Origin::new(NAME, NAME)
+}
+
+/// A standard normal number (Box–Muller).
+pub(super) fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    // 1 - u lies in (0, 1], where the logarithm is finite.
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
 
 /// A candidate drawn at random from the whole space.

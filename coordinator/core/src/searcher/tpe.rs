@@ -324,7 +324,7 @@ impl Kernel {
         // At least half of the normal's mass on one side lies inside, so this ends soon; the bound is for
         // damaged domains.
         for _ in 0..64 {
-            let share = center_share + width * normal(rng);
+            let share = center_share + width * random::normal(rng);
             if (0.0..=1.0).contains(&share) {
                 return domain.at(share);
             }
@@ -359,13 +359,6 @@ impl Chooser for Around<'_> {
             None => domain.sample(self.rng),
         }
     }
-}
-
-/// A standard normal number (Box–Muller).
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    // 1 - u lies in (0, 1], where the logarithm is finite.
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
 
 /// The standard normal distribution function, to 1e-7 (Abramowitz and Stegun 26.2.17).

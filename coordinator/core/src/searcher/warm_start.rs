@@ -51,16 +51,7 @@ pub(super) fn first(definition: &Definition) -> Vec<Candidate> {
 pub(super) fn proposal(candidate: &Candidate) -> Proposal {
     Proposal {
         candidate: candidate.clone(),
-        origin: Origin {
-            searcher: NAME.to_owned(),
-            method: NAME.to_owned(),
-            parents: Vec::new(),
-            mutated: None,
-            predicted: None,
-            acquisition: None,
-            improvement: None,
-            rank: None,
-        },
+        origin: Origin::new(NAME, NAME),
         memo: None,
     }
 }

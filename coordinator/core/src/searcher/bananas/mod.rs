@@ -183,7 +183,7 @@ impl Bananas {
             };
             let (mean, deviation) = model.predict(&described.features);
             means.push(mean);
-            let drawn = mean + DOUBT * deviation * normal(rng);
+            let drawn = mean + DOUBT * deviation * random::normal(rng);
             if best.as_ref().is_none_or(|best| drawn > best.drawn) {
                 best = Some(Choice {
                     candidate,
@@ -255,11 +255,4 @@ impl Searcher for Bananas {
             memo: None,
         }
     }
-}
-
-/// A standard normal number (Box–Muller).
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    // 1 - u lies in (0, 1], where the logarithm is finite.
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
