@@ -15,6 +15,10 @@ use espalier_common::observation::{Observation, Outcome};
 use espalier_core::search::Definition;
 use espalier_core::searcher::{AskContext, Searcher, create, rng_for};
 
+/// As in the coordinator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Six choices of eight: 262,144 candidates, so that a pool of 2,000 stands for them.
 const FLAT: &str = "
 hyperparameters:

@@ -11,4 +11,4 @@ mod tests;
 
 pub use decisions::{Layout, encode};
 pub use network::{operations, paths, size};
-pub use sparse::Sparse;
+pub use sparse::{Postings, Sparse};

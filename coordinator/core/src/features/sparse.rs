@@ -1,8 +1,15 @@
 //! Sparse vectors over an open set of coordinates, which are named by hashes.
 
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
 /// A sparse vector: coordinates in ascending order, each once, with finite values.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sparse(Vec<(u64, f64)>);
+pub struct Sparse {
+    entries: Vec<(u64, f64)>,
+    /// The sum of the squares of its values.
+    squares: f64,
+}
 
 impl Sparse {
     /// The vector with these entries; equal coordinates are added up.
@@ -16,49 +23,85 @@ impl Sparse {
             }
             same
         });
-        Self(entries)
+        let squares = entries
+            .iter()
+            .fold(0.0, |sum, (_, value)| sum + value * value);
+        Self { entries, squares }
     }
 
     /// Its entries, by coordinate.
     #[must_use]
     pub fn entries(&self) -> &[(u64, f64)] {
-        &self.0
+        &self.entries
     }
 
     /// Whether every coordinate is zero.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
 
-    /// The squared Euclidean distance to another vector.
+    /// The squared Euclidean distance to another vector. [`Postings`] gives the same number, to the last bit.
     #[must_use]
     pub fn squared_distance(&self, other: &Self) -> f64 {
-        let (mut a, mut b) = (self.0.as_slice(), other.0.as_slice());
-        let mut sum = 0.0;
-        loop {
-            let difference = match (a.first(), b.first()) {
-                (Some(x), Some(y)) if x.0 == y.0 => {
+        let (mut a, mut b) = (self.entries.as_slice(), other.entries.as_slice());
+        let mut product = 0.0;
+        while let (Some(x), Some(y)) = (a.first(), b.first()) {
+            match x.0.cmp(&y.0) {
+                Ordering::Equal => {
+                    product += x.1 * y.1;
                     (a, b) = (&a[1..], &b[1..]);
-                    x.1 - y.1
                 }
-                (Some(x), Some(y)) if x.0 < y.0 => {
-                    a = &a[1..];
-                    x.1
-                }
-                (Some(x), None) => {
-                    a = &a[1..];
-                    x.1
-                }
-                (_, Some(y)) => {
-                    b = &b[1..];
-                    y.1
-                }
-                (None, None) => return sum,
-            };
-            sum += difference * difference;
+                Ordering::Less => a = &a[1..],
+                Ordering::Greater => b = &b[1..],
+            }
         }
+        between(self.squares, other.squares, product)
     }
+}
+
+/// Many vectors, found by their coordinates: how far a vector is from all of them is computed at once, from
+/// what it has in common with each.
+#[derive(Clone, Debug, Default)]
+pub struct Postings {
+    /// For each coordinate the places of the vectors that have it, and its value there.
+    places: BTreeMap<u64, Vec<(u32, f64)>>,
+    /// For each vector the sum of the squares of its values.
+    squares: Vec<f64>,
+}
+
+impl Postings {
+    /// Takes in a vector; its place is the number of those before it.
+    pub fn push(&mut self, vector: &Sparse) {
+        let place = self.squares.len() as u32;
+        for &(coordinate, value) in vector.entries() {
+            self.places
+                .entry(coordinate)
+                .or_default()
+                .push((place, value));
+        }
+        self.squares.push(vector.squares);
+    }
+
+    /// The squared Euclidean distances of a vector from each.
+    #[must_use]
+    pub fn squared_distances(&self, from: &Sparse) -> Vec<f64> {
+        let mut products = vec![0.0; self.squares.len()];
+        for (coordinate, value) in from.entries() {
+            for (place, other) in self.places.get(coordinate).into_iter().flatten() {
+                products[*place as usize] += value * other;
+            }
+        }
+        let pairs = products.into_iter().zip(&self.squares);
+        pairs
+            .map(|(product, squares)| between(from.squares, *squares, product))
+            .collect()
+    }
+}
+
+/// The squared distance of two vectors: of equal ones zero, since their product is summed as their squares are.
+fn between(squares: f64, other: f64, product: f64) -> f64 {
+    (squares + other - 2.0 * product).max(0.0)
 }
 
 /// The coordinate that these words name (collisions do no more than blur two coordinates).
@@ -94,5 +137,21 @@ mod tests {
         assert_eq!(b.squared_distance(&a), 14.0);
         assert_eq!(a.squared_distance(&a), 0.0);
         assert_eq!(Sparse::default().squared_distance(&b), 10.0);
+    }
+
+    #[test]
+    fn all_distances_at_once_are_the_distances_one_by_one() {
+        let vector = |seed: u64| {
+            let entry = |index: u64| (seed * index % 11, (seed + index) as f64 / 7.0);
+            Sparse::new((0..seed % 6).map(entry).collect())
+        };
+        let vectors: Vec<Sparse> = (0..40).map(vector).collect();
+        let mut postings = Postings::default();
+        vectors.iter().for_each(|one| postings.push(one));
+        for from in &vectors {
+            let one_by_one: Vec<f64> = vectors.iter().map(|to| from.squared_distance(to)).collect();
+            assert_eq!(postings.squared_distances(from), one_by_one);
+            assert_eq!(from.squared_distance(from), 0.0);
+        }
     }
 }

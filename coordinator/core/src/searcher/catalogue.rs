@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use espalier_common::ids::Digest;
 
 use super::describe::{Described, Describer};
-use crate::features::Sparse;
+use crate::features::{Postings, Sparse};
 
 /// A space of at most this many candidates is looked at as a whole. Describing so many takes a few seconds,
 /// once; and what 512 points explain of each of them takes 80 MB.
@@ -16,7 +16,7 @@ const MOST_WHOLE: usize = 20_000;
 /// distances are taken to them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Group {
-    vectors: Vec<Sparse>,
+    vectors: Postings,
     numbers: BTreeMap<Vec<(u64, u64)>, u32>,
     /// The number of each candidate's vector.
     of: Vec<u32>,
@@ -26,10 +26,10 @@ impl Group {
     fn put(&mut self, place: usize, vector: &Sparse) {
         let entries = vector.entries().iter();
         let key = entries.map(|&(at, value)| (at, value.to_bits())).collect();
-        let next = self.vectors.len() as u32;
+        let next = self.numbers.len() as u32;
         let number = *self.numbers.entry(key).or_insert(next);
         if number == next {
-            self.vectors.push(vector.clone());
+            self.vectors.push(vector);
         }
         if place == self.of.len() {
             self.of.push(number);
@@ -39,7 +39,7 @@ impl Group {
     }
 
     /// The different vectors.
-    pub(super) fn vectors(&self) -> &[Sparse] {
+    pub(super) fn vectors(&self) -> &Postings {
         &self.vectors
     }
 

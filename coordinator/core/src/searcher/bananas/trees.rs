@@ -17,6 +17,8 @@ const COLUMNS: f64 = 0.4;
 const ROWS: f64 = 0.8;
 /// Thresholds tried for a column: between so many quantiles of its values.
 const THRESHOLDS: usize = 12;
+/// Between and beyond them: strides are rounded up, so there is never one more.
+const BINS: usize = THRESHOLDS + 1;
 /// Added to the number of rows of a leaf: keeps small leaves near zero.
 const SHRINK: f64 = 1.0;
 
@@ -58,8 +60,11 @@ impl Boosted {
         let base = mean(rows.iter().map(|&row| targets[row]));
         let mut left: Vec<f64> = targets.iter().map(|target| target - base).collect();
         let width = table.first().map_or(0, Vec::len);
-        let thresholds = thresholds(table, rows, width);
-        let open: Vec<usize> = (0..width).filter(|&c| !thresholds[c].is_empty()).collect();
+        let all: Vec<Column> = (0..width).map(|at| Column::new(table, rows, at)).collect();
+        let open: Vec<&Column> = all
+            .iter()
+            .filter(|one| !one.thresholds.is_empty())
+            .collect();
         let mut trees = Vec::with_capacity(TREES);
         for _ in 0..TREES {
             let seen: Vec<usize> = rows
@@ -67,16 +72,14 @@ impl Boosted {
                 .copied()
                 .filter(|_| rng.random_bool(ROWS))
                 .collect();
-            let columns: Vec<usize> = open
+            let columns: Vec<&Column> = open
                 .iter()
                 .copied()
                 .filter(|_| rng.random_bool(COLUMNS))
                 .collect();
             let mut growth = Growth {
-                table,
                 left: &left,
                 columns: &columns,
-                thresholds: &thresholds,
                 nodes: Vec::new(),
             };
             growth.grow(&seen, DEPTH);
@@ -118,32 +121,45 @@ impl Tree {
     }
 }
 
-/// Where each column may be split: between its values, or between quantiles of them where they are many.
-fn thresholds(table: &Table, rows: &[usize], width: usize) -> Vec<Vec<f64>> {
-    (0..width)
-        .map(|column| {
-            let mut values: Vec<f64> = rows.iter().map(|&row| table[row][column]).collect();
-            values.sort_by(f64::total_cmp);
-            values.dedup();
-            let gaps: Vec<f64> = values
-                .windows(2)
-                .map(|pair| f64::midpoint(pair[0], pair[1]))
-                .collect();
-            let stride = gaps.len().div_ceil(THRESHOLDS).max(1);
-            gaps.into_iter().skip(stride / 2).step_by(stride).collect()
-        })
-        .collect()
+/// A column of the table.
+struct Column {
+    /// Its place in the table.
+    at: usize,
+    /// Where it may be split: between its values, or between quantiles of them where they are many. Ascending.
+    thresholds: Vec<f64>,
+    /// For each row how many of the thresholds its value has reached.
+    bins: Vec<u8>,
+}
+
+impl Column {
+    /// `rows` are those that say where it may be split.
+    fn new(table: &Table, rows: &[usize], at: usize) -> Self {
+        let mut values: Vec<f64> = rows.iter().map(|&row| table[row][at]).collect();
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        let gaps: Vec<f64> = values
+            .windows(2)
+            .map(|pair| f64::midpoint(pair[0], pair[1]))
+            .collect();
+        let stride = gaps.len().div_ceil(THRESHOLDS).max(1);
+        let thresholds: Vec<f64> = gaps.into_iter().skip(stride / 2).step_by(stride).collect();
+        let reached = |row: &Vec<f64>| thresholds.partition_point(|one| *one <= row[at]) as u8;
+        let bins = table.iter().map(reached).collect();
+        Self {
+            at,
+            thresholds,
+            bins,
+        }
+    }
 }
 
 struct Growth<'a> {
-    table: &'a Table,
     left: &'a [f64],
-    columns: &'a [usize],
-    thresholds: &'a [Vec<f64>],
+    columns: &'a [&'a Column],
     nodes: Vec<Node>,
 }
 
-impl Growth<'_> {
+impl<'a> Growth<'a> {
     /// Grows a node over these rows; its place.
     fn grow(&mut self, rows: &[usize], depth: usize) -> usize {
         let place = self.nodes.len();
@@ -153,44 +169,45 @@ impl Growth<'_> {
         if depth == 0 {
             return place;
         }
-        let Some((column, threshold)) = self.best_split(rows, sum) else {
+        let Some((column, reached)) = self.best_split(rows, sum) else {
             return place;
         };
         let (less, rest): (Vec<usize>, Vec<usize>) = rows
             .iter()
-            .partition(|&&row| self.table[row][column] < threshold);
+            .partition(|&&row| usize::from(column.bins[row]) <= reached);
         let less = self.grow(&less, depth - 1);
         let rest = self.grow(&rest, depth - 1);
         self.nodes[place] = Node::Split {
-            column,
-            threshold,
+            column: column.at,
+            threshold: column.thresholds[reached],
             less,
             rest,
         };
         place
     }
 
-    fn best_split(&self, rows: &[usize], sum: f64) -> Option<(usize, f64)> {
+    /// The column, and the number of its threshold, whose two sides differ the most.
+    fn best_split(&self, rows: &[usize], sum: f64) -> Option<(&'a Column, usize)> {
         let score = |sum: f64, count: usize| sum * sum / (count as f64 + SHRINK);
         let whole = score(sum, rows.len());
         // Below this a gain is rounding.
         let mut best = (1e-9 * (1.0 + whole), None);
         for &column in self.columns {
-            for &threshold in &self.thresholds[column] {
-                let (mut less, mut count) = (0.0, 0);
-                for &row in rows {
-                    if self.table[row][column] < threshold {
-                        less += self.left[row];
-                        count += 1;
-                    }
-                }
+            let mut bins = [(0.0, 0_usize); BINS];
+            for &row in rows {
+                let bin = &mut bins[usize::from(column.bins[row])];
+                *bin = (bin.0 + self.left[row], bin.1 + 1);
+            }
+            let (mut less, mut count) = (0.0, 0);
+            for (reached, bin) in bins[..column.thresholds.len()].iter().enumerate() {
+                (less, count) = (less + bin.0, count + bin.1);
                 let others = rows.len() - count;
                 if count < LEAST_ROWS || others < LEAST_ROWS {
                     continue;
                 }
                 let gain = score(less, count) + score(sum - less, others) - whole;
                 if gain > best.0 {
-                    best = (gain, Some((column, threshold)));
+                    best = (gain, Some((column, reached)));
                 }
             }
         }

@@ -8,7 +8,6 @@
 use super::gaussian::Factor;
 use super::model::Model;
 use super::pool::Pool;
-use crate::features::Sparse;
 use crate::searcher::catalogue::Catalogue;
 use crate::searcher::describe::Described;
 
@@ -69,10 +68,8 @@ impl Explained {
 
     /// Computes the column of a place that is new or holds another candidate.
     fn compute_place(&mut self, model: &Model, factor: &Factor, item: &Described, place: usize) {
-        let points = model.points()[..self.rows.len()].iter();
-        let column: Vec<f64> = points
-            .map(|point| model.correlation(&point.described, item))
-            .collect();
+        let mut column = model.correlations(item);
+        column.truncate(self.rows.len());
         let column = factor.solve_lower(column, 0);
         let sum = column.iter().fold(0.0, |sum, one| sum + one * one);
         let put = |numbers: &mut Vec<f64>, number| match numbers.get_mut(place) {
@@ -109,17 +106,10 @@ impl Explained {
 
 /// Correlations of every place of the pool with a point: distances to the different vectors first.
 fn correlations(point: &Described, pool: &Catalogue, model: &Model) -> Vec<f64> {
-    let mut exponents = vec![0.0_f64; pool.items().len()];
-    let weights = model.settings().weights.iter();
-    for ((group, vector), weight) in pool.groups().iter().zip(&point.features).zip(weights) {
-        let weighted = |other: &Sparse| weight * vector.squared_distance(other);
-        let distances: Vec<f64> = group.vectors().iter().map(weighted).collect();
-        for (exponent, &number) in exponents.iter_mut().zip(group.of()) {
-            *exponent += distances[number as usize];
-        }
-    }
-    for exponent in &mut exponents {
-        *exponent = (-0.5 * *exponent).exp();
-    }
-    exponents
+    let groups = pool.groups().iter().zip(&point.features);
+    let distances = groups.map(|(group, vector)| {
+        let of = group.vectors().squared_distances(vector);
+        group.of().iter().map(move |&number| of[number as usize])
+    });
+    model.settings().correlations(pool.items().len(), distances)
 }

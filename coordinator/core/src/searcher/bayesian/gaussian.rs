@@ -23,8 +23,26 @@ pub(super) struct Settings {
 impl Settings {
     /// The correlation at these squared distances, one for each group.
     pub(super) fn correlation(&self, distances: impl Iterator<Item = f64>) -> f64 {
-        let sum: f64 = self.weights.iter().zip(distances).map(|(w, d)| w * d).sum();
+        let weighted = self.weights.iter().zip(distances);
+        let sum = weighted.fold(0.0, |sum, (weight, distance)| sum + weight * distance);
         (-0.5 * sum).exp()
+    }
+
+    /// The correlations with `count` candidates, given for each group their squared distances: the numbers
+    /// that [`Self::correlation`] gives for each.
+    pub(super) fn correlations<I: Iterator<Item = f64>>(
+        &self,
+        count: usize,
+        groups: impl Iterator<Item = I>,
+    ) -> Vec<f64> {
+        let mut sums = vec![0.0; count];
+        for (weight, distances) in self.weights.iter().zip(groups) {
+            for (sum, distance) in sums.iter_mut().zip(distances) {
+                *sum += weight * distance;
+            }
+        }
+        sums.iter_mut().for_each(|sum| *sum = (-0.5 * *sum).exp());
+        sums
     }
 }
 

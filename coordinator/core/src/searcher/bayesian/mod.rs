@@ -46,6 +46,9 @@ use crate::search::Definition;
 const NAME: &str = "bayesian";
 /// Before anything is learned, candidates as far apart as two random ones correlate at exp(-½ · this).
 const SPREAD: f64 = 4.0;
+/// Points of which a model says something; fewer than the trials at random, since what is pending counts as one
+/// of those.
+const LEAST: usize = 2;
 /// A point among the best so many brings its neighbours into the pool.
 const GOOD: usize = 10;
 
@@ -262,7 +265,10 @@ impl Searcher for Bayesian {
     }
 
     fn ask(&self, context: &AskContext<'_>, rng: &mut ChaCha8Rng) -> Proposal {
-        let proposal = if self.model.seen() < self.initial {
+        // What is pending counts: parallel workers shall not make the start longer.
+        let seen = self.model.seen();
+        let begins = seen < LEAST.min(self.initial) || seen + context.pending.len() < self.initial;
+        let proposal = if begins {
             None
         } else {
             self.best_new(context, rng)

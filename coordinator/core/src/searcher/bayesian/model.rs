@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use super::fit::{self, Distances};
 use super::gaussian::{Factor, Settings};
 use super::target::Warp;
+use crate::features::Postings;
 use crate::searcher::describe::Described;
 
 /// The most points of a model; one more, and it is thinned out.
@@ -35,6 +36,8 @@ pub(super) struct Point {
 #[derive(Debug)]
 pub(super) struct Model {
     points: Vec<Point>,
+    /// What they have in each group.
+    features: Vec<Postings>,
     centre: Settings,
     settings: Settings,
     factor: Factor,
@@ -51,6 +54,7 @@ impl Model {
     pub(super) fn new(centre: Settings) -> Self {
         Self {
             points: Vec::new(),
+            features: vec![Postings::default(); centre.weights.len()],
             settings: centre.clone(),
             factor: Factor::new(&DMatrix::identity(0, 0), centre.noise),
             centre,
@@ -101,22 +105,27 @@ impl Model {
         self.settings.correlation(a.distances(b))
     }
 
+    /// Correlations of a candidate with each of the points.
+    pub(super) fn correlations(&self, one: &Described) -> Vec<f64> {
+        let distances = self.squared_distances(one).map(Vec::into_iter);
+        self.settings.correlations(self.points.len(), distances)
+    }
+
+    /// Squared distances of a candidate from each of the points, group by group.
+    fn squared_distances(&self, one: &Described) -> impl Iterator<Item = Vec<f64>> {
+        let groups = self.features.iter().zip(&one.features);
+        groups.map(|(points, vector)| points.squared_distances(vector))
+    }
+
     /// Takes in a point. `rng` decides which points are kept and looked at when there are too many.
     pub(super) fn add(&mut self, point: Point, rng: &mut ChaCha8Rng) {
-        let known = self.points.iter();
-        let correlations: Vec<f64> = known
-            .map(|other| self.correlation(&other.described, &point.described))
-            .collect();
-        self.points.push(point);
+        let correlations = self.correlations(&point.described);
+        self.push(point);
         self.seen += 1;
         let learns = self.seen >= self.learn_at;
         let thins = self.points.len() > MOST;
         if thins {
-            let kept = self.choose(THINNED, rng);
-            self.points = kept
-                .into_iter()
-                .map(|place| self.points[place].clone())
-                .collect();
+            self.thin_out(rng);
         }
         if learns {
             self.learn(rng);
@@ -137,6 +146,22 @@ impl Model {
         }
     }
 
+    fn push(&mut self, point: Point) {
+        for (points, vector) in self.features.iter_mut().zip(&point.described.features) {
+            points.push(vector);
+        }
+        self.points.push(point);
+    }
+
+    fn thin_out(&mut self, rng: &mut ChaCha8Rng) {
+        let kept = self.choose(THINNED, rng);
+        let all = std::mem::take(&mut self.points);
+        self.features.fill(Postings::default());
+        for place in kept {
+            self.push(all[place].clone());
+        }
+    }
+
     fn learn(&mut self, rng: &mut ChaCha8Rng) {
         let places = self.choose(LEARNED_FROM, rng);
         let all = self.utilities();
@@ -153,12 +178,11 @@ impl Model {
         let count = places.len();
         let groups = self.centre.weights.len();
         let mut distances = vec![DMatrix::zeros(count, count); groups];
-        for column in 0..count {
-            for row in column + 1..count {
-                let (a, b) = (&self.points[places[row]], &self.points[places[column]]);
-                let between = a.described.distances(&b.described);
-                for (group, distance) in distances.iter_mut().zip(between) {
-                    group[(row, column)] = distance;
+        for (column, &place) in places.iter().enumerate() {
+            let between = self.squared_distances(&self.points[place].described);
+            for (group, between) in distances.iter_mut().zip(between) {
+                for (row, &other) in places.iter().enumerate().skip(column + 1) {
+                    group[(row, column)] = between[other];
                 }
             }
         }

@@ -48,20 +48,12 @@ impl<'a> View<'a> {
             best,
         };
         for one in pending {
-            let mut column = view.observed(&one);
+            let mut column = model.correlations(&one);
             column.extend(view.with_pending(&one));
             view.joint.extend(&column);
             view.pending.push(one);
         }
         view
-    }
-
-    /// Correlations with those observed.
-    fn observed(&self, one: &Described) -> Vec<f64> {
-        let points = self.model.points().iter();
-        points
-            .map(|point| self.model.correlation(one, &point.described))
-            .collect()
     }
 
     /// Correlations with those pending.
@@ -101,7 +93,7 @@ impl<'a> View<'a> {
 
     /// How good a candidate outside the pool looks.
     fn judge(&self, described: &Described) -> Estimate {
-        let correlations = self.observed(described);
+        let correlations = self.model.correlations(described);
         let mean = self.posterior.mean(&correlations);
         let solved = self.model.factor().solve_lower(correlations, 0);
         Estimate::new(mean, self.deviation(described, solved), self.best)
