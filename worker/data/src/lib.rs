@@ -19,6 +19,7 @@ mod error;
 mod idx;
 mod mapped;
 pub mod order;
+mod parquet;
 mod prune;
 mod pulse;
 mod source;

@@ -12,12 +12,15 @@ use espalier_common::table::{
 use flate2::read::MultiGzDecoder;
 
 use crate::error::DataError;
+use crate::parquet;
 use crate::source::check_path;
 
 /// The largest file that is read, as it lies on disk.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// The most that is unpacked from it.
 const MAX_UNPACKED_BYTES: u64 = 4 << 30;
+/// How what gzip packed begins.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 /// The longest row: as many of the longest cells as there may be columns, and what the reader has read ahead.
 const MAX_ROW_BYTES: u64 = (MAX_COLUMNS * (MAX_CELL + 3)) as u64 + (1 << 20);
 
@@ -112,16 +115,32 @@ fn read(path: &Path, spec: &TableSpec) -> Result<(Digest, Table), DataError> {
             format!("it has {length} bytes; at most {MAX_FILE_BYTES} are read"),
         ));
     }
-    let mut start = [0; 2];
-    let starts = file.read(&mut start).map_err(io("read"))?;
+    let mut start = Vec::with_capacity(parquet::START.len());
+    let most = parquet::START.len() as u64;
+    (&mut file)
+        .take(most)
+        .read_to_end(&mut start)
+        .map_err(io("read"))?;
     file.rewind().map_err(io("read"))?;
     let mut hashed = Hashed {
         inner: BufReader::new(file),
         hasher: blake3::Hasher::new_derive_key("espalier table, version 1"),
     };
     // By what it is, not by what it is called.
-    let table = if start[..starts] == [0x1f, 0x8b] {
+    let table = if start.starts_with(GZIP) {
         rows(path, MultiGzDecoder::new(&mut hashed), spec)?
+    } else if start == parquet::START {
+        // It is read from its end, so all of it is held.
+        if length > parquet::MAX_FILE_BYTES {
+            let most = parquet::MAX_FILE_BYTES;
+            return Err(bad(
+                path,
+                format!("it has {length} bytes; of Parquet at most {most} are read"),
+            ));
+        }
+        let mut all = Vec::new();
+        hashed.read_to_end(&mut all).map_err(io("read"))?;
+        parquet::rows(all.into(), spec).map_err(|why| bad(path, why))?
     } else {
         rows(path, &mut hashed, spec)?
     };

@@ -5,12 +5,17 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use espalier_common::spec;
 use espalier_common::table::TableSpec;
 use espalier_data::{DataError, inspect_table, load_table};
-use flate2::Compression;
 use flate2::write::GzEncoder;
+use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, FloatType, Int32Type, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 
 const ROWS: &str = "k,accuracy,unread\n3,0.5,\"a, b\"\n5,0.75,\n";
 
@@ -30,7 +35,7 @@ fn table(path: &str) -> TableSpec {
 }
 
 fn packed(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(text).unwrap();
     encoder.finish().unwrap()
 }
@@ -133,4 +138,101 @@ fn a_byte_order_mark_and_windows_lines_do_no_harm() {
     std::fs::write(folder.path().join("t.csv"), text).unwrap();
     let (_, table) = inspect_table(folder.path(), folder.path(), &table("t.csv")).unwrap();
     assert_eq!(table.column("accuracy"), [Some(0.5), Some(0.75)]);
+}
+
+/// A Parquet file of three rows; `k` in one of the ways in which numbers and names are stored.
+fn parquet_of(text_keys: bool, compression: Compression) -> Vec<u8> {
+    let key = if text_keys {
+        "OPTIONAL BYTE_ARRAY k (UTF8)"
+    } else {
+        "REQUIRED INT64 k"
+    };
+    let schema = format!(
+        "message results {{ {key}; OPTIONAL FLOAT accuracy; REQUIRED BOOLEAN unread; REPEATED INT32 list; }}"
+    );
+    let schema = Arc::new(parse_message_type(&schema).unwrap());
+    let properties = WriterProperties::builder()
+        .set_compression(compression)
+        .build();
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    if text_keys {
+        let keys = [ByteArray::from("3"), ByteArray::from("5")];
+        let typed = column.typed::<ByteArrayType>();
+        typed.write_batch(&keys, Some(&[1, 1, 0]), None).unwrap();
+    } else {
+        let typed = column.typed::<Int64Type>();
+        typed.write_batch(&[3, 5, 7], None, None).unwrap();
+    }
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let typed = column.typed::<FloatType>();
+    typed
+        .write_batch(&[0.1, 0.75], Some(&[1, 1, 0]), None)
+        .unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let typed = column.typed::<BoolType>();
+    typed.write_batch(&[true, false, true], None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let typed = column.typed::<Int32Type>();
+    typed
+        .write_batch(&[1, 2], Some(&[1, 1, 0, 0]), Some(&[0, 1, 0, 0]))
+        .unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn a_parquet_file_is_the_table_that_its_cells_written_as_csv_would_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |name: &str, bytes: &[u8]| {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+        inspect_table(folder.path(), folder.path(), &table(name)).unwrap()
+    };
+    let (_, csv) = read(
+        "t.csv",
+        b"k,accuracy,unread\n3,0.1,true\n5,0.75,false\n7,,true\n",
+    );
+    for (text_keys, compression) in [
+        (false, Compression::UNCOMPRESSED),
+        (false, Compression::SNAPPY),
+        (true, Compression::ZSTD(ZstdLevel::default())),
+        (true, Compression::LZ4_RAW),
+        (true, Compression::GZIP(GzipLevel::default())),
+    ] {
+        let bytes = parquet_of(text_keys, compression);
+        let (info, parquet) = read("t.parquet", &bytes);
+        assert_eq!(info.rows, 3);
+        assert_eq!(parquet.column("accuracy"), csv.column("accuracy"));
+        let loaded = load_table(folder.path(), &info, &table("t.parquet")).unwrap();
+        assert_eq!(loaded.column("accuracy"), csv.column("accuracy"));
+    }
+}
+
+#[test]
+fn a_damaged_parquet_file_is_refused_or_read_and_never_more() {
+    let bytes = parquet_of(true, Compression::SNAPPY);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.parquet");
+    let spec = table("t.parquet");
+    let mut refused = 0;
+    for place in 4..bytes.len() {
+        for change in [1, 0x80, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= change;
+            std::fs::write(&path, damaged).unwrap();
+            refused += usize::from(inspect_table(folder.path(), folder.path(), &spec).is_err());
+        }
+    }
+    assert!(refused > 100, "{refused}");
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let error = inspect_table(folder.path(), folder.path(), &spec).unwrap_err();
+    assert!(
+        error.to_string().contains("cannot be read as Parquet"),
+        "{error}"
+    );
 }
