@@ -3,6 +3,7 @@
 
 mod explain;
 mod health;
+mod leases;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,6 +12,7 @@ use espalier_common::job::JobKind;
 
 pub use explain::{Waiting, explain};
 pub use health::{Health, retry_wait_ms};
+pub use leases::{BEFORE_START, LeaseTable, Look, NO_CALL, Renewal};
 
 /// A worker, as far as the choice needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@ impl Search {
     /// Folds an event into the state; the effects are to be done once it is durable.
     pub fn apply(&mut self, event: &Event, time_ms: u64) -> Vec<Effect> {
         self.events += 1;
-        let before = self.updated_ms;
-        self.updated_ms = before.max(time_ms);
+        let before = std::mem::replace(&mut self.last_ms, time_ms);
+        self.updated_ms = self.updated_ms.max(time_ms);
         match event {
             // The first event: see `from_first_event`.
             Event::SearchCreated { .. } => {}
@@ -61,9 +61,15 @@ impl Search {
     fn apply_to_search(&mut self, event: &Event, before: u64, time_ms: u64) {
         match event {
             Event::SearchRecovered => {
+                // Both times are of the process that ended, so neither the time in which there was none nor a
+                // clock that was set meanwhile counts.
+                let passed = |since: u64| before.saturating_sub(since);
                 if let Some(since) = self.running_since {
-                    self.elapsed_ms += before.saturating_sub(since);
+                    self.elapsed_ms += passed(since);
                     self.running_since = Some(time_ms);
+                }
+                for live in self.live.values_mut() {
+                    live.since_ms = time_ms.saturating_sub(passed(live.since_ms));
                 }
             }
             Event::SearchPaused { reason } => {

@@ -152,7 +152,7 @@ pub struct LiveAttempt {
     pub reported: u32,
     /// The step of its last measurement.
     pub step: u32,
-    /// When it began, Unix milliseconds.
+    /// When it began, Unix milliseconds; later by the time for which no coordinator ran.
     pub since_ms: u64,
 }
 
@@ -231,6 +231,8 @@ pub struct Search {
     pub(super) running_since: Option<u64>,
     pub(super) created_ms: u64,
     pub(super) updated_ms: u64,
+    /// Of the last event. Earlier than `updated_ms` when the machine's clock was set back before a start.
+    pub(super) last_ms: u64,
     pub(super) events: u64,
 }
 
@@ -272,6 +274,7 @@ impl Search {
             running_since: None,
             created_ms: time_ms,
             updated_ms: time_ms,
+            last_ms: time_ms,
             events: 1,
         }
     }

@@ -45,7 +45,7 @@ impl Search {
         let budget = self.definition.spec.budget.time_ms?;
         self.running_since?;
         let every = (budget / LOST_PART).clamp(LEAST_LOST_MS, MOST_LOST_MS);
-        let since = now_ms.saturating_sub(self.updated_ms);
+        let since = now_ms.saturating_sub(self.last_ms);
         Some((budget, every.saturating_sub(since)))
     }
 }

@@ -4,7 +4,6 @@
 //! them.
 
 mod health;
-mod lease_table;
 mod registry;
 mod searches;
 mod task;
@@ -23,7 +22,7 @@ use tokio::time::Instant;
 use super::error::CallError;
 use super::search::SearchLink;
 
-pub(crate) use lease_table::NO_CALL;
+pub(crate) use espalier_core::dispatch::NO_CALL;
 pub(crate) use task::{Dispatcher, Settings};
 
 /// Messages that wait for the dispatcher: as many as there may be calls in flight from a few thousand

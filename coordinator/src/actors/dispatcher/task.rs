@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use espalier_common::ids::{AttemptKey, SearchId, WorkerId};
+use espalier_core::dispatch::{BEFORE_START, LeaseTable, NO_CALL};
 use espalier_core::search::ReleaseReason;
 use espalier_runtime::Shutdown;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::health::Infirmary;
-use super::lease_table::{BEFORE_START, LeaseTable, NO_CALL};
 use super::registry::{Registry, Worker};
 use super::searches::OpenSearches;
 use super::waiting::{Polls, answer_empty};
@@ -49,7 +49,7 @@ pub(crate) struct Dispatcher {
     searches: OpenSearches,
     registry: Registry,
     infirmary: Infirmary,
-    leases: LeaseTable,
+    leases: LeaseTable<Instant>,
     waiting: Polls,
     /// Commands for searches that the present batch has called for.
     outbox: Vec<(SearchId, Request)>,

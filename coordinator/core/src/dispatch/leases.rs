@@ -1,41 +1,40 @@
 //! Who holds which attempt until when. Deadlines are monotonic and live only here: a renewal is not an
-//! event. Plain data with time as an argument; the dispatcher owns it. May import common and tokio's
-//! `Instant`.
+//! event. Plain data with time as an argument, in the caller's own measure: the coordinator's dispatcher has
+//! instants of a clock, a simulation has durations since its beginning. May import `espalier-common` only.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use espalier_common::ids::{AttemptKey, WorkerId};
-use tokio::time::Instant;
 
 /// Stands for the Lease call that granted an attempt before this coordinator started: not known any more,
 /// and certainly ended.
-pub(super) const BEFORE_START: u64 = 0;
+pub const BEFORE_START: u64 = 0;
 /// Stands for the Lease call of an attempt that gets its lease back to upload its weights: its worker
 /// knows of it without any reply.
-pub(crate) const NO_CALL: u64 = u64::MAX;
+pub const NO_CALL: u64 = u64::MAX;
 
-#[derive(Debug)]
-struct Entry {
+#[derive(Clone, Debug)]
+struct Entry<T> {
     worker: WorkerId,
     call: u64,
-    deadline: Instant,
+    deadline: T,
 }
 
 /// Live leases and their deadlines.
-#[derive(Debug)]
-pub(super) struct LeaseTable {
+#[derive(Clone, Debug)]
+pub struct LeaseTable<T> {
     ttl: Duration,
-    leases: HashMap<AttemptKey, Entry>,
-    /// Ordered, so that what is released or listed comes in one order.
-    by_worker: HashMap<WorkerId, BTreeSet<AttemptKey>>,
+    leases: BTreeMap<AttemptKey, Entry<T>>,
+    by_worker: BTreeMap<WorkerId, BTreeSet<AttemptKey>>,
     /// When deadlines were last looked at.
-    looked: Instant,
+    looked: T,
 }
 
 /// What a look at the deadlines found.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Look {
+pub struct Look {
     /// Leases whose deadline has passed.
     pub expired: Vec<AttemptKey>,
     /// Nobody had looked for longer than half a time to live: the process or the machine stood still and
@@ -45,25 +44,30 @@ pub(super) struct Look {
 
 /// What a renewal found.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Renewal {
+pub struct Renewal {
     /// Held by the worker, but not its lease any more: it is to stop them.
     pub drop: Vec<AttemptKey>,
     /// Granted by a call that has ended, yet not held: the reply was lost on the way.
     pub lost: Vec<AttemptKey>,
 }
 
-impl LeaseTable {
-    pub(super) fn new(ttl: Duration, now: Instant) -> Self {
+impl<T> LeaseTable<T>
+where
+    T: Copy + Ord + Add<Duration, Output = T> + Sub<T, Output = Duration>,
+{
+    /// A table without leases, whose leases live for `ttl`.
+    #[must_use]
+    pub fn new(ttl: Duration, now: T) -> Self {
         Self {
             ttl,
-            leases: HashMap::new(),
-            by_worker: HashMap::new(),
+            leases: BTreeMap::new(),
+            by_worker: BTreeMap::new(),
             looked: now,
         }
     }
 
     /// A lease begins, or goes on with a fresh deadline.
-    pub(super) fn grant(&mut self, key: AttemptKey, worker: WorkerId, call: u64, now: Instant) {
+    pub fn grant(&mut self, key: AttemptKey, worker: WorkerId, call: u64, now: T) {
         let deadline = now + self.ttl;
         if let Some(known) = self.leases.get_mut(&key) {
             known.deadline = deadline;
@@ -81,7 +85,7 @@ impl LeaseTable {
     }
 
     /// A lease has ended, however that came.
-    pub(super) fn end(&mut self, key: &AttemptKey) {
+    pub fn end(&mut self, key: &AttemptKey) {
         let Some(entry) = self.leases.remove(key) else {
             return;
         };
@@ -95,12 +99,12 @@ impl LeaseTable {
 
     /// Gives every lease that `worker` lists as held a fresh deadline. `calls_ended`: every Lease call
     /// numbered up to this has ended at the worker.
-    pub(super) fn renew(
+    pub fn renew(
         &mut self,
         worker: WorkerId,
         held: &BTreeSet<AttemptKey>,
         calls_ended: u64,
-        now: Instant,
+        now: T,
     ) -> Renewal {
         let mut renewal = Renewal::default();
         for key in held {
@@ -118,12 +122,12 @@ impl LeaseTable {
     }
 
     /// The worker that holds this lease.
-    pub(super) fn holder(&self, key: &AttemptKey) -> Option<WorkerId> {
+    pub fn holder(&self, key: &AttemptKey) -> Option<WorkerId> {
         Some(self.leases.get(key)?.worker)
     }
 
     /// Gives one lease a fresh deadline, if the worker holds it.
-    pub(super) fn touch(&mut self, worker: WorkerId, key: &AttemptKey, now: Instant) {
+    pub fn touch(&mut self, worker: WorkerId, key: &AttemptKey, now: T) {
         let entry = self.leases.get_mut(key);
         if let Some(entry) = entry.filter(|entry| entry.worker == worker) {
             entry.deadline = now + self.ttl;
@@ -131,10 +135,7 @@ impl LeaseTable {
     }
 
     /// The leases of a worker, each with the call that granted it.
-    pub(super) fn of_worker(
-        &self,
-        worker: WorkerId,
-    ) -> impl Iterator<Item = (AttemptKey, u64)> + '_ {
+    pub fn of_worker(&self, worker: WorkerId) -> impl Iterator<Item = (AttemptKey, u64)> + '_ {
         self.by_worker
             .get(&worker)
             .into_iter()
@@ -143,19 +144,30 @@ impl LeaseTable {
     }
 
     /// The workers that hold leases.
-    pub(super) fn holders(&self) -> impl Iterator<Item = WorkerId> + '_ {
+    pub fn holders(&self) -> impl Iterator<Item = WorkerId> + '_ {
         self.by_worker.keys().copied()
     }
 
+    /// The leases that are live.
+    pub fn keys(&self) -> impl Iterator<Item = AttemptKey> + '_ {
+        self.leases.keys().copied()
+    }
+
+    /// Whether no lease is live.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
     /// How many leases are live.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.leases.len()
     }
 
     /// Looks at the deadlines. An expired lease stays until [`Self::end`], with a fresh deadline, so that
     /// it is reported again should its search not get the news.
-    pub(super) fn look(&mut self, now: Instant) -> Look {
-        let stalled = now.duration_since(self.looked) > self.ttl / 2;
+    pub fn look(&mut self, now: T) -> Look {
+        let stalled = now > self.looked && now - self.looked > self.ttl / 2;
         self.looked = now;
         let mut expired = Vec::new();
         for (key, entry) in &mut self.leases {
@@ -167,7 +179,6 @@ impl LeaseTable {
                 entry.deadline = now + self.ttl;
             }
         }
-        expired.sort_unstable();
         Look { expired, stalled }
     }
 }
@@ -197,7 +208,11 @@ mod tests {
     }
 
     /// Looks often enough not to count as a stall, until `until`.
-    fn look_until(table: &mut LeaseTable, from: Instant, until: Instant) -> Vec<AttemptKey> {
+    fn look_until(
+        table: &mut LeaseTable<Duration>,
+        from: Duration,
+        until: Duration,
+    ) -> Vec<AttemptKey> {
         let mut now = from;
         let mut found = Vec::new();
         while now < until {
@@ -209,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_lease_that_is_not_renewed_expires_after_its_time_to_live() {
-        let start = Instant::now();
+        let start = Duration::from_secs(1_000);
         let mut table = LeaseTable::new(TTL, start);
         table.grant(key(1), worker(1), 1, start);
         let before = look_until(&mut table, start, start + Duration::from_secs(29));
@@ -219,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_renewed_lease_lives_on() {
-        let start = Instant::now();
+        let start = Duration::from_secs(1_000);
         let mut table = LeaseTable::new(TTL, start);
         table.grant(key(1), worker(1), 1, start);
         table.grant(key(2), worker(1), 1, start);
@@ -234,7 +249,7 @@ mod tests {
 
     #[test]
     fn after_a_stall_of_half_a_time_to_live_nothing_expires() {
-        let start = Instant::now();
+        let start = Duration::from_secs(1_000);
         let mut table = LeaseTable::new(TTL, start);
         table.grant(key(1), worker(1), 1, start);
         let late = start + Duration::from_secs(300);
@@ -253,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_grant_of_an_ended_call_that_is_not_held_was_lost() {
-        let now = Instant::now();
+        let now = Duration::from_secs(1_000);
         let mut table = LeaseTable::new(TTL, now);
         table.grant(key(1), worker(1), 1, now);
         table.grant(key(2), worker(1), 2, now);
@@ -265,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_a_worker_holds_without_a_lease_is_dropped() {
-        let now = Instant::now();
+        let now = Duration::from_secs(1_000);
         let mut table = LeaseTable::new(TTL, now);
         table.grant(key(1), worker(1), 1, now);
         table.grant(key(2), worker(2), 1, now);

@@ -1,0 +1,64 @@
+//! The machine's clock is set while no coordinator runs: budgets count time that has passed, and no other.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use espalier_core::search::Command;
+use support::{FLAT, Run, definition};
+
+const HOUR: u64 = 3_600_000;
+
+fn run(budget: &str) -> Run {
+    let text = FLAT.replace("budget: {trials: 100}", &format!("budget: {{{budget}}}"));
+    let mut run = Run::new(&definition(&text));
+    run.now_ms = 100 * HOUR;
+    run.ask();
+    run.deliver();
+    assert_eq!(run.lease(1, 1).len(), 1);
+    run
+}
+
+#[test]
+fn a_clock_set_back_before_a_start_uses_up_no_time_budget_at_the_next_one() {
+    let mut run = run("time: 2h");
+    run.now_ms += 60_000;
+    run.command(Command::CheckTime).unwrap();
+    // Set back by a whole hour; then a minute passes, and the coordinator starts once more.
+    run.now_ms -= HOUR;
+    run.command(Command::Recover).unwrap();
+    run.now_ms += 60_000;
+    run.command(Command::CheckTime).unwrap();
+    run.command(Command::Recover).unwrap();
+    assert_eq!(run.search.elapsed_ms(run.now_ms), 120_000);
+}
+
+#[test]
+fn the_passing_of_time_is_noted_after_the_clock_was_set_back() {
+    let mut run = run("time: 2h");
+    run.now_ms -= HOUR;
+    run.command(Command::Recover).unwrap();
+    run.now_ms += 60_000;
+    assert_eq!(run.search.time_to_look_ms(run.now_ms), Some(0));
+    assert_eq!(run.command(Command::CheckTime).unwrap().events.len(), 1);
+}
+
+#[test]
+fn time_without_a_coordinator_and_clocks_that_are_set_use_up_no_compute() {
+    for set in [-2 * HOUR as i64, 2 * HOUR as i64] {
+        let mut run = run("trials: 9, compute: 1h");
+        run.now_ms += 10_000;
+        run.command(Command::PauseSearch {
+            reason: espalier_core::search::PauseReason::User,
+        })
+        .unwrap();
+        run.now_ms = run.now_ms.checked_add_signed(set).unwrap();
+        run.command(Command::Recover).unwrap();
+        run.now_ms += 5_000;
+        let (&trial, live) = run.search.live().first_key_value().unwrap();
+        let attempt = live.attempt;
+        run.command(Command::ExpireLease { trial, attempt })
+            .unwrap();
+        assert_eq!(run.search.compute_seconds(), 15.0);
+    }
+}

@@ -1,0 +1,235 @@
+//! What must hold after every step, beside what the second account of the events says: no result that was
+//! acknowledged is lost, budgets of time and compute agree with virtual time, nothing is stuck.
+
+use std::collections::BTreeMap;
+
+use espalier_common::ids::{AttemptKey, SearchId};
+use espalier_core::search::{Event, FinishReason, Phase, ReleaseReason, Search, TrialState};
+
+use super::agenda::{Agenda, Answer, Call, Caller};
+use super::coordinator::{Disk, LOOK_EVERY, Live};
+use super::worker::score;
+
+/// So much running time may be lost when the coordinator dies, and is then not in the budget.
+const LOST_MS: u64 = 60_000;
+
+/// What is known from outside of the core.
+#[derive(Default)]
+pub struct Account {
+    /// Completions that workers asked for, until they are answered.
+    asked: BTreeMap<(usize, u64, u64), AttemptKey>,
+    /// Completions whose workers may forget them.
+    acknowledged: Vec<AttemptKey>,
+    /// In virtual time, when each attempt began and stopped running.
+    begun: BTreeMap<AttemptKey, u64>,
+    ended: BTreeMap<AttemptKey, u64>,
+    /// Since when each search had something leased.
+    first: BTreeMap<SearchId, u64>,
+    /// Running time of each search while there was a coordinator, and since when it goes on.
+    ran: BTreeMap<SearchId, (u64, Option<u64>)>,
+    crashes: u64,
+    stalled: u64,
+}
+
+impl Account {
+    pub fn asked(&mut self, caller: Caller, call: &Call) {
+        if let Call::Complete {
+            key, completion, ..
+        } = call
+            && !(completion.measurements.is_empty() && completion.test_metrics.0.is_empty())
+        {
+            self.asked
+                .insert((caller.worker, caller.start, caller.call), *key);
+        }
+    }
+
+    pub fn answered(&mut self, caller: Caller, answer: &Answer) {
+        let key = self
+            .asked
+            .remove(&(caller.worker, caller.start, caller.call));
+        if let (Some(key), Answer::Weights(_)) = (key, answer) {
+            self.acknowledged.push(key);
+        }
+    }
+
+    pub fn begun(&mut self, now: u64, key: AttemptKey) {
+        self.begun.insert(key, now);
+        self.ended.remove(&key);
+        self.first.entry(key.search).or_insert(now);
+    }
+
+    pub fn ended(&mut self, now: u64, key: AttemptKey) {
+        self.ended.insert(key, now);
+    }
+
+    pub fn crashed(&mut self, now: u64) {
+        self.crashes += 1;
+        for (ran, since) in self.ran.values_mut() {
+            *ran += since.take().map_or(0, |since| now - since);
+        }
+    }
+
+    pub fn stalled(&mut self, time: u64) {
+        self.stalled += time;
+    }
+
+    pub fn happened(&mut self, agenda: &mut Agenda, search: &Search, event: &Event) {
+        let what = match event {
+            Event::TrialCompleted { trial, attempt, .. } => {
+                let given = search.trial(*trial).map_or(0, |known| known.attempts);
+                if given > attempt.0 {
+                    "stale completion taken"
+                } else {
+                    "trial completed"
+                }
+            }
+            Event::TrialRetrained { .. } => "best trained again",
+            Event::UploadResumed { .. } => "upload resumed",
+            Event::WeightsStored { .. } => "weights stored",
+            Event::TestCompleted { .. } => "best tested",
+            Event::AttemptFailed { .. } => "attempt failed",
+            Event::TrialFailed { .. } => "trial failed",
+            Event::TrialCancelled { .. } => "trial cancelled",
+            Event::SearchPaused { .. } => "search paused",
+            Event::SearchRecovered => "search recovered",
+            Event::TimePassed => "passing of time noted",
+            Event::AttemptReleased {
+                reason: ReleaseReason::ReplyLost,
+                ..
+            } => "lease came back, its reply was lost",
+            Event::AttemptReleased { .. } => "attempt released",
+            Event::SearchFinished { reason, .. } => match reason {
+                FinishReason::Trials => "finished: trials",
+                FinishReason::Time => "finished: time",
+                FinishReason::Target => "finished: target",
+                FinishReason::Patience => "finished: patience",
+                FinishReason::Compute => "finished: compute",
+                FinishReason::Stopped => "finished: stopped",
+                _ => "finished: otherwise",
+            },
+            _ => return,
+        };
+        agenda.note(what);
+    }
+
+    /// After each command to a search.
+    pub fn check(&mut self, agenda: &Agenda, search: &Search, unix: u64) {
+        let id = search.id();
+        let runs = *search.phase() == Phase::Running && search.counts().leased > 0;
+        let (ran, since) = self.ran.entry(id).or_default();
+        match (runs, *since) {
+            (true, None) => *since = Some(agenda.now),
+            (false, Some(from)) => {
+                *ran += agenda.now - from;
+                *since = None;
+            }
+            _ => {}
+        }
+        // Of the time budget no more is used up than time has passed.
+        let passed = self.first.get(&id).map_or(0, |first| agenda.now - first);
+        let elapsed = search.elapsed_ms(unix);
+        assert!(
+            elapsed <= passed,
+            "{elapsed} ms count as elapsed, and {passed} have passed"
+        );
+        self.check_acknowledged(search);
+    }
+
+    /// Every completion that was acknowledged is that of a trial with a score.
+    fn check_acknowledged(&self, search: &Search) {
+        for key in self
+            .acknowledged
+            .iter()
+            .filter(|key| key.search == search.id())
+        {
+            let state = search.trial(key.trial).map(|trial| trial.state);
+            assert_eq!(
+                state,
+                Some(TrialState::Completed),
+                "the result of {key:?} was acknowledged"
+            );
+        }
+    }
+
+    /// A start has read the journal.
+    pub fn check_after_start(&self, searches: &[Live]) {
+        for live in searches {
+            self.check_acknowledged(&live.search);
+        }
+    }
+
+    /// When everything has come to an end.
+    pub fn check_end(&self, agenda: &Agenda, disk: &Disk, searches: &[Live]) {
+        for (live, (id, events)) in searches.iter().zip(&disk.searches) {
+            let search = &live.search;
+            assert_eq!(
+                Live::read(*id, events).search,
+                *search,
+                "the journal replays to the state"
+            );
+            let Phase::Finished(reason) = search.phase() else {
+                panic!("{:?}", search.phase())
+            };
+            let budget = &search.definition().spec.budget;
+            let counts = search.counts();
+            if *reason == FinishReason::Trials {
+                assert_eq!(Some(counts.leased), budget.trials, "the budget is exact");
+            }
+            if let (FinishReason::Time, Some(time)) = (reason, budget.time_ms) {
+                let (ran, _) = self.ran[id];
+                let slack = self.crashes * LOST_MS + self.stalled + 2 * LOOK_EVERY;
+                assert!(ran >= time, "{ran} of {time} ms");
+                assert!(
+                    ran <= time + slack,
+                    "{ran} of {time} ms, {slack} may be more"
+                );
+            }
+            for (number, trial) in search
+                .trials()
+                .filter(|(_, trial)| trial.state == TrialState::Completed)
+            {
+                let attempt = trial.ended_by.expect("some attempt has completed it");
+                let key = AttemptKey {
+                    search: *id,
+                    trial: number,
+                    attempt,
+                };
+                let to = search.definition().spec.space.training.epochs;
+                assert_eq!(trial.score, Some(score(key, to)), "{key:?}");
+            }
+            self.check_compute(agenda, search, events);
+        }
+    }
+
+    /// Compute is no more than the time for which attempts were held, or said that they took.
+    fn check_compute(&self, agenda: &Agenda, search: &Search, events: &[(Event, u64)]) {
+        let (mut held, mut told) = (0.0, 0.0);
+        for (event, _) in events {
+            match event {
+                Event::JobLeased { trial, attempt, .. } => {
+                    let key = AttemptKey {
+                        search: search.id(),
+                        trial: *trial,
+                        attempt: *attempt,
+                    };
+                    let begun = self.begun.get(&key).copied().unwrap_or(agenda.now);
+                    let ended = self.ended.get(&key).copied().unwrap_or(agenda.now);
+                    held += (ended - begun) as f64 / 1_000.0;
+                }
+                Event::TrialCompleted { seconds, .. }
+                | Event::TrialRetrained { seconds, .. }
+                | Event::TestCompleted { seconds, .. } => told += seconds,
+                _ => {}
+            }
+        }
+        let compute = search.compute_seconds();
+        assert!(
+            compute >= told - 0.01,
+            "{compute} s, and completed attempts took {told}"
+        );
+        assert!(
+            compute <= held + told + 0.01,
+            "{compute} s, and attempts were held for {held}, took {told}"
+        );
+    }
+}

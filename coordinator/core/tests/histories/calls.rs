@@ -1,0 +1,324 @@
+//! What the modelled coordinator does with each call of a worker.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use espalier_common::ids::{AttemptKey, WorkerId};
+use espalier_core::dispatch::NO_CALL;
+use espalier_core::search::{Command, DropReason, Rejection, ReleaseReason, Reply};
+
+use super::account::Account;
+use super::agenda::{Agenda, Answer, Call, Caller};
+use super::coordinator::{Coordinator, Disk, Known, Poll};
+
+impl Coordinator {
+    /// Takes a worker's call.
+    pub fn call(
+        &mut self,
+        agenda: &mut Agenda,
+        disk: &mut Disk,
+        account: &mut Account,
+        caller: Caller,
+        call: Call,
+    ) {
+        account.asked(caller, &call);
+        let answer = match call {
+            Call::Register { worker } => {
+                self.register(agenda, account, disk, caller.worker, worker);
+                Some(Answer::Done)
+            }
+            Call::Lease {
+                worker,
+                call,
+                slots,
+            } => self.poll(
+                agenda,
+                Poll {
+                    caller,
+                    worker,
+                    call,
+                    slots,
+                    until: agenda.now + 30_000,
+                },
+            ),
+            Call::Renew {
+                worker,
+                held,
+                ended,
+            } => {
+                let renewed = self.renew(agenda, account, worker, &held, ended);
+                agenda.answer(caller, renewed);
+                None
+            }
+            Call::Leave { worker } => {
+                self.part(agenda, account, worker, ReleaseReason::WorkerLeft);
+                self.registry.remove(&worker);
+                Some(Answer::Done)
+            }
+            of_an_attempt => Some(self.of_an_attempt(agenda, disk, account, of_an_attempt)),
+        };
+        if let Some(answer) = answer {
+            self.answer(agenda, account, caller, answer);
+        }
+        self.settle(agenda, account);
+    }
+
+    /// Answers once everything decided so far is durable.
+    pub fn answer(
+        &mut self,
+        agenda: &mut Agenda,
+        account: &mut Account,
+        caller: Caller,
+        answer: Answer,
+    ) {
+        if self.pending.is_empty() && self.names.is_empty() {
+            account.answered(caller, &answer);
+            agenda.answer(caller, answer);
+        } else {
+            self.held.push((caller, answer));
+        }
+    }
+
+    fn register(
+        &mut self,
+        agenda: &mut Agenda,
+        account: &mut Account,
+        disk: &Disk,
+        name: usize,
+        worker: WorkerId,
+    ) {
+        let known = self
+            .registry
+            .iter()
+            .filter(|(id, known)| known.name == name && **id != worker);
+        let known: BTreeSet<WorkerId> = known.map(|(id, _)| *id).collect();
+        let holders = self.leases.holders().filter(|holder| {
+            *holder != worker
+                && !self.registry.contains_key(holder)
+                && disk.names.get(holder) == Some(&name)
+        });
+        let older: BTreeSet<WorkerId> = holders.chain(known).collect();
+        for older in older {
+            agenda.note("older instance displaced");
+            self.part(agenda, account, older, ReleaseReason::WorkerRestarted);
+            self.registry.remove(&older);
+        }
+        let calls_ended = self
+            .registry
+            .get(&worker)
+            .map_or(0, |known| known.calls_ended);
+        self.registry.insert(
+            worker,
+            Known {
+                name,
+                calls_ended,
+                seen: agenda.now,
+            },
+        );
+        self.names.push((worker, name));
+    }
+
+    fn part(
+        &mut self,
+        agenda: &mut Agenda,
+        account: &mut Account,
+        worker: WorkerId,
+        reason: ReleaseReason,
+    ) {
+        let held: Vec<AttemptKey> = self.leases.of_worker(worker).map(|(key, _)| key).collect();
+        for key in held {
+            self.release(agenda, account, key, reason);
+        }
+        self.dismiss(agenda, worker);
+    }
+
+    fn dismiss(&mut self, agenda: &mut Agenda, worker: WorkerId) {
+        if let Some(place) = self.polls.iter().position(|poll| poll.worker == worker) {
+            let poll = self.polls.remove(place);
+            agenda.answer(poll.caller, Answer::Leased(Vec::new()));
+        }
+    }
+
+    pub fn release(
+        &mut self,
+        agenda: &mut Agenda,
+        account: &mut Account,
+        key: AttemptKey,
+        reason: ReleaseReason,
+    ) {
+        if let Some(search) = self.index(key.search) {
+            let command = Command::ReleaseJob {
+                trial: key.trial,
+                attempt: key.attempt,
+                reason,
+            };
+            let _ = self.command(agenda, account, search, command, NO_CALL);
+        }
+    }
+
+    fn poll(&mut self, agenda: &mut Agenda, poll: Poll) -> Option<Answer> {
+        let Some(known) = self.registry.get_mut(&poll.worker) else {
+            return Some(Answer::NotRegistered);
+        };
+        known.seen = agenda.now;
+        if poll.call <= known.calls_ended {
+            agenda.answer(poll.caller, Answer::Leased(Vec::new()));
+            return None;
+        }
+        self.dismiss(agenda, poll.worker);
+        self.polls.push(poll);
+        None
+    }
+
+    fn renew(
+        &mut self,
+        agenda: &mut Agenda,
+        account: &mut Account,
+        worker: WorkerId,
+        held: &BTreeSet<AttemptKey>,
+        ended: u64,
+    ) -> Answer {
+        let renewal = self
+            .leases
+            .renew(worker, held, ended, Duration::from_millis(agenda.now));
+        for key in renewal.lost {
+            agenda.note("lost lease returned");
+            self.release(agenda, account, key, ReleaseReason::ReplyLost);
+        }
+        let Some(known) = self.registry.get_mut(&worker) else {
+            return Answer::NotRegistered;
+        };
+        known.seen = agenda.now;
+        known.calls_ended = known.calls_ended.max(ended);
+        Answer::Renewed(renewal.drop)
+    }
+
+    fn of_an_attempt(
+        &mut self,
+        agenda: &mut Agenda,
+        disk: &mut Disk,
+        account: &mut Account,
+        call: Call,
+    ) -> Answer {
+        let (key, worker, checked, command) = match call {
+            Call::Report {
+                worker,
+                key,
+                number,
+                measurement,
+            } => {
+                let (trial, attempt) = (key.trial, key.attempt);
+                (
+                    key,
+                    worker,
+                    false,
+                    Command::ReportMeasurement {
+                        worker,
+                        trial,
+                        attempt,
+                        number,
+                        measurement,
+                    },
+                )
+            }
+            Call::Complete {
+                worker,
+                key,
+                mut completion,
+            } => {
+                completion.weights_stored = completion
+                    .weights
+                    .is_some_and(|weights| disk.weights.contains(&weights));
+                let (trial, attempt) = (key.trial, key.attempt);
+                (
+                    key,
+                    worker,
+                    true,
+                    Command::CompleteJob {
+                        worker,
+                        trial,
+                        attempt,
+                        completion,
+                    },
+                )
+            }
+            Call::Fail {
+                worker,
+                key,
+                failure,
+            } => (
+                key,
+                worker,
+                true,
+                Command::FailJob {
+                    trial: key.trial,
+                    attempt: key.attempt,
+                    failure,
+                },
+            ),
+            Call::Release { worker, key } => {
+                let reason = ReleaseReason::Worker;
+                (
+                    key,
+                    worker,
+                    true,
+                    Command::ReleaseJob {
+                        trial: key.trial,
+                        attempt: key.attempt,
+                        reason,
+                    },
+                )
+            }
+            Call::Upload {
+                worker,
+                key,
+                weights,
+            } => {
+                let search = self
+                    .index(key.search)
+                    .expect("a worker speaks of a search that there is");
+                let search = &self.searches[search].search;
+                if search
+                    .may_upload(worker, key.trial, key.attempt, weights)
+                    .is_err()
+                {
+                    return Answer::Refused;
+                }
+                disk.weights.insert(weights);
+                (
+                    key,
+                    worker,
+                    false,
+                    Command::RecordWeights {
+                        trial: key.trial,
+                        attempt: key.attempt,
+                        weights,
+                    },
+                )
+            }
+            _ => return Answer::Refused,
+        };
+        let search = self
+            .index(key.search)
+            .expect("a worker speaks of a search that there is");
+        let held = self.searches[search].search.live().get(&key.trial);
+        if checked && held.is_some_and(|live| live.attempt == key.attempt && live.worker != worker)
+        {
+            return Answer::Refused;
+        }
+        let is_report = matches!(command, Command::ReportMeasurement { .. });
+        match self.command(agenda, account, search, command, NO_CALL) {
+            Ok(Reply::Weights(answer)) => Answer::Weights(answer),
+            Ok(_) if is_report => Answer::Reported { stop: false },
+            Err(Rejection::NotHeld {
+                reason: DropReason::Closed,
+                ..
+            }) if is_report => Answer::Reported { stop: true },
+            Ok(_) => Answer::Done,
+            Err(rejection) => {
+                agenda.say(|| format!("refused: {rejection}"));
+                Answer::Refused
+            }
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! A whole history: a coordinator, workers and a network in virtual time, from a seed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use espalier_common::ids::SearchId;
+use espalier_core::dispatch::NO_CALL;
+use espalier_core::search::{Command, Definition, PauseReason, Phase};
+use uuid::Uuid;
+
+use super::account::Account;
+use super::agenda::{Agenda, Network, Thing};
+use super::coordinator::{Coordinator, Disk};
+use super::faults::{Fault, Plan};
+use super::worker::{Wake, Worker};
+use crate::support::{FLAT, definition};
+
+/// A network with a test split: the best is uploaded and tested.
+const IMAGES: &str = "
+name: images
+dataset: {format: idx, path: images, validation: 100}
+network:
+  - conv: {channels: {choice: [2, 4, 300]}, kernel: {choice: [1, 3, 31]}, padding: 0}
+  - relu
+  - global_avg_pool
+  - linear: {features: classes}
+training: {epochs: 2, optimizer: {adamw: {learning_rate: {choice: [0.1, 0.01, 0.001]}}}}
+objectives: [{maximize: accuracy}]
+constraints: [{parameters: {at_most: 2k}}]
+budget: {trials: 9}
+";
+
+/// Everything must have ended so long after the last fault.
+const PATIENCE: u64 = 3 * 3_600_000;
+
+static DEFINITIONS: LazyLock<[Arc<Definition>; 2]> =
+    LazyLock::new(|| [definition(FLAT), definition(IMAGES)]);
+
+/// What a history came to.
+pub struct Told {
+    pub tally: BTreeMap<&'static str, u64>,
+}
+
+/// A history that goes on.
+pub struct World {
+    pub agenda: Agenda,
+    coordinator: Coordinator,
+    disk: Disk,
+    workers: Vec<Worker>,
+    account: Account,
+    /// Unix time less virtual time, as the machine has it.
+    clock: i64,
+    healed: Option<u64>,
+}
+
+impl World {
+    pub fn new(seed: u64, plan: Plan) -> Self {
+        let mut agenda = Agenda::new(seed);
+        let mut disk = Disk::default();
+        let searches = 1 + usize::from(agenda.hit(250));
+        for number in 0..searches {
+            let definition = draw(&mut agenda, seed);
+            Coordinator::create(
+                &mut disk,
+                SearchId(Uuid::from_u128(number as u128 + 1)),
+                &definition,
+            );
+        }
+        let count = 1 + agenda.pick(4);
+        let workers: Vec<Worker> = (0..count)
+            .map(|index| {
+                let slots = 1 + u32::from(agenda.hit(400)) + u32::from(agenda.hit(200));
+                Worker::new(index, slots, plan.failures)
+            })
+            .collect();
+        agenda.cut = vec![0; count];
+        plan.draw(&mut agenda, count, searches);
+        Self {
+            agenda,
+            coordinator: Coordinator::new(),
+            disk,
+            workers,
+            account: Account::default(),
+            clock: 1_000_000_000,
+            healed: None,
+        }
+    }
+
+    /// Runs to the end of everything.
+    pub fn run(&mut self) -> Told {
+        self.start_coordinator();
+        for worker in 0..self.workers.len() {
+            self.workers[worker].begin(&mut self.agenda);
+        }
+        while !self.has_ended() {
+            let thing = self.agenda.pop().expect("something is always to happen");
+            let limit = self.healed.map_or(u64::MAX, |healed| healed + PATIENCE);
+            assert!(self.agenda.now <= limit, "stuck: {}", self.stand());
+            self.happen(thing);
+        }
+        self.account
+            .check_end(&self.agenda, &self.disk, &self.coordinator.searches);
+        Told {
+            tally: std::mem::take(&mut self.agenda.tally),
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.healed.is_some()
+            && self.coordinator.up
+            && self.coordinator.has_finished()
+            && self.coordinator.is_settled()
+            && self.workers.iter().all(Worker::is_idle)
+    }
+
+    fn stand(&self) -> String {
+        let searches = self.coordinator.searches.iter().map(|live| {
+            let search = &live.search;
+            format!(
+                "{:?} {:?} live {:?} waiting {:?}",
+                search.phase(),
+                search.counts(),
+                search.live(),
+                search.waiting()
+            )
+        });
+        searches.collect::<Vec<_>>().join("; ")
+    }
+
+    fn happen(&mut self, thing: Thing) {
+        match thing {
+            Thing::Call(caller, call) => {
+                if !self.coordinator.up || self.agenda.is_cut(caller.worker) {
+                    return;
+                }
+                if self.coordinator.still_until > self.agenda.now {
+                    let left = self.coordinator.still_until - self.agenda.now;
+                    return self.agenda.after(left, Thing::Call(caller, call));
+                }
+                self.coordinator.call(
+                    &mut self.agenda,
+                    &mut self.disk,
+                    &mut self.account,
+                    caller,
+                    call,
+                );
+            }
+            Thing::Coordinator { start, inside } => {
+                if !self.coordinator.up || self.coordinator.start != start {
+                    return;
+                }
+                if self.coordinator.still_until > self.agenda.now {
+                    let left = self.coordinator.still_until - self.agenda.now;
+                    return self
+                        .agenda
+                        .after(left, Thing::Coordinator { start, inside });
+                }
+                self.coordinator.inside(
+                    &mut self.agenda,
+                    &mut self.disk,
+                    &mut self.account,
+                    inside,
+                );
+            }
+            Thing::Answer(caller, answer) => {
+                let worker = &mut self.workers[caller.worker];
+                if !worker.up || worker.start != caller.start || self.agenda.is_cut(caller.worker) {
+                    return;
+                }
+                if worker.still_until > self.agenda.now {
+                    let left = worker.still_until - self.agenda.now;
+                    return self.agenda.after(left, Thing::Answer(caller, answer));
+                }
+                worker.answered(&mut self.agenda, caller.call, answer);
+                self.has_left(caller.worker);
+            }
+            Thing::Worker {
+                worker,
+                start,
+                wake,
+            } => self.wake(worker, start, wake),
+            Thing::Fault(fault) => self.fault(fault),
+        }
+    }
+
+    fn wake(&mut self, index: usize, start: u64, wake: Wake) {
+        let worker = &mut self.workers[index];
+        if !worker.up || worker.start != start {
+            return;
+        }
+        if worker.still_until > self.agenda.now {
+            let left = worker.still_until - self.agenda.now;
+            return self.agenda.after(
+                left,
+                Thing::Worker {
+                    worker: index,
+                    start,
+                    wake,
+                },
+            );
+        }
+        worker.wake(&mut self.agenda, wake);
+        self.has_left(index);
+    }
+
+    /// A worker that was told to end and has ended is started again, sooner or later.
+    fn has_left(&mut self, worker: usize) {
+        if !self.workers[worker].up {
+            let down = self.agenda.between(100, 60_000);
+            self.agenda
+                .after(down, Thing::Fault(Fault::StartWorker { worker }));
+        }
+    }
+
+    fn start_coordinator(&mut self) {
+        let unix = self.clock + self.agenda.now as i64;
+        self.coordinator
+            .begin(&mut self.agenda, &self.disk, &mut self.account, unix);
+        self.account.check_after_start(&self.coordinator.searches);
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        self.agenda.say(|| format!("{fault:?}"));
+        let now = self.agenda.now;
+        match fault {
+            Fault::CrashCoordinator { down } if self.coordinator.up => {
+                self.agenda.note("coordinator crashed");
+                self.account.crashed(now);
+                self.coordinator.crash(&mut self.agenda, &mut self.disk);
+                self.agenda
+                    .after(down, Thing::Fault(Fault::StartCoordinator));
+            }
+            Fault::StartCoordinator => self.start_coordinator(),
+            Fault::StallCoordinator { time } => {
+                self.agenda.note("coordinator stalled");
+                self.account.stalled(time);
+                self.coordinator.still_until = now + time;
+            }
+            Fault::StepClock { by } => {
+                self.agenda.note("clock stepped");
+                self.clock += by;
+            }
+            Fault::CrashWorker { worker, down } if self.workers[worker].up => {
+                self.agenda.note("worker crashed");
+                self.workers[worker].crash(&mut self.agenda);
+                self.agenda
+                    .after(down, Thing::Fault(Fault::StartWorker { worker }));
+            }
+            Fault::StartWorker { worker } if !self.workers[worker].up => {
+                self.workers[worker].begin(&mut self.agenda)
+            }
+            Fault::StopWorker { worker, time } => {
+                self.agenda.note("worker stood still");
+                self.workers[worker].still_until = now + time;
+            }
+            Fault::DrainWorker { worker } if self.workers[worker].up => {
+                self.agenda.note("worker drained");
+                self.workers[worker].drain(&mut self.agenda);
+                self.has_left(worker);
+            }
+            Fault::Cut { worker, time } => {
+                self.agenda.note("worker cut off");
+                self.agenda.cut[worker] = now + time;
+            }
+            Fault::Heal => {
+                self.healed = Some(now);
+                self.agenda.fragile = 0;
+                self.agenda.network = Network {
+                    delay: 50,
+                    ..Network::default()
+                };
+                for worker in &mut self.workers {
+                    worker.failures = false;
+                }
+                self.agenda.after(1, Thing::Fault(Fault::Resume));
+            }
+            Fault::Pause { .. } | Fault::Resume | Fault::Stop { .. } => self.user(fault),
+            _ => {}
+        }
+    }
+
+    /// What a user does, who tries again when there is no coordinator.
+    fn user(&mut self, fault: Fault) {
+        if !self.coordinator.up || self.coordinator.still_until > self.agenda.now {
+            return self.agenda.after(1_000, Thing::Fault(fault));
+        }
+        let (agenda, account) = (&mut self.agenda, &mut self.account);
+        match fault {
+            Fault::Pause { search } => {
+                let reason = PauseReason::User;
+                let _ = self.coordinator.command(
+                    agenda,
+                    account,
+                    search,
+                    Command::PauseSearch { reason },
+                    NO_CALL,
+                );
+            }
+            Fault::Stop { search } => {
+                agenda.note("user stopped a search");
+                let _ =
+                    self.coordinator
+                        .command(agenda, account, search, Command::StopSearch, NO_CALL);
+            }
+            _ => {
+                for search in 0..self.coordinator.searches.len() {
+                    if matches!(
+                        self.coordinator.searches[search].search.phase(),
+                        Phase::Paused(_)
+                    ) {
+                        let _ = self.coordinator.command(
+                            agenda,
+                            account,
+                            search,
+                            Command::ResumeSearch,
+                            NO_CALL,
+                        );
+                    }
+                }
+                if self.healed.is_some() {
+                    agenda.after(30_000, Thing::Fault(Fault::Resume));
+                }
+            }
+        }
+        self.coordinator.settle(&mut self.agenda, &mut self.account);
+    }
+}
+
+/// A small search: its space, budget and the rest by chance.
+fn draw(agenda: &mut Agenda, seed: u64) -> Arc<Definition> {
+    let mut definition = DEFINITIONS[agenda.pick(2)].as_ref().clone();
+    let spec = &mut definition.spec;
+    spec.seed = seed;
+    spec.budget.trials = Some(1 + agenda.pick(9) as u32);
+    if agenda.hit(150) {
+        spec.budget.time_ms = Some(agenda.between(10_000, 300_000));
+    }
+    if agenda.hit(100) {
+        spec.budget.compute_ms = Some(agenda.between(10_000, 200_000));
+    }
+    if agenda.hit(100) {
+        spec.budget.target = Some(0.5);
+    }
+    if agenda.hit(100) {
+        spec.budget.patience = Some(1 + agenda.pick(4) as u32);
+    }
+    if agenda.hit(300) {
+        spec.parallel = Some(1 + agenda.pick(3) as u32);
+    }
+    spec.attempts = 1 + agenda.pick(4) as u32;
+    Arc::new(definition)
+}
