@@ -60,16 +60,7 @@ impl Searcher for Scripted {
         heard.refused.push(context.refused.to_vec());
         Proposal {
             candidate: self.script[context.number as usize - 1].clone(),
-            origin: Origin {
-                searcher: "scripted".to_owned(),
-                method: "script".to_owned(),
-                parents: Vec::new(),
-                mutated: None,
-                predicted: None,
-                acquisition: None,
-                improvement: None,
-                rank: None,
-            },
+            origin: Origin::new("scripted", "script"),
             memo: Some(serde_json::json!({ "ask": context.number })),
         }
     }
@@ -106,16 +97,7 @@ impl Searcher for Sensitive {
         let state = Digest::of(format!("{}{seen}{}", self.0, rng.next_u64()).as_bytes());
         Proposal {
             candidate: context.space.sample(&mut ChaCha8Rng::from_seed(state.0)),
-            origin: Origin {
-                searcher: self.name().to_owned(),
-                method: "random".to_owned(),
-                parents: Vec::new(),
-                mutated: None,
-                predicted: None,
-                acquisition: None,
-                improvement: None,
-                rank: None,
-            },
+            origin: Origin::new(self.name(), "random"),
             memo: Some(serde_json::json!(state.short())),
         }
     }

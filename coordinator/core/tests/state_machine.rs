@@ -18,22 +18,8 @@ use espalier_core::search::{
 };
 use proptest::prelude::*;
 use support::model::Model;
-use support::{FLAT, Run, completion, definition_with, retries, worker};
+use support::{FLAT, IMAGES, Run, completion, definition_with, retries, worker};
 use uuid::Uuid;
-
-/// A network with a test split: the best is uploaded and tested.
-const IMAGES: &str = "
-name: images
-dataset: {format: idx, path: images, validation: 100}
-network:
-  - conv: {channels: {choice: [2, 4, 300]}, kernel: {choice: [1, 3, 31]}, padding: 0}
-  - relu
-  - global_avg_pool
-  - linear: {features: classes}
-training: {epochs: 2, optimizer: {adamw: {learning_rate: {choice: [0.1, 0.01, 0.001]}}}}
-objectives: [{maximize: accuracy}]
-constraints: [{parameters: {at_most: 2k}}]
-";
 
 /// What somebody does. Numbers pick, modulo how many there are, one of the jobs leased so far.
 #[derive(Clone, Debug)]

@@ -191,14 +191,9 @@ fn proposal(
     Proposal {
         candidate,
         origin: Origin {
-            searcher: NAME.to_owned(),
-            method: method.to_owned(),
             parents,
             mutated: Some(mutated),
-            predicted: None,
-            acquisition: None,
-            improvement: None,
-            rank: None,
+            ..Origin::new(NAME, method)
         },
         memo: None,
     }

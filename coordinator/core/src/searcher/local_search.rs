@@ -221,14 +221,9 @@ fn neighbour(candidate: Candidate, parent: Option<TrialNumber>, chosen: &Move) -
     Proposal {
         candidate,
         origin: Origin {
-            searcher: NAME.to_owned(),
-            method: "neighbour".to_owned(),
             parents: parent.into_iter().collect(),
             mutated: Some(chosen.path.clone()),
-            predicted: None,
-            acquisition: None,
-            improvement: None,
-            rank: None,
+            ..Origin::new(NAME, "neighbour")
         },
         memo: Some(json!({ "neighbour": true })),
     }

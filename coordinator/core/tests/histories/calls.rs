@@ -200,114 +200,30 @@ impl Coordinator {
         account: &mut Account,
         call: Call,
     ) -> Answer {
-        let (key, worker, checked, command) = match call {
-            Call::Report {
-                worker,
-                key,
-                number,
-                measurement,
-            } => {
-                let (trial, attempt) = (key.trial, key.attempt);
-                (
-                    key,
-                    worker,
-                    false,
-                    Command::ReportMeasurement {
-                        worker,
-                        trial,
-                        attempt,
-                        number,
-                        measurement,
-                    },
-                )
-            }
-            Call::Complete {
-                worker,
-                key,
-                mut completion,
-            } => {
-                completion.weights_stored = completion
-                    .weights
-                    .is_some_and(|weights| disk.weights.contains(&weights));
-                let (trial, attempt) = (key.trial, key.attempt);
-                (
-                    key,
-                    worker,
-                    true,
-                    Command::CompleteJob {
-                        worker,
-                        trial,
-                        attempt,
-                        completion,
-                    },
-                )
-            }
-            Call::Fail {
-                worker,
-                key,
-                failure,
-            } => (
-                key,
-                worker,
-                true,
-                Command::FailJob {
-                    trial: key.trial,
-                    attempt: key.attempt,
-                    failure,
-                },
-            ),
-            Call::Release { worker, key } => {
-                let reason = ReleaseReason::Worker;
-                (
-                    key,
-                    worker,
-                    true,
-                    Command::ReleaseJob {
-                        trial: key.trial,
-                        attempt: key.attempt,
-                        reason,
-                    },
-                )
-            }
-            Call::Upload {
-                worker,
-                key,
-                weights,
-            } => {
-                let search = self
-                    .index(key.search)
-                    .expect("a worker speaks of a search that there is");
-                let search = &self.searches[search].search;
-                if search
-                    .may_upload(worker, key.trial, key.attempt, weights)
-                    .is_err()
-                {
-                    return Answer::Refused;
-                }
-                disk.weights.insert(weights);
-                (
-                    key,
-                    worker,
-                    false,
-                    Command::RecordWeights {
-                        trial: key.trial,
-                        attempt: key.attempt,
-                        weights,
-                    },
-                )
-            }
-            _ => return Answer::Refused,
+        let Some((worker, key, command)) = command_of(call, disk) else {
+            return Answer::Refused;
         };
-        let search = self
+        let (trial, attempt) = (key.trial, key.attempt);
+        let index = self
             .index(key.search)
             .expect("a worker speaks of a search that there is");
-        let held = self.searches[search].search.live().get(&key.trial);
-        if checked && held.is_some_and(|live| live.attempt == key.attempt && live.worker != worker)
-        {
+        let search = &self.searches[index].search;
+        if let Command::RecordWeights { weights, .. } = command {
+            if search.may_upload(worker, trial, attempt, weights).is_err() {
+                return Answer::Refused;
+            }
+            disk.weights.insert(weights);
+        }
+        let ends = matches!(
+            command,
+            Command::CompleteJob { .. } | Command::FailJob { .. } | Command::ReleaseJob { .. }
+        );
+        let held = search.live().get(&trial);
+        if ends && held.is_some_and(|live| live.attempt == attempt && live.worker != worker) {
             return Answer::Refused;
         }
         let is_report = matches!(command, Command::ReportMeasurement { .. });
-        match self.command(agenda, account, search, command, NO_CALL) {
+        match self.command(agenda, account, index, command, NO_CALL) {
             Ok(Reply::Weights(answer)) => Answer::Weights(answer),
             Ok(_) if is_report => Answer::Reported { stop: false },
             Err(Rejection::NotHeld {
@@ -321,4 +237,57 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// What a call about an attempt asks of the search, and whose attempt that is.
+fn command_of(call: Call, disk: &Disk) -> Option<(WorkerId, AttemptKey, Command)> {
+    let (worker, key) = match &call {
+        Call::Report { worker, key, .. }
+        | Call::Complete { worker, key, .. }
+        | Call::Fail { worker, key, .. }
+        | Call::Release { worker, key }
+        | Call::Upload { worker, key, .. } => (*worker, *key),
+        _ => return None,
+    };
+    let (trial, attempt) = (key.trial, key.attempt);
+    let command = match call {
+        Call::Report {
+            number,
+            measurement,
+            ..
+        } => Command::ReportMeasurement {
+            worker,
+            trial,
+            attempt,
+            number,
+            measurement,
+        },
+        Call::Complete { mut completion, .. } => {
+            let is_stored = |weights| disk.weights.contains(&weights);
+            completion.weights_stored = completion.weights.is_some_and(is_stored);
+            Command::CompleteJob {
+                worker,
+                trial,
+                attempt,
+                completion,
+            }
+        }
+        Call::Fail { failure, .. } => Command::FailJob {
+            trial,
+            attempt,
+            failure,
+        },
+        Call::Release { .. } => Command::ReleaseJob {
+            trial,
+            attempt,
+            reason: ReleaseReason::Worker,
+        },
+        Call::Upload { weights, .. } => Command::RecordWeights {
+            trial,
+            attempt,
+            weights,
+        },
+        _ => return None,
+    };
+    Some((worker, key, command))
 }

@@ -8,8 +8,7 @@ use espalier_common::job::{Job, LeasedJob};
 use espalier_common::metrics::{Measurement, Metrics};
 use espalier_core::search::{Completion, WeightsAnswer};
 
-use super::agenda::Thing;
-use super::agenda::{Agenda, Answer};
+use super::agenda::{Agenda, Answer, Thing};
 use super::faults::Fault;
 use super::worker::{Fate, Held, Spooled, Stage, Wake, Wants, Worker, score};
 
@@ -68,13 +67,14 @@ impl Worker {
         }
     }
 
+    fn running(&mut self, key: AttemptKey) -> Option<&mut Held> {
+        let held = self.held.get_mut(&key)?;
+        (held.stage == Stage::Running).then_some(held)
+    }
+
     pub(super) fn step(&mut self, agenda: &mut Agenda, key: AttemptKey) {
         let weights_by_attempt = agenda.hit(500);
-        let Some(held) = self
-            .held
-            .get_mut(&key)
-            .filter(|held| held.stage == Stage::Running)
-        else {
+        let Some(held) = self.running(key) else {
             return;
         };
         held.step += 1;
@@ -136,11 +136,7 @@ impl Worker {
     }
 
     pub(super) fn reported(&mut self, agenda: &mut Agenda, key: AttemptKey, answer: Answer) {
-        let Some(held) = self
-            .held
-            .get_mut(&key)
-            .filter(|held| held.stage == Stage::Running)
-        else {
+        let Some(held) = self.running(key) else {
             return;
         };
         match answer {

@@ -13,28 +13,13 @@ use super::agenda::{Agenda, Network, Thing};
 use super::coordinator::{Coordinator, Disk};
 use super::faults::{Fault, Plan};
 use super::worker::{Wake, Worker};
-use crate::support::{FLAT, definition};
-
-/// A network with a test split: the best is uploaded and tested.
-const IMAGES: &str = "
-name: images
-dataset: {format: idx, path: images, validation: 100}
-network:
-  - conv: {channels: {choice: [2, 4, 300]}, kernel: {choice: [1, 3, 31]}, padding: 0}
-  - relu
-  - global_avg_pool
-  - linear: {features: classes}
-training: {epochs: 2, optimizer: {adamw: {learning_rate: {choice: [0.1, 0.01, 0.001]}}}}
-objectives: [{maximize: accuracy}]
-constraints: [{parameters: {at_most: 2k}}]
-budget: {trials: 9}
-";
+use crate::support::{FLAT, IMAGES, definition};
 
 /// Everything must have ended so long after the last fault.
 const PATIENCE: u64 = 3 * 3_600_000;
 
 static DEFINITIONS: LazyLock<[Arc<Definition>; 2]> =
-    LazyLock::new(|| [definition(FLAT), definition(IMAGES)]);
+    LazyLock::new(|| [FLAT, &format!("{IMAGES}budget: {{trials: 9}}\n")].map(definition));
 
 /// What a history came to.
 pub struct Told {

@@ -97,6 +97,20 @@ objectives: [{maximize: score}]
 budget: {trials: 100}
 ";
 
+/// A network with a test split: the best is uploaded and tested. Without a budget.
+pub const IMAGES: &str = "
+name: images
+dataset: {format: idx, path: images, validation: 100}
+network:
+  - conv: {channels: {choice: [2, 4, 300]}, kernel: {choice: [1, 3, 31]}, padding: 0}
+  - relu
+  - global_avg_pool
+  - linear: {features: classes}
+training: {epochs: 2, optimizer: {adamw: {learning_rate: {choice: [0.1, 0.01, 0.001]}}}}
+objectives: [{maximize: accuracy}]
+constraints: [{parameters: {at_most: 2k}}]
+";
+
 /// One of each kind of space.
 pub const SPACES: [&str; 4] = [FLAT, CONDITIONAL, HIERARCHICAL, MIXED];
 

@@ -79,16 +79,7 @@ fn candidate(number: u32) -> Candidate {
 }
 
 fn origin() -> Origin {
-    Origin {
-        searcher: "random".to_owned(),
-        method: "random".to_owned(),
-        parents: Vec::new(),
-        mutated: None,
-        predicted: None,
-        acquisition: None,
-        improvement: None,
-        rank: None,
-    }
+    Origin::new("random", "random")
 }
 
 fn proposed(trial: u32) -> Event {
