@@ -11,12 +11,12 @@ pub(super) const LENGTH: Kind = count(1, 1_000_000);
 
 pub(super) static TABLE: Table = Table {
     name: "table",
-    about: "Results that were measured before: a CSV file with one row for each candidate.",
+    about: "Results that were measured before: a CSV or Parquet file with one row for each candidate.",
     keys: &[
         required(
             "path",
             Scalar(Kind::Text),
-            "A .csv or .csv.gz file: below the data root, beside the spec, or an absolute path.",
+            "A CSV file, packed by gzip or not, or a Parquet file: below the data root, beside the spec, or an absolute path.",
         ),
         required(
             "decisions",
