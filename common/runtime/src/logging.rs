@@ -129,6 +129,9 @@ where
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colours)
+        // A line that cannot be written (the disk of the log is full, its reader is gone) is lost. It would
+        // otherwise be told on stderr, by a macro that panics when that fails too, as it does then.
+        .log_internal_errors(false)
         .with_writer(writer);
     if json {
         // The fields beside the message and not below it: shorter, and easier for log stores.
