@@ -1,6 +1,7 @@
 //! The coordinator: it owns the journal and the artifacts of a cluster, and runs every search. May import
 //! the core, the data set descriptions, the wire and the runtime; never libtorch.
 
+mod access;
 mod actors;
 pub mod artifacts;
 pub mod clock;
@@ -8,4 +9,5 @@ mod grpc;
 pub mod journal;
 pub mod server;
 
-pub use server::{ServerConfig, ServerError};
+pub use access::{CertificateSource, Role};
+pub use server::{ServerConfig, ServerError, TlsMode};

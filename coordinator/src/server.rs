@@ -5,21 +5,30 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use espalier_proto::v1::access_service_server::AccessServiceServer;
 use espalier_proto::v1::search_service_server::SearchServiceServer;
 use espalier_proto::v1::worker_service_server::WorkerServiceServer;
 use espalier_proto::{DESCRIPTORS, MAX_LEASE_WAIT_MS, MAX_MESSAGE_BYTES};
 use espalier_runtime::Shutdown;
+use espalier_runtime::tls::TlsError;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
+use crate::access::{Access, CertificateSource, GuardLayer, Role, Tokens, incoming};
 use crate::actors::{ClusterLog, Context, Dispatcher, Searches, Settings, WorkerNames, recover};
 use crate::artifacts::{ArtifactError, ArtifactStore};
-use crate::grpc::{SearchApi, WorkerApi};
+use crate::grpc::{AccessApi, SearchApi, WorkerApi};
 use crate::journal::{Journal, JournalError, JournalHandle};
+
+mod first_tokens;
+
+use first_tokens::first_tokens;
 
 /// A worker renews so often within a time to live: two renewals may be lost before the lease is.
 const RENEWALS_PER_TTL: u32 = 3;
+/// The largest message to the access service: a certificate request takes some hundred bytes.
+const MAX_ACCESS_MESSAGE_BYTES: usize = 64 * 1024;
 /// The folder of the artifacts within the data folder.
 const ARTIFACTS: &str = "artifacts";
 /// Streams of one connection at one time: a worker's calls for all its slots, and some.
@@ -30,6 +39,46 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// a machine that vanished is noticed within half a minute.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A day: a machine that vanished is no member for longer, and a worker may sleep over night.
+pub const DEFAULT_WORKER_CERTIFICATE_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Within the data folder.
+const TLS_FOLDER: &str = "tls";
+
+/// Whether connections are encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Beyond loopback, and not on it.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never: on loopback only.
+    Off,
+}
+
+impl TlsMode {
+    /// Whether a listener at an address speaks TLS.
+    ///
+    /// # Errors
+    /// It would be reachable from other machines without.
+    pub fn at(self, address: SocketAddr) -> Result<bool, ServerError> {
+        match (self, address.ip().is_loopback()) {
+            (Self::On, _) | (Self::Auto, false) => Ok(true),
+            (Self::Auto | Self::Off, true) => Ok(false),
+            (Self::Off, false) => Err(ServerError::Exposed { address }),
+        }
+    }
+}
+
+/// What a coordinator says once it takes calls.
+#[derive(Debug)]
+pub struct Ready {
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// The tokens that were made just now and are nowhere else: at the first start, one for each role.
+    pub tokens: Vec<(Role, String)>,
+}
 
 /// What a coordinator is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +91,14 @@ pub struct ServerConfig {
     pub max_artifact_bytes: u64,
     /// The longest that a Lease call waits for a job.
     pub max_lease_wait_ms: u64,
-    /// Serve beyond loopback though nothing is encrypted.
-    pub insecure: bool,
+    /// Whether connections are encrypted, and callers known.
+    pub tls: TlsMode,
+    /// Where the certificate comes from.
+    pub certificate: CertificateSource,
+    /// How long a worker's certificate is valid; it renews it well before.
+    pub worker_certificate_ms: u64,
+    /// A folder in which a token for each role is kept, made when it is not there.
+    pub token_dir: Option<PathBuf>,
     /// Take specs with an inline `command:`; only for a coordinator whose workers are its user's own.
     pub allow_inline_commands: bool,
 }
@@ -58,7 +113,10 @@ impl ServerConfig {
             // The weights of a network of a billion parameters.
             max_artifact_bytes: 4 * 1024 * 1024 * 1024,
             max_lease_wait_ms: MAX_LEASE_WAIT_MS,
-            insecure: false,
+            tls: TlsMode::Auto,
+            certificate: CertificateSource::Made,
+            worker_certificate_ms: DEFAULT_WORKER_CERTIFICATE_MS,
+            token_dir: None,
             allow_inline_commands: false,
         }
     }
@@ -69,8 +127,8 @@ impl ServerConfig {
 pub enum ServerError {
     /// Everyone on the network could use it.
     #[error(
-        "{address} is reachable from other machines, and nothing is encrypted yet: listen on \
-         127.0.0.1, or give --insecure if everyone on that network is trusted"
+        "{address} is reachable from other machines, and without TLS whoever reaches it could do everything: \
+         leave --tls off out, or listen on 127.0.0.1"
     )]
     Exposed {
         /// The address.
@@ -79,6 +137,12 @@ pub enum ServerError {
     /// The lease's time to live makes no sense.
     #[error("lease_ttl_ms is {0}; it must be 100 or more")]
     LeaseTtl(u64),
+    /// The life of workers' certificates makes no sense.
+    #[error("worker_certificate_ms is {0}; it must be 1000 or more")]
+    WorkerCertificate(u64),
+    /// Keys and certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -111,22 +175,36 @@ pub async fn run(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), ServerError> {
+    run_and_tell(config, listener, shutdown, oneshot::channel().0).await
+}
+
+/// As [`run`], and tells when it takes calls.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_and_tell(
+    config: ServerConfig,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    ready: oneshot::Sender<Ready>,
+) -> Result<(), ServerError> {
     let address = listener.local_addr().map_err(ServerError::Listen)?;
-    if !address.ip().is_loopback() && !config.insecure {
-        return Err(ServerError::Exposed { address });
+    let tls = config.tls.at(address)?;
+    if config.worker_certificate_ms < 1_000 {
+        return Err(ServerError::WorkerCertificate(config.worker_certificate_ms));
     }
     if config.lease_ttl_ms < 100 {
         return Err(ServerError::LeaseTtl(config.lease_ttl_ms));
     }
-    let coordinator = match Coordinator::start(&config, &shutdown).await {
+    let coordinator = match Coordinator::start(&config, tls, &shutdown).await {
         Ok(coordinator) => coordinator,
         Err(error) => {
             shutdown.request(); // ends what had been started, and gives the folder back
             return Err(error);
         }
     };
-    tracing::info!(%address, data_dir = %config.data_dir.display(), cluster = %coordinator.journal.cluster(), searches = coordinator.searches.len(), "coordinator started");
-    let served = coordinator.serve(&config, listener, &shutdown).await;
+    tracing::info!(%address, data_dir = %config.data_dir.display(), cluster = %coordinator.journal.cluster(), tls, searches = coordinator.searches.len(), "coordinator started");
+    let served = coordinator.serve(&config, listener, &shutdown, ready).await;
     coordinator.end(&shutdown).await;
     served?;
     match shutdown.failure() {
@@ -140,6 +218,7 @@ struct Coordinator {
     journal: JournalHandle,
     artifacts: ArtifactStore,
     names: WorkerNames,
+    access: Access,
     searches: Searches,
     context: Context,
     dispatcher: tokio::task::JoinHandle<()>,
@@ -147,12 +226,16 @@ struct Coordinator {
 
 impl Coordinator {
     /// Opens the journal and brings every search to where it was.
-    async fn start(config: &ServerConfig, shutdown: &Shutdown) -> Result<Self, ServerError> {
-        let names = WorkerNames::default();
-        let (data_dir, learned) = (config.data_dir.clone(), names.clone());
+    async fn start(
+        config: &ServerConfig,
+        tls: bool,
+        shutdown: &Shutdown,
+    ) -> Result<Self, ServerError> {
+        let (names, tokens) = (WorkerNames::default(), Tokens::default());
+        let (data_dir, learned) = (config.data_dir.clone(), (names.clone(), tokens.clone()));
         let opening = tokio::task::spawn_blocking(move || {
             let journal = Journal::open(&data_dir)?;
-            let recovered = recover(journal.reader(), &learned)?;
+            let recovered = recover(journal.reader(), &learned.0, &learned.1)?;
             Ok::<_, JournalError>((journal.start()?, recovered))
         });
         let opened = opening.await;
@@ -160,11 +243,12 @@ impl Coordinator {
             opened.map_err(|error| ServerError::Failed(error.to_string()))??;
         let artifacts =
             ArtifactStore::open(&config.data_dir.join(ARTIFACTS), config.max_artifact_bytes)?;
+        let access = access(config, tls, tokens.clone())?;
         stop_when_failed(&journal, shutdown);
         let settings = Settings {
             lease_ttl: Duration::from_millis(config.lease_ttl_ms),
         };
-        let log = ClusterLog::new(journal.clone(), names.clone());
+        let log = ClusterLog::new(journal.clone(), names.clone(), tokens);
         let (handle, dispatcher) = Dispatcher::start(settings, log, shutdown);
         let context = Context {
             journal: journal.clone(),
@@ -182,6 +266,7 @@ impl Coordinator {
             journal,
             artifacts,
             names,
+            access,
             searches,
             context,
             dispatcher,
@@ -194,26 +279,40 @@ impl Coordinator {
         config: &ServerConfig,
         listener: TcpListener,
         shutdown: &Shutdown,
+        ready: oneshot::Sender<Ready>,
     ) -> Result<(), ServerError> {
+        let access = self.access_api();
+        let tokens = first_tokens(&access, config.token_dir.as_deref()).await?;
+        let access = AccessServiceServer::new(access)
+            .max_decoding_message_size(MAX_ACCESS_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let (workers, searches) = (self.worker_service(config), self.search_service(config));
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<WorkerServiceServer<WorkerApi>>().await;
         health.set_serving::<SearchServiceServer<SearchApi>>().await;
+        health.set_serving::<AccessServiceServer<AccessApi>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .build_v1()?;
         let serving = Server::builder()
+            // So that what is no gRPC is told what this port is.
+            .accept_http1(true)
             .max_concurrent_streams(MAX_STREAMS)
             .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .layer(GuardLayer::new(self.access.clone()))
             .add_service(health_service)
             .add_service(reflection)
             .add_service(workers)
             .add_service(searches)
+            .add_service(access)
             .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                incoming(listener, self.access.listener_config()),
                 shutdown.requested(),
             );
+        let tls = self.access.pinned().is_some();
+        // Nobody may be waiting for it.
+        let _ = ready.send(Ready { tls, tokens });
         let too_long = async {
             shutdown.requested().await;
             tokio::time::sleep(PATIENCE).await;
@@ -234,6 +333,7 @@ impl Coordinator {
             searches: self.searches.clone(),
             dispatcher: self.context.dispatcher.clone(),
             artifacts: self.artifacts.clone(),
+            names: self.names.clone(),
             cluster: self.journal.cluster(),
             lease_ttl: ttl,
             renew_every: ttl / RENEWALS_PER_TTL,
@@ -260,6 +360,15 @@ impl Coordinator {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// How workers join, and what admins do about it.
+    fn access_api(&self) -> AccessApi {
+        AccessApi {
+            access: self.access.clone(),
+            dispatcher: self.context.dispatcher.clone(),
+            cluster: self.journal.cluster(),
+        }
+    }
+
     /// Ends the tasks, makes what they have queued durable, and gives the folder back.
     async fn end(self, shutdown: &Shutdown) {
         // Also when serving failed: the actors end by the same token.
@@ -274,6 +383,21 @@ impl Coordinator {
         self.journal.close().await;
         tracing::info!("coordinator ended");
     }
+}
+
+/// Who is let in.
+fn access(config: &ServerConfig, tls: bool, tokens: Tokens) -> Result<Access, ServerError> {
+    if !tls {
+        return Ok(Access::open_to_all(tokens));
+    }
+    let folder = config.data_dir.join(TLS_FOLDER);
+    let lifetime = Duration::from_millis(config.worker_certificate_ms);
+    Ok(Access::with_tls(
+        tokens,
+        &folder,
+        &config.certificate,
+        lifetime,
+    )?)
 }
 
 /// Stops the coordinator when its journal cannot be written any more: nothing can be acknowledged.

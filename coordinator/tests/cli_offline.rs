@@ -158,15 +158,22 @@ fn an_address_is_refused_where_no_coordinator_is_asked() {
 }
 
 #[test]
-fn serve_beyond_loopback_needs_a_word_of_consent() {
+fn serve_beyond_loopback_without_tls_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let output = espalier()
-        .args(["serve", "--listen", "0.0.0.0:0", "--data-dir"])
+        .args([
+            "serve",
+            "--listen",
+            "0.0.0.0:0",
+            "--tls",
+            "off",
+            "--data-dir",
+        ])
         .arg(folder.path().join("data"))
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("--insecure"));
+    assert!(stderr(&output).contains("--tls off"));
     assert!(!folder.path().join("data").exists());
 }
 

@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use espalier_coordinator::server::{self, ServerConfig, ServerError};
+use espalier_coordinator::server::{self, ServerConfig, ServerError, TlsMode};
 use espalier_proto::v1;
 use espalier_proto::v1::search_service_client::SearchServiceClient;
 use espalier_runtime::Shutdown;
@@ -146,10 +146,11 @@ async fn a_second_coordinator_on_one_folder_is_refused() {
 }
 
 #[tokio::test]
-async fn serving_beyond_loopback_is_refused_unless_told_otherwise() {
+async fn serving_beyond_loopback_without_tls_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let config = ServerConfig::new(folder.path());
+    let mut config = ServerConfig::new(folder.path());
+    config.tls = TlsMode::Off;
     let refused = server::run(config, listener, Shutdown::new()).await;
     assert!(matches!(refused, Err(ServerError::Exposed { .. })));
 }

@@ -2,6 +2,7 @@
 //! on every call, and which answers mean "try again". May import proto and tonic.
 
 use std::future::Future;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use backon::Retryable as _;
@@ -9,9 +10,12 @@ use espalier_proto::v1::worker_service_client::WorkerServiceClient;
 use espalier_proto::{MAX_MESSAGE_BYTES, v1};
 use espalier_runtime::backoff;
 use espalier_runtime::logging::millis;
+use espalier_runtime::tls::ClientTls;
 use futures::Stream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status, Streaming};
+
+use crate::membership::{Membership, Refused, retry_after};
 
 /// A call that is not a long poll is answered within a few fsyncs; this is a coordinator in trouble.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
@@ -27,24 +31,51 @@ pub(crate) const MOST_REFUSALS: u32 = 8;
 const WARN_EVERY: u64 = 10;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
+type Service = WorkerServiceClient<Channel>;
+
 /// The coordinator. Cheap to clone; connects at the first call and again whenever that is needed.
 #[derive(Clone, Debug)]
-pub(crate) struct Client(WorkerServiceClient<Channel>);
+pub(crate) struct Client {
+    url: String,
+    /// Replaced by whoever has got a new certificate; calls under way go on over the old connection.
+    service: Arc<RwLock<Service>>,
+    /// None without TLS.
+    membership: Option<Arc<Membership>>,
+}
 
 impl Client {
-    /// A client of the coordinator at a checked URL.
-    pub(crate) fn new(url: &str) -> Result<Self, tonic::transport::Error> {
-        let channel = Endpoint::from_shared(url.to_owned())?
-            .connect_timeout(CONNECT_LIMIT)
-            .http2_keep_alive_interval(KEEPALIVE_EVERY)
-            .keep_alive_timeout(KEEPALIVE_LIMIT)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
-        Ok(Self(
-            WorkerServiceClient::new(channel)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
-        ))
+    /// A client of the coordinator at a checked URL, over TLS when this worker is a member.
+    pub(crate) fn new(
+        url: &str,
+        member: Option<(Arc<Membership>, &ClientTls)>,
+    ) -> Result<Self, tonic::transport::Error> {
+        let tls = member.as_ref().map(|(_, tls)| *tls);
+        let service = Arc::new(RwLock::new(service(url, tls)?));
+        Ok(Self {
+            url: url.to_owned(),
+            service,
+            membership: member.map(|(membership, _)| membership),
+        })
+    }
+
+    fn service(&self) -> Service {
+        let service = self.service.read().unwrap_or_else(PoisonError::into_inner);
+        service.clone()
+    }
+
+    /// Gets a new certificate, since the coordinator does not take the present one or it is time to; answers
+    /// when the next one is due.
+    pub(crate) async fn identify_again(&self) -> Result<Duration, Refused> {
+        let Some(membership) = &self.membership else {
+            let reason = "this worker has no token; give it one (--token-file, ESPALIER_TOKEN)";
+            return Err(Refused::Final(reason.to_owned()));
+        };
+        let given = membership.identify().await?;
+        let fresh = service(&self.url, Some(&given.tls));
+        let fresh = fresh.map_err(|error| Refused::Final(error.to_string()))?;
+        let mut service = self.service.write().unwrap_or_else(PoisonError::into_inner);
+        *service = fresh;
+        Ok(given.renew_after)
     }
 
     /// See `WorkerService.Register`.
@@ -52,18 +83,18 @@ impl Client {
         &self,
         request: v1::RegisterRequest,
     ) -> Result<v1::RegisterReply, Status> {
-        within(CALL_LIMIT, self.0.clone().register(request)).await
+        within(CALL_LIMIT, self.service().register(request)).await
     }
 
     /// See `WorkerService.Lease`.
     pub(crate) async fn lease(&self, request: v1::LeaseRequest) -> Result<v1::LeaseReply, Status> {
         let limit = Duration::from_millis(request.wait_ms) + POLL_MARGIN;
-        within(limit, self.0.clone().lease(request)).await
+        within(limit, self.service().lease(request)).await
     }
 
     /// See `WorkerService.Renew`.
     pub(crate) async fn renew(&self, request: v1::RenewRequest) -> Result<v1::RenewReply, Status> {
-        within(CALL_LIMIT, self.0.clone().renew(request)).await
+        within(CALL_LIMIT, self.service().renew(request)).await
     }
 
     /// See `WorkerService.Report`.
@@ -71,7 +102,7 @@ impl Client {
         &self,
         request: v1::ReportRequest,
     ) -> Result<v1::ReportReply, Status> {
-        within(CALL_LIMIT, self.0.clone().report(request)).await
+        within(CALL_LIMIT, self.service().report(request)).await
     }
 
     /// See `WorkerService.Complete`.
@@ -79,12 +110,12 @@ impl Client {
         &self,
         request: v1::CompleteRequest,
     ) -> Result<v1::CompleteReply, Status> {
-        within(CALL_LIMIT, self.0.clone().complete(request)).await
+        within(CALL_LIMIT, self.service().complete(request)).await
     }
 
     /// See `WorkerService.Fail`.
     pub(crate) async fn fail(&self, request: v1::FailRequest) -> Result<v1::FailReply, Status> {
-        within(CALL_LIMIT, self.0.clone().fail(request)).await
+        within(CALL_LIMIT, self.service().fail(request)).await
     }
 
     /// See `WorkerService.Release`.
@@ -92,7 +123,7 @@ impl Client {
         &self,
         request: v1::ReleaseRequest,
     ) -> Result<v1::ReleaseReply, Status> {
-        within(CALL_LIMIT, self.0.clone().release(request)).await
+        within(CALL_LIMIT, self.service().release(request)).await
     }
 
     /// See `WorkerService.Leave`; `limit` is what is left of the worker's time to end.
@@ -101,7 +132,7 @@ impl Client {
         request: v1::LeaveRequest,
         limit: Duration,
     ) -> Result<v1::LeaveReply, Status> {
-        within(limit, self.0.clone().leave(request)).await
+        within(limit, self.service().leave(request)).await
     }
 
     /// See `WorkerService.UploadArtifact`.
@@ -110,7 +141,7 @@ impl Client {
         pieces: impl Stream<Item = v1::UploadArtifactRequest> + Send + 'static,
         limit: Duration,
     ) -> Result<v1::UploadArtifactReply, Status> {
-        within(limit, self.0.clone().upload_artifact(pieces)).await
+        within(limit, self.service().upload_artifact(pieces)).await
     }
 
     /// See `WorkerService.DownloadArtifact`. The limit is on the beginning only.
@@ -118,7 +149,38 @@ impl Client {
         &self,
         request: v1::DownloadArtifactRequest,
     ) -> Result<Streaming<v1::DownloadArtifactReply>, Status> {
-        within(CALL_LIMIT, self.0.clone().download_artifact(request)).await
+        within(CALL_LIMIT, self.service().download_artifact(request)).await
+    }
+}
+
+fn service(url: &str, tls: Option<&ClientTls>) -> Result<Service, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(url.to_owned())?
+        .connect_timeout(CONNECT_LIMIT)
+        .http2_keep_alive_interval(KEEPALIVE_EVERY)
+        .keep_alive_timeout(KEEPALIVE_LIMIT)
+        .keep_alive_while_idle(true);
+    let channel = match tls {
+        Some(tls) => endpoint.connect_with_connector_lazy(tls.connector()),
+        None => endpoint.connect_lazy(),
+    };
+    Ok(WorkerServiceClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES))
+}
+
+/// Renews a member's certificate well before its end, for as long as the worker runs.
+pub(crate) async fn keep_certificate(client: Client, first: Duration) {
+    let mut due = first;
+    loop {
+        tokio::time::sleep(due).await;
+        due = match client.identify_again().await {
+            Ok(renew_after) => renew_after,
+            // The present one is good for a while yet; when it is not, the session ends the worker.
+            Err(reason) => {
+                tracing::warn!(?reason, "the certificate cannot be renewed yet");
+                retry_after(first)
+            }
+        };
     }
 }
 
@@ -142,7 +204,12 @@ pub(crate) fn is_transient(status: &Status) -> bool {
     is_away(status)
         || matches!(
             status.code(),
-            Code::Internal | Code::Unknown | Code::Aborted | Code::ResourceExhausted
+            // Who is not known any more may be so again with a new certificate.
+            Code::Unauthenticated
+                | Code::Internal
+                | Code::Unknown
+                | Code::Aborted
+                | Code::ResourceExhausted
         )
 }
 
@@ -181,12 +248,13 @@ where
     retry(what, call, |status| refusals.allow(status)).await
 }
 
-/// Repeats a call while its answer is transient, without limit.
+/// Repeats a call while its answer is transient, without limit; but who is not known needs a certificate first.
 pub(crate) async fn for_ever<T, F>(what: &'static str, call: impl FnMut() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<T, Status>>,
 {
-    retry(what, call, is_transient).await
+    let again = |status: &Status| is_transient(status) && status.code() != Code::Unauthenticated;
+    retry(what, call, again).await
 }
 
 async fn retry<T, F>(

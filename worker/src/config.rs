@@ -11,6 +11,10 @@ use espalier_common::table::TABLE;
 use espalier_proto::MAX_SLOTS;
 use espalier_runtime::config::{self, ConfigArgs};
 use espalier_runtime::logging::LogArgs;
+use espalier_runtime::secrets::TokenArgs;
+use espalier_runtime::tls::JoinToken;
+
+use crate::membership;
 
 /// The longest name of a worker or an evaluator, in bytes: both travel with every registration.
 const MAX_NAME: usize = 64;
@@ -23,9 +27,12 @@ const LEAST_SILENCE_MS: u64 = 100;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "espalier-worker", version, about)]
 pub struct Args {
-    /// The coordinator: host:port or http://host:port
+    /// The coordinator: host:port; https://host:port or http://host:port to insist
     #[arg(long, env = "ESPALIER_JOIN", value_name = "ADDRESS")]
     pub join: String,
+    /// The token by which this worker joins a coordinator with TLS.
+    #[command(flatten)]
+    pub token: TokenArgs,
     /// This worker's name, the same across restarts [default: the host's name]
     #[arg(long, env = "ESPALIER_NAME")]
     pub name: Option<String>,
@@ -198,8 +205,10 @@ impl Program {
 /// A worker's configuration, checked.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// The coordinator, as `http://host:port`.
+    /// The coordinator, as `http://host:port` without TLS or `https://host:port` with it.
     pub join: String,
+    /// By what to join a coordinator with TLS.
+    pub token: Option<JoinToken>,
     /// The worker's name, the same across restarts.
     pub name: String,
     /// How many jobs run at once.
@@ -255,8 +264,13 @@ impl WorkerConfig {
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+        let token = args.token.read();
+        let token = token.map_err(|error| bad("a token", error.to_string()))?;
+        // Whoever has joined before needs no token.
+        let member = token.is_some() || membership::file(&work_dir).exists();
         Ok(Self {
-            join: coordinator_url(&args.join)?,
+            join: coordinator_url(&args.join, member, token.is_some())?,
+            token,
             name,
             slots: args.slots,
             threads: args.threads.unwrap_or((cores / args.slots).max(1)),
@@ -392,19 +406,25 @@ fn check_device(device: &str) -> Result<(), ConfigError> {
     }
 }
 
-fn coordinator_url(text: &str) -> Result<String, ConfigError> {
+/// The coordinator's URL; whether TLS is spoken the scheme says, or whether this worker can.
+fn coordinator_url(text: &str, member: bool, token: bool) -> Result<String, ConfigError> {
     const OPTION: &str = "--join";
     let wrong = |reason: &str| {
         bad(
             OPTION,
-            format!("{text:?} {reason}; write host:port or http://host:port"),
+            format!("{text:?} {reason}; write host:port, https://host:port or http://host:port"),
         )
     };
-    if text.starts_with("https://") {
-        return Err(wrong("asks for TLS, which this worker does not speak"));
-    }
-    let rest = text.strip_prefix("http://").unwrap_or(text);
-    let url = format!("http://{}", rest.trim_end_matches('/'));
+    let (scheme, rest) = match text.split_once("://") {
+        Some(("http", _)) if token => {
+            return Err(wrong("is without TLS, and a token is sent over TLS only"));
+        }
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+        Some(_) => return Err(wrong("has another scheme")),
+        None if member => ("https", text),
+        None => ("http", text),
+    };
+    let url = format!("{scheme}://{}", rest.trim_end_matches('/'));
     let uri: tonic::transport::Uri = url
         .parse()
         .map_err(|error| wrong(&format!("is no address ({error})")))?;

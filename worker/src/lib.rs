@@ -6,6 +6,7 @@
 //! - `session` holds the registration, the leases and what is free;
 //! - `slot` holds its evaluator processes and runs one job at a time in `job`;
 //! - `guard` is a process of its own for each evaluator, and ends it with all it started;
+//! - `membership` holds its certificate, where the coordinator speaks TLS;
 //! - `delivery` reports an attempt's measurements in order, and then how it ended;
 //! - `spool` keeps completions on disk until the coordinator has them;
 //! - `transfer` moves weights, `cache` keeps a few of them;
@@ -21,6 +22,7 @@ mod evaluator;
 #[cfg(target_os = "linux")]
 mod guard;
 mod job;
+mod membership;
 mod run;
 mod session;
 mod slot;

@@ -19,6 +19,12 @@ fn main() -> ExitCode {
     if let Some(code) = espalier_worker::run_if_asked(std::env::args_os()) {
         return code;
     }
+    if let Err(error) = espalier_runtime::secrets::hide_from_process_list() {
+        eprintln!(
+            "espalier-worker: the token cannot be hidden: {error}; give it in ESPALIER_TOKEN"
+        );
+        return ExitCode::FAILURE;
+    }
     let args = match Args::read(std::env::args_os()) {
         Ok(args) => args,
         Err(ConfigError::CommandLine(error)) => error.exit(),

@@ -14,14 +14,16 @@ use espalier_proto::v1;
 use espalier_runtime::Shutdown;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::cache::ArtifactCache;
-use crate::client::Client;
+use crate::client::{Client, keep_certificate};
 use crate::config::{Program, WorkerConfig};
 use crate::dataset::{Datasets, Places};
 use crate::delivery::Delivery;
 use crate::error::WorkerError;
 use crate::evaluator::Evaluator;
+use crate::membership::Membership;
 use crate::session::{Registration, Session, offer};
 use crate::slot::{Broken, Slot};
 use crate::spool::Spool;
@@ -43,10 +45,15 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
     let work_dir = Arc::new(WorkDir::open(&config.work_dir)?);
     let cache_folder = config.cache_dir.join("artifacts");
     let cache = ArtifactCache::open(cache_folder).map_err(in_folder(&config.cache_dir))?;
-    let client = Client::new(&config.join).map_err(|error| WorkerError::Refused {
-        address: config.join.clone(),
-        status: error.to_string(),
-    })?;
+    let connecting = tokio::select! {
+        connected = connect(&config) => connected?,
+        () = shutdown.requested() => return ended(&shutdown),
+        () = idle(config.until_idle) => None,
+    };
+    let Some((client, _certificate)) = connecting else {
+        not_reached(&config);
+        return ended(&shutdown);
+    };
     let datasets = Datasets::start(Places {
         data_root: config.data_root.clone(),
         cache_dir: config.cache_dir.join("data"),
@@ -69,11 +76,7 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         () = shutdown.requested() => return ended(&shutdown),
     };
     let Some((warm, registration, welcome)) = started else {
-        tracing::warn!(
-            worker = config.name,
-            coordinator = config.join,
-            "the coordinator was not reached within the time given with --until-idle; ending"
-        );
+        not_reached(&config);
         return ended(&shutdown);
     };
 
@@ -126,6 +129,34 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         tracing::warn!("evaluators did not end in time; they are killed");
     }
     outcome.and_then(|()| ended(&shutdown))
+}
+
+/// The way to the coordinator: of one with TLS a certificate first, and the task that renews it.
+async fn connect(
+    config: &WorkerConfig,
+) -> Result<Option<(Client, Option<AbortOnDropHandle<()>>)>, WorkerError> {
+    let unusable = |error: tonic::transport::Error| WorkerError::Refused {
+        address: config.join.clone(),
+        status: error.to_string(),
+    };
+    let Some(membership) = Membership::of(config)? else {
+        let client = Client::new(&config.join, None).map_err(unusable)?;
+        return Ok(Some((client, None)));
+    };
+    let membership = Arc::new(membership);
+    let given = membership.join().await?;
+    let client = Client::new(&config.join, Some((membership, &given.tls))).map_err(unusable)?;
+    let keeping = keep_certificate(client.clone(), given.renew_after);
+    let keeper = espalier_runtime::spawn_named("certificate", keeping);
+    Ok(Some((client, Some(AbortOnDropHandle::new(keeper)))))
+}
+
+fn not_reached(config: &WorkerConfig) {
+    tracing::warn!(
+        worker = config.name,
+        coordinator = config.join,
+        "the coordinator was not reached within the time given with --until-idle; ending"
+    );
 }
 
 /// Ends when a worker without a job has waited for as long as it may.

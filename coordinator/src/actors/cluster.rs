@@ -1,5 +1,5 @@
-//! The cluster's own stream in the journal: which workers came and went. Nothing is decided by it; it is
-//! there for who wants to know later. May import common and the journal.
+//! The cluster's own stream in the journal: which workers came and went, and which tokens there are. May
+//! import common, access and the journal.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::dispatcher::Registration;
 use super::error::CallError;
+use crate::access::{Token, TokenId, Tokens};
 use crate::clock;
 use crate::journal::{Batch, JournalHandle, Record, StreamId};
 
@@ -17,8 +18,6 @@ use crate::journal::{Batch, JournalHandle, Record, StreamId};
 /// meaning of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-// The names are the journal's format; later events of a cluster will be about other things than workers.
-#[allow(clippy::enum_variant_names)]
 pub(crate) enum ClusterEvent {
     /// A worker's instance registered.
     WorkerRegistered {
@@ -34,6 +33,9 @@ pub(crate) enum ClusterEvent {
         device: String,
         /// Its version.
         version: String,
+        /// The token by which it joined; none without TLS.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<TokenId>,
     },
     /// A worker's instance is gone.
     WorkerLeft {
@@ -47,6 +49,21 @@ pub(crate) enum ClusterEvent {
         /// Whether another instance took its name.
         restarted: bool,
     },
+    /// The token of a worker's instance was revoked.
+    WorkerCutOff {
+        /// The instance.
+        worker: WorkerId,
+    },
+    /// A token was made.
+    TokenCreated {
+        /// The token, without its secret.
+        token: Token,
+    },
+    /// A token was revoked.
+    TokenRevoked {
+        /// The token.
+        token: TokenId,
+    },
 }
 
 /// How an instance went.
@@ -58,6 +75,8 @@ pub(super) enum Departure {
     Restarted,
     /// It was not heard of for long.
     Lost,
+    /// Its token was revoked.
+    CutOff,
 }
 
 impl ClusterEvent {
@@ -69,6 +88,7 @@ impl ClusterEvent {
             evaluators: registration.evaluators.keys().cloned().collect(),
             device: registration.device.clone(),
             version: registration.version.clone(),
+            token: registration.token.clone(),
         }
     }
 
@@ -83,6 +103,7 @@ impl ClusterEvent {
                 worker,
                 restarted: false,
             },
+            Departure::CutOff => Self::WorkerCutOff { worker },
         }
     }
 
@@ -112,6 +133,15 @@ impl ClusterEvent {
             } => {
                 tracing::warn!(%worker, from = "registered", to = "lost", "worker lost: no sign of it for three times to live")
             }
+            Self::WorkerCutOff { worker } => {
+                tracing::warn!(%worker, from = "registered", to = "cut_off", "worker cut off: its token was revoked")
+            }
+            Self::TokenCreated { token } => {
+                tracing::info!(token = %token.id, role = %token.role, label = token.label, "token created")
+            }
+            Self::TokenRevoked { token } => {
+                tracing::info!(%token, from = "valid", to = "revoked", "token revoked")
+            }
         }
     }
 }
@@ -124,11 +154,21 @@ pub(super) type Waiter = oneshot::Sender<Result<(), CallError>>;
 pub(crate) struct ClusterLog {
     journal: JournalHandle,
     names: WorkerNames,
+    tokens: Tokens,
 }
 
 impl ClusterLog {
-    pub(crate) fn new(journal: JournalHandle, names: WorkerNames) -> Self {
-        Self { journal, names }
+    pub(crate) fn new(journal: JournalHandle, names: WorkerNames, tokens: Tokens) -> Self {
+        Self {
+            journal,
+            names,
+            tokens,
+        }
+    }
+
+    /// The tokens there are.
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// The names of workers' instances.
@@ -144,6 +184,7 @@ impl ClusterLog {
         for (event, waiter) in events {
             event.log();
             self.names.learn(&event);
+            learn_token(&self.tokens, &event);
             match serde_json::to_string(&event) {
                 Ok(body) => {
                     let rows = Vec::new();
@@ -169,37 +210,85 @@ impl ClusterLog {
     }
 }
 
-/// The names of workers' instances, those long gone included: what listings call them by.
+/// What an event says about tokens. Before it is durable: a secret is handed out after that, and a revocation
+/// that is lost with the coordinator was not acknowledged.
+pub(super) fn learn_token(tokens: &Tokens, event: &ClusterEvent) {
+    match event {
+        ClusterEvent::TokenCreated { token } => tokens.created(token.clone()),
+        ClusterEvent::TokenRevoked { token } => tokens.revoked(token),
+        _ => {}
+    }
+}
+
+/// The names of workers' instances, those long gone included: what listings call them by. And the tokens by
+/// which they joined.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WorkerNames {
-    names: Arc<RwLock<HashMap<WorkerId, Arc<str>>>>,
+    names: Arc<RwLock<HashMap<WorkerId, Named>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Named {
+    name: Arc<str>,
+    token: Option<TokenId>,
 }
 
 impl WorkerNames {
     pub(super) fn learn(&self, event: &ClusterEvent) {
-        if let ClusterEvent::WorkerRegistered { worker, name, .. } = event {
+        if let ClusterEvent::WorkerRegistered {
+            worker,
+            name,
+            token,
+            ..
+        } = event
+        {
             let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-            names.insert(*worker, name.as_str().into());
+            let named = Named {
+                name: name.as_str().into(),
+                token: token.clone(),
+            };
+            names.insert(*worker, named);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn learn_for_tests(&self, worker: WorkerId, name: &str) {
+        self.learn(&ClusterEvent::WorkerRegistered {
+            worker,
+            name: name.to_owned(),
+            slots: 1,
+            evaluators: Vec::new(),
+            device: String::new(),
+            version: String::new(),
+            token: None,
+        });
+    }
+
+    /// Whether an instance joined by this token.
+    pub(super) fn joined_by(&self, worker: WorkerId, token: &TokenId) -> bool {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let named = names.get(&worker);
+        named.is_some_and(|named| named.token.as_ref() == Some(token))
     }
 
     /// Whether an instance goes by this name.
     pub(super) fn is_called(&self, worker: WorkerId, name: &str) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.get(&worker).is_some_and(|known| &**known == name)
+        names.get(&worker).is_some_and(|known| &*known.name == name)
     }
 
     /// The name of an instance that has registered once.
-    pub(super) fn known(&self, worker: WorkerId) -> Option<Arc<str>> {
+    pub(crate) fn known(&self, worker: WorkerId) -> Option<Arc<str>> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.get(&worker).cloned()
+        names.get(&worker).map(|known| Arc::clone(&known.name))
     }
 
     /// The name of an instance, or its id when that is all that is known.
     pub(crate) fn name(&self, worker: WorkerId) -> String {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names
-            .get(&worker)
-            .map_or_else(|| worker.to_string(), |name| name.as_ref().to_owned())
+        names.get(&worker).map_or_else(
+            || worker.to_string(),
+            |known| known.name.as_ref().to_owned(),
+        )
     }
 }

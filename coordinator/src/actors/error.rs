@@ -4,6 +4,7 @@
 use espalier_common::ids::SearchId;
 use espalier_core::search::Rejection;
 use espalier_proto::WireError;
+use espalier_runtime::tls::TlsError;
 
 use crate::artifacts::ArtifactError;
 use crate::journal::JournalError;
@@ -58,6 +59,31 @@ pub enum CallError {
         /// The worker's.
         theirs: String,
     },
+    /// A worker speaks for another one.
+    #[error(
+        "the certificate is the worker {certificate:?}'s, and the call is one of the worker {claimed:?}: join \
+         with a token under the name that the worker has"
+    )]
+    OtherWorker {
+        /// Whose certificate it is.
+        certificate: String,
+        /// Who the call says that it is.
+        claimed: String,
+    },
+    /// Tokens mean nothing to a coordinator without TLS.
+    #[error(
+        "this coordinator speaks no TLS, so there are no tokens: start it with --tls on, or beyond loopback"
+    )]
+    NoTls,
+    /// The token by which a worker joined was revoked.
+    #[error("the token {0} was revoked")]
+    RevokedToken(String),
+    /// There is no such token.
+    #[error("there is no token {0:?}; `espalier token list` shows those there are")]
+    UnknownToken(String),
+    /// Keys and certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A bound on what one coordinator takes is reached.
     #[error("{0}")]
     TooMany(String),

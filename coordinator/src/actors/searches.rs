@@ -243,6 +243,7 @@ mod tests {
     use super::super::create::NewSearch;
     use super::super::dispatcher::{Dispatcher, Settings};
     use super::*;
+    use crate::access::Tokens;
     use crate::artifacts::ArtifactStore;
     use crate::journal::{Journal, JournalHandle};
 
@@ -269,7 +270,7 @@ budget: {trials: 3}
         let settings = Settings {
             lease_ttl: Duration::from_secs(30),
         };
-        let log = ClusterLog::new(journal.clone(), WorkerNames::default());
+        let log = ClusterLog::new(journal.clone(), WorkerNames::default(), Tokens::default());
         let (dispatcher, _) = Dispatcher::start(settings, log, shutdown);
         Searches::new(Context {
             journal: journal.clone(),

@@ -8,22 +8,25 @@ use espalier_common::job::TRAINER;
 use espalier_common::table::TABLE;
 use espalier_runtime::config::ConfigArgs;
 use espalier_runtime::logging::LogArgs;
+use espalier_runtime::secrets::TokenArgs;
 
 use super::error::EXIT_CODES;
 use super::output::OutputArgs;
 
+mod access;
 mod look;
 mod records;
 mod simulate;
 
+pub(super) use access::{
+    LoginArgs, TlsArgs, TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs, TokensArgs,
+};
 pub(super) use look::{
     DiffArgs, DrawArgs, LookArgs, Picture, PresetArgs, PresetCommand, SampleArgs, SpaceArgs,
 };
 pub(super) use records::{ExplainArgs, ReplayArgs};
 pub(super) use simulate::SimulateArgs;
 
-/// Where a coordinator listens when nobody says otherwise.
-const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7777";
 /// Where data sets lie when nobody says otherwise.
 pub(super) const DEFAULT_DATA_ROOT: &str = "data";
 /// Workers that `run` starts when nobody says otherwise.
@@ -41,16 +44,27 @@ const MAX_LEASE_TTL_MS: u64 = 24 * 60 * 60 * 1_000;
 #[derive(Debug, Parser)]
 #[command(name = "espalier", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(super) struct Cli {
-    /// The coordinator to ask; for every command that asks one
+    /// The coordinator to ask: https://HOST:PORT, or http://HOST:PORT for one without TLS [default: that of
+    /// the current context, or http://127.0.0.1:7777]
     #[arg(
         long,
         global = true,
         env = "ESPALIER_ADDRESS",
-        default_value = DEFAULT_ADDRESS,
         value_name = "URL",
         value_parser = address
     )]
-    pub(super) address: String,
+    pub(super) address: Option<String>,
+    /// The coordinator and the token that `espalier login` has kept under this name
+    #[arg(
+        long,
+        global = true,
+        env = "ESPALIER_CONTEXT",
+        value_name = "NAME",
+        conflicts_with = "address"
+    )]
+    pub(super) context: Option<String>,
+    #[command(flatten)]
+    pub(super) token: TokenArgs,
     #[command(subcommand)]
     pub(super) command: Command,
 }
@@ -78,6 +92,8 @@ pub(super) enum Command {
     Pause(PauseArgs),
     Resume(ResumeArgs),
     Stop(StopArgs),
+    Login(LoginArgs),
+    Token(TokensArgs),
     /// Print the JSON Schema of specs, for editors
     Schema,
     Completions(CompletionsArgs),
@@ -124,15 +140,16 @@ pub(super) struct RunArgs {
 
 /// Serve as a coordinator until SIGTERM or Ctrl-C
 ///
-/// Prints one line with the address on stdout once it takes calls. A second coordinator on the same
-/// folder is refused.
+/// Prints one line with the address on stdout once it takes calls. Beyond loopback it speaks TLS, and at its
+/// first start it prints one line for each role, with a token. A second coordinator on the same folder is
+/// refused.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   espalier serve
   espalier serve --listen 127.0.0.1:0 --data-dir /var/lib/espalier --output json
   espalier serve --config deploy/config/coordinator.toml
-  espalier serve --listen 10.0.0.5:7777 --insecure      on a network where everyone is trusted")]
+  espalier serve --listen 0.0.0.0:7777                  with TLS; prints a token for each role, once")]
 pub(super) struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(
@@ -145,9 +162,8 @@ pub(super) struct ServeArgs {
     /// Folder of the journal and the artifacts [default: espalier in the XDG data folder]
     #[arg(long, env = "ESPALIER_DATA_DIR", value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
-    /// Listen beyond loopback without encryption: whoever reaches the port can run, read and stop searches
-    #[arg(long)]
-    pub(super) insecure: bool,
+    #[command(flatten)]
+    pub(super) tls: TlsArgs,
     /// How long a worker may be silent before its trials are given to others, in milliseconds [default: 30000]
     #[arg(long, env = "ESPALIER_LEASE_TTL_MS", value_name = "MS", value_parser = clap::value_parser!(u64).range(MIN_LEASE_TTL_MS..=MAX_LEASE_TTL_MS))]
     pub(super) lease_ttl_ms: Option<u64>,
@@ -390,24 +406,24 @@ fn named_command(text: &str) -> Result<NamedCommand, String> {
     })
 }
 
-/// An address as a URL; the scheme may be left out.
-fn address(text: &str) -> Result<String, String> {
+/// An address: a URL, or host and port, whose scheme is told by whether there is a token.
+pub(super) fn address(text: &str) -> Result<String, String> {
     let text = text.trim().trim_end_matches('/');
+    let wrong =
+        || "write https://HOST:PORT, or http://HOST:PORT for a coordinator without TLS".to_owned();
     let url = if text.contains("://") {
         text.to_owned()
     } else {
         format!("http://{text}")
     };
-    if url.starts_with("https://") {
-        return Err("this version speaks plain gRPC only: write http://HOST:PORT".to_owned());
-    }
     let uri: tonic::transport::Uri = url
         .parse()
-        .map_err(|error| format!("{error}; write http://HOST:PORT"))?;
-    if uri.scheme_str() != Some("http") || uri.port_u16().is_none() || uri.path() != "/" {
-        return Err("write http://HOST:PORT".to_owned());
+        .map_err(|error| format!("{error}; {}", wrong()))?;
+    let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    if !scheme || uri.port_u16().is_none() || uri.path() != "/" || uri.query().is_some() {
+        return Err(wrong());
     }
-    Ok(url)
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

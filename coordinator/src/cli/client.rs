@@ -6,13 +6,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use espalier_common::ids::Digest;
+use espalier_proto::v1::access_service_client::AccessServiceClient;
 use espalier_proto::v1::search_service_client::SearchServiceClient;
 use espalier_proto::{MAX_MESSAGE_BYTES, v1};
 use tokio::io::AsyncWriteExt as _;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::error::{CliError, reason_of};
+use super::contexts::Target;
+use super::error::{CliError, is_untrusted, reason_of};
 
 /// A coordinator on another continent answers a connection within this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,41 +32,107 @@ const PAGE: u32 = 1_000;
 /// Times that a creation is tried again when the coordinator goes away in the middle of it.
 const CREATE_RETRIES: u32 = 4;
 
+/// What every call carries.
+#[derive(Clone)]
+struct Credentials(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(bearer) = &self.0 {
+            request
+                .metadata_mut()
+                .insert("authorization", bearer.clone());
+        }
+        Ok(request)
+    }
+}
+
+type Calls = InterceptedService<Channel, Credentials>;
+
 /// A connection to a coordinator. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Client {
-    service: SearchServiceClient<Channel>,
+    service: SearchServiceClient<Calls>,
+    access: AccessServiceClient<Calls>,
     address: String,
 }
 
 impl Client {
     /// Connects.
-    pub(super) async fn connect(address: &str) -> Result<Self, CliError> {
-        let unreachable = |reason: String| CliError::Unreachable {
-            address: address.to_owned(),
-            reason,
-        };
-        let channel = Endpoint::from_shared(address.to_owned())
+    pub(super) async fn connect(target: &Target) -> Result<Self, CliError> {
+        let address = target.url.as_str();
+        let endpoint = Endpoint::from_shared(address.to_owned())
             .map_err(|error| CliError::Usage(format!("--address {address}: {error}")))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
-            .map_err(|error| unreachable(reason_of(&error)))?;
+            .keep_alive_while_idle(true);
+        let connected = match &target.secured {
+            Some(secured) => {
+                let connector = secured.tls.connector();
+                endpoint.connect_with_connector(connector).await
+            }
+            None => endpoint.connect().await,
+        };
+        let channel = connected.map_err(|error| match is_untrusted(&error) {
+            true => CliError::Refused(format!("{address}: {}", reason_of(&error))),
+            false => CliError::Unreachable {
+                address: address.to_owned(),
+                reason: reason_of(&error),
+            },
+        })?;
+        let bearer = target
+            .secured
+            .as_ref()
+            .map(|secured| secured.bearer.clone());
+        let calls = InterceptedService::new(channel, Credentials(bearer));
         Ok(Self {
-            service: SearchServiceClient::new(channel)
+            service: SearchServiceClient::new(calls.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            access: AccessServiceClient::new(calls).max_decoding_message_size(MAX_MESSAGE_BYTES),
             address: address.to_owned(),
         })
+    }
+
+    /// Who the coordinator takes this program's user for.
+    pub(super) async fn who_am_i(&self) -> Result<v1::WhoAmIReply, CliError> {
+        let mut access = self.access.clone();
+        self.call(access.who_am_i(v1::WhoAmIRequest {})).await
+    }
+
+    /// Makes a token.
+    pub(super) async fn create_token(
+        &self,
+        request: v1::CreateTokenRequest,
+    ) -> Result<v1::CreateTokenReply, CliError> {
+        let mut access = self.access.clone();
+        self.call(access.create_token(request)).await
+    }
+
+    /// Every token.
+    pub(super) async fn list_tokens(&self) -> Result<Vec<v1::Token>, CliError> {
+        let mut access = self.access.clone();
+        let reply = self
+            .call(access.list_tokens(v1::ListTokensRequest {}))
+            .await?;
+        Ok(reply.tokens)
+    }
+
+    /// Ends a token.
+    pub(super) async fn revoke_token(&self, id: &str) -> Result<v1::Token, CliError> {
+        let id = id.to_owned();
+        let mut access = self.access.clone();
+        let reply = self
+            .call(access.revoke_token(v1::RevokeTokenRequest { id }))
+            .await?;
+        reply.token.ok_or_else(|| self.broken("an empty reply"))
     }
 
     /// Connects to a coordinator that is starting, as soon as it answers.
     pub(super) async fn when_ready(address: &str) -> Self {
         loop {
-            if let Ok(client) = Self::connect(address).await
+            if let Ok(client) = Self::connect(&Target::plain(address)).await
                 && client.cluster().await.is_ok()
             {
                 return client;

@@ -128,6 +128,20 @@ pub(super) fn reason_of(error: &dyn std::error::Error) -> String {
     deepest.to_string()
 }
 
+/// Whether somebody answered who is not to be trusted, or who speaks another protocol: trying again is of no
+/// use.
+pub(super) fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

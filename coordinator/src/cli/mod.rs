@@ -2,9 +2,11 @@
 //! `SearchService`, `run` included. May import the library of this crate (the server), the wire, the reader
 //! of specs, the data sets and the view.
 
+mod access;
 mod args;
 mod candidate_file;
 mod client;
+mod contexts;
 mod control;
 mod diff;
 mod draw;
@@ -37,11 +39,16 @@ use espalier_runtime::config::{self, ConfigError};
 
 use args::{Cli, Command};
 use client::Client;
+use contexts::Target;
 use error::CliError;
 use output::stdout;
 
 /// Reads the command line and does what it says.
 pub(crate) fn main() -> ExitCode {
+    if let Err(error) = espalier_runtime::secrets::hide_from_process_list() {
+        let message = format!("the token cannot be hidden: {error}; give it in ESPALIER_TOKEN");
+        return CliError::Failed(message).report();
+    }
     let matches = match config::matches(Cli::command(), std::env::args_os()) {
         Ok(matches) => matches,
         Err(ConfigError::CommandLine(error)) => error.exit(),
@@ -60,11 +67,17 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// `--address` where no coordinator is asked anything would mislead: `run --address` does not run there.
-/// The environment variable may stand for other commands.
+/// Environment variables may stand for other commands.
 fn refuse_idle_address(command: &Command, matches: &ArgMatches) -> Result<(), CliError> {
-    let given = matches.value_source("address") == Some(ValueSource::CommandLine);
+    let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let given = ["address", "context", "token_file"]
+        .into_iter()
+        .find(|id| given(id));
     let why = match command {
         Command::Run(_) => "`run` starts a coordinator of its own; `submit` takes --address",
+        Command::Login(_) if given != Some("token_file") => {
+            "`login` takes the address as its argument, and --name for the context"
+        }
         Command::Serve(_) => "`serve` is the coordinator; --listen says where",
         Command::Schema
         | Command::Completions(_)
@@ -78,8 +91,11 @@ fn refuse_idle_address(command: &Command, matches: &ArgMatches) -> Result<(), Cl
         | Command::Simulate(_) => "this command asks no coordinator",
         _ => return Ok(()),
     };
-    if given {
-        return Err(CliError::Usage(format!("--address: {why}")));
+    if let Some(id) = given {
+        return Err(CliError::Usage(format!(
+            "--{}: {why}",
+            id.replace('_', "-")
+        )));
     }
     Ok(())
 }
@@ -92,7 +108,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
                 .enable_all()
                 .build()
                 .map_err(|error| CliError::Failed(format!("cannot start threads: {error}")))?;
-            runtime.block_on(with_coordinator(&cli.address, cli.command))
+            runtime.block_on(with_coordinator(cli))
         }
     }
 }
@@ -113,15 +129,27 @@ fn alone(command: &Command) -> Option<Result<(), CliError>> {
     })
 }
 
-async fn with_coordinator(address: &str, command: Command) -> Result<(), CliError> {
-    let connect = || Client::connect(address);
-    match command {
-        Command::Run(args) => Box::pin(run::run(&args)).await,
-        Command::Serve(args) => Box::pin(serve::serve(&args)).await,
-        // Asks none, but listens to signals while its threads work.
-        Command::Simulate(args) => simulate::simulate(args).await,
-        Command::Submit(args) => submit::submit(address, &args).await,
-        Command::Watch(args) => submit::watch(address, &args).await,
+async fn with_coordinator(cli: Cli) -> Result<(), CliError> {
+    let target = match &cli.command {
+        // They ask none that is named like this.
+        Command::Run(_) | Command::Serve(_) | Command::Simulate(_) | Command::Login(_) => None,
+        _ => Some(Target::of(&cli)?),
+    };
+    let Some(target) = target else {
+        return match cli.command {
+            Command::Run(args) => Box::pin(run::run(&args)).await,
+            Command::Serve(args) => Box::pin(serve::serve(&args)).await,
+            Command::Login(args) => access::login(&cli.token, &args).await,
+            // Listens to signals while its threads work.
+            Command::Simulate(args) => simulate::simulate(args).await,
+            _ => Ok(()),
+        };
+    };
+    let connect = || Client::connect(&target);
+    match cli.command {
+        Command::Submit(args) => submit::submit(&target, &args).await,
+        Command::Watch(args) => submit::watch(&target, &args).await,
+        Command::Token(args) => access::token(&connect().await?, &args.command).await,
         Command::List(args) => query::list(&connect().await?, &args).await,
         Command::Status(args) => query::status(&connect().await?, &args).await,
         Command::Trials(args) => query::trials(&connect().await?, &args).await,
@@ -130,8 +158,12 @@ async fn with_coordinator(address: &str, command: Command) -> Result<(), CliErro
         Command::Pause(args) => control::pause(&connect().await?, &args).await,
         Command::Resume(args) => control::resume(&connect().await?, &args).await,
         Command::Stop(args) => control::stop(&connect().await?, &args).await,
-        // Done by `alone`.
-        Command::Schema
+        // Done above, or by `alone`.
+        Command::Run(_)
+        | Command::Serve(_)
+        | Command::Simulate(_)
+        | Command::Login(_)
+        | Command::Schema
         | Command::Completions(_)
         | Command::Validate(_)
         | Command::Space(_)

@@ -1,34 +1,50 @@
 //! `espalier serve`: the coordinator as a process of its own.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use espalier_coordinator::server::{self, ServerConfig};
+use espalier_coordinator::server::{self, Ready, ServerConfig};
+use espalier_coordinator::{CertificateSource, Role};
 use espalier_runtime::{Shutdown, logging};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use super::args::ServeArgs;
-use super::client::Client;
 use super::error::CliError;
 use super::output::stdout;
 
 /// The line that is printed once calls are taken. Its keys are stable.
 #[derive(Serialize)]
-struct Ready<'a> {
+struct ReadyLine<'a> {
     address: &'a str,
     data_dir: &'a Path,
     pid: u32,
+    tls: bool,
+    /// The tokens made just now; they are printed this once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tokens: Vec<TokenLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct TokenLine<'a> {
+    role: &'a str,
+    token: &'a str,
 }
 
 /// `espalier serve`.
 pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
-    if !args.listen.ip().is_loopback() && !args.insecure {
-        return Err(CliError::Usage(format!(
-            "--listen {}: this address can be reached from other machines, and connections are neither \
-             encrypted nor authenticated; listen on 127.0.0.1, or add --insecure on a network where \
-             everyone is trusted",
-            args.listen
-        )));
+    let mode = args.tls.tls.mode();
+    // Before anything is done.
+    let usage = |error: &dyn std::fmt::Display| {
+        CliError::Usage(format!("--listen {}: {error}", args.listen))
+    };
+    let tls = mode.at(args.listen).map_err(|error| usage(&error))?;
+    let certificate = args.tls.certificate().map_err(CliError::Usage)?;
+    if !tls && certificate != CertificateSource::Made {
+        return Err(usage(
+            &"without TLS a certificate is of no use; add --tls on",
+        ));
     }
     logging::init(args.log.log_format).map_err(|error| CliError::Usage(error.to_string()))?;
     if let Some(path) = &args.config.config {
@@ -47,19 +63,33 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
         ))
     };
     let listener = TcpListener::bind(args.listen).await.map_err(unbound)?;
-    let address = format!("http://{}", listener.local_addr().map_err(unbound)?);
+    let address = listener.local_addr().map_err(unbound)?;
     let mut config = ServerConfig::new(&data_dir);
-    config.insecure = args.insecure;
+    config.tls = mode;
+    config.certificate = certificate;
+    config.token_dir.clone_from(&args.tls.token_dir);
+    if let Some(lifetime) = args.tls.worker_certificate_ms {
+        config.worker_certificate_ms = lifetime;
+    }
     if let Some(ttl) = args.lease_ttl_ms {
         config.lease_ttl_ms = ttl;
     }
     if let Some(bytes) = args.max_artifact_bytes {
         config.max_artifact_bytes = bytes;
     }
-    let mut server = std::pin::pin!(server::run(config, listener, shutdown.clone()));
+    let (sender, ready) = oneshot::channel();
+    let mut server = std::pin::pin!(server::run_and_tell(
+        config,
+        listener,
+        shutdown.clone(),
+        sender
+    ));
     let served = tokio::select! {
         served = &mut server => served,
-        () = announce(args, &address, &data_dir) => server.await,
+        Ok(ready) = ready => {
+            announce(args, &ready, address, &data_dir);
+            server.await
+        }
     };
     served.map_err(|error| CliError::Failed(error.to_string()))?;
     match shutdown.failure() {
@@ -68,26 +98,56 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
     }
 }
 
-/// Prints where the coordinator is once it answers: it reads its journal first.
-async fn announce(args: &ServeArgs, address: &str, data_dir: &Path) {
-    Client::when_ready(address).await;
+/// Prints where the coordinator is once it takes calls, and at its first start how to join it.
+fn announce(args: &ServeArgs, ready: &Ready, address: SocketAddr, data_dir: &Path) {
+    let scheme = if ready.tls { "https" } else { "http" };
+    let host = reachable(address);
+    let address = format!("{scheme}://{address}");
     let mut out = stdout();
     let printed = if args.output.json() {
-        out.json_line(&Ready {
-            address,
+        let tokens = ready.tokens.iter().map(|(role, token)| TokenLine {
+            role: role.word(),
+            token,
+        });
+        out.json_line(&ReadyLine {
+            address: &address,
             data_dir,
             pid: std::process::id(),
+            tls: ready.tls,
+            tokens: tokens.collect(),
         })
     } else {
-        out.line(&format!(
-            "coordinator at {address}, data in {}",
-            data_dir.display()
-        ))
+        let mut text = format!("coordinator at {address}, data in {}\n", data_dir.display());
+        if !ready.tokens.is_empty() {
+            text.push_str("to join it (printed this once; the tokens are secrets):\n");
+        }
+        for (role, token) in &ready.tokens {
+            text.push_str(&match role {
+                Role::Worker => {
+                    format!("  worker: espalier-worker --join {host} --token {token}\n")
+                }
+                Role::Admin | Role::Viewer => {
+                    format!("  {role}: espalier login {host} --token {token}\n")
+                }
+            });
+        }
+        out.text(&text)
     };
     if let Err(error) = printed.and_then(|()| out.flush()) {
         // Nobody reads where it is; whoever knows can use it all the same.
         tracing::warn!(%error, address, "the address cannot be printed");
     }
+}
+
+/// How other machines may call it: an address that stands for all of this machine's says nothing to them.
+fn reachable(address: SocketAddr) -> String {
+    if !address.ip().is_unspecified() {
+        return address.to_string();
+    }
+    let name = nix::unistd::gethostname().ok();
+    let name = name.and_then(|name| name.into_string().ok());
+    let name = name.filter(|name| !name.is_empty());
+    format!("{}:{}", name.as_deref().unwrap_or("HOST"), address.port())
 }
 
 /// The folder of a coordinator when nobody says otherwise.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::args::{SubmitArgs, WatchArgs};
 use super::client::Client;
+use super::contexts::Target;
 use super::error::CliError;
 use super::follow::{Until, follow};
 use super::output::{OutputArgs, stdout, table_width};
@@ -17,7 +18,7 @@ use super::spec_file::SpecFile;
 const BEST: u32 = 5;
 
 /// `espalier submit`.
-pub(super) async fn submit(address: &str, args: &SubmitArgs) -> Result<(), CliError> {
+pub(super) async fn submit(target: &Target, args: &SubmitArgs) -> Result<(), CliError> {
     // Before the coordinator is asked anything: a wrong spec is told at once, also without one.
     let file = SpecFile::load(&args.spec, &args.data.data_root)?;
     if file.command().is_some() {
@@ -28,7 +29,7 @@ pub(super) async fn submit(address: &str, args: &SubmitArgs) -> Result<(), CliEr
             args.spec.display()
         )));
     }
-    let client = Client::connect(address).await?;
+    let client = Client::connect(target).await?;
     let request = file.request(Uuid::new_v4(), file.text.clone())?;
     let status = client.create(request).await?;
     let id = uuid_text(&status.id);
@@ -46,8 +47,8 @@ pub(super) async fn submit(address: &str, args: &SubmitArgs) -> Result<(), CliEr
 }
 
 /// `espalier watch`.
-pub(super) async fn watch(address: &str, args: &WatchArgs) -> Result<(), CliError> {
-    let client = Client::connect(address).await?;
+pub(super) async fn watch(target: &Target, args: &WatchArgs) -> Result<(), CliError> {
+    let client = Client::connect(target).await?;
     // By id from here on: a name may come to mean another search while this one is watched.
     let id = uuid_text(&client.get(&args.search).await?.id);
     watch_to_end(&client, &id, args.output).await

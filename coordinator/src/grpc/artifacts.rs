@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 
 use espalier_common::ids::{AttemptKey, Digest, WorkerId};
 use espalier_core::search::Command;
-use espalier_proto::{
-    ARTIFACT_PIECE_BYTES, attempt_from_wire, digest_from_wire, v1, worker_id_from_wire,
-};
+use espalier_proto::{ARTIFACT_PIECE_BYTES, attempt_from_wire, digest_from_wire, v1};
 use futures::Stream;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tonic::{Status, Streaming};
 use v1::upload_artifact_request::Part;
 
-use crate::actors::{CallError, DispatcherHandle, Retry, SearchHandle, Searches};
+use super::caller::worker_of;
+use super::workers::WorkerApi;
+use crate::access::Principal;
+use crate::actors::{CallError, DispatcherHandle, Retry, SearchHandle};
 use crate::artifacts::{ArtifactError, ArtifactStore, Hold};
 
 /// The longest pause within an upload: far longer than a slow network takes for a piece.
@@ -25,31 +26,29 @@ pub(super) type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>
 
 /// Takes in an artifact: only from an attempt that was told to upload it, and no more than it announced.
 /// What comes is a sign of life: the attempt may be one of a worker that was started again since, and does
-/// not renew what its older instance held. Its lease is prolonged as often as `renew_every` says.
+/// not renew what its older instance held. Its lease is prolonged as often as workers are to renew.
 pub(super) async fn upload(
-    searches: &Searches,
-    store: &ArtifactStore,
-    dispatcher: &DispatcherHandle,
-    renew_every: Duration,
+    api: &WorkerApi,
+    caller: &Principal,
     mut parts: Streaming<v1::UploadArtifactRequest>,
 ) -> Result<(), Status> {
     let Some(Part::Header(header)) = next(&mut parts).await?.and_then(|first| first.part) else {
         let message = "the first message of an upload is its header".to_owned();
         return Err(CallError::Invalid(message).into());
     };
-    let worker = worker_id_from_wire(&header.worker)?;
+    let worker = worker_of(&api.names, caller, &header.worker)?;
     let key = attempt_from_wire(header.attempt.as_ref())?;
     let digest = digest_from_wire("digest", &header.digest)?;
-    let search = searches.require(key.search)?;
+    let search = api.searches.require(key.search)?;
     search.may_upload(worker, key, digest).await?;
     let alive = Alive {
-        dispatcher,
+        dispatcher: &api.dispatcher,
         worker,
         key,
-        every: renew_every,
+        every: api.renew_every,
         last: None,
     };
-    let stored = match take_in(store, digest, header.size, &mut parts, alive).await {
+    let stored = match take_in(&api.artifacts, digest, header.size, &mut parts, alive).await {
         Ok(stored) => stored,
         Err(Refused::Store(error)) if error.is_of_the_folder() => {
             return Err(not_stored(&search, worker, key, error).await.into());

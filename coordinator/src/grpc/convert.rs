@@ -218,6 +218,7 @@ pub(super) fn registration_from_wire(
         evaluators,
         device: bounded("device", request.device)?,
         version: bounded("version", request.version)?,
+        token: None,
     })
 }
 

@@ -1,13 +1,16 @@
-//! gRPC: the two services, each handler a conversion, a call of a handle and a conversion back, and the
+//! gRPC: the three services, each handler a conversion, a call of a handle and a conversion back, and the
 //! one place that makes a status of an error. May import everything of the coordinator; nothing imports it
 //! but [`crate::server`].
 
+mod access;
 mod artifacts;
+mod caller;
 mod convert;
 mod searches;
 mod status;
 mod watch;
 mod workers;
 
+pub(crate) use access::{AccessApi, NewToken};
 pub(crate) use searches::SearchApi;
 pub(crate) use workers::WorkerApi;

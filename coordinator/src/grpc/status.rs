@@ -3,6 +3,7 @@
 //! registered), `UNAVAILABLE` that asking again later is safe.
 
 use espalier_core::search::Rejection;
+use espalier_runtime::tls::TlsError;
 use tonic::{Code, Status};
 
 use crate::actors::CallError;
@@ -21,10 +22,15 @@ impl From<CallError> for Status {
             CallError::Wire(_) | CallError::Invalid(_) | CallError::BadSpec(_) => {
                 Code::InvalidArgument
             }
-            CallError::UnknownSearch(_) => Code::NotFound,
+            CallError::UnknownSearch(_) | CallError::UnknownToken(_) => Code::NotFound,
+            CallError::RevokedToken(_) => Code::Unauthenticated,
+            CallError::OtherWorker { .. } => Code::PermissionDenied,
+            CallError::Tls(TlsError::BadRequest(_)) => Code::InvalidArgument,
+            CallError::Tls(_) => Code::Internal,
             CallError::AmbiguousSearch { .. } => Code::InvalidArgument,
             CallError::OtherSearchExists(_) | CallError::NameTaken(_) => Code::AlreadyExists,
             CallError::NotRegistered
+            | CallError::NoTls
             | CallError::OtherCluster { .. }
             | CallError::UploadGivenUp(_) => Code::FailedPrecondition,
             CallError::TooMany(_) => Code::ResourceExhausted,

@@ -19,8 +19,9 @@ use espalier_proto::{
 use tonic::{Request, Response, Status, Streaming};
 
 use super::artifacts::{self, Pieces};
-use super::convert::{datasets_from_wire, registration_from_wire, worker};
-use crate::actors::{CallError, DispatcherHandle, Searches};
+use super::caller::{check_worker, opened, worker_of};
+use super::convert::{datasets_from_wire, registration_from_wire};
+use crate::actors::{CallError, DispatcherHandle, Searches, WorkerNames};
 use crate::artifacts::{ArtifactStore, Hold};
 use crate::clock::millis;
 
@@ -42,6 +43,7 @@ pub(crate) struct WorkerApi {
     pub(crate) searches: Searches,
     pub(crate) dispatcher: DispatcherHandle,
     pub(crate) artifacts: ArtifactStore,
+    pub(crate) names: WorkerNames,
     pub(crate) cluster: ClusterId,
     pub(crate) lease_ttl: Duration,
     /// How often a worker is to renew.
@@ -191,9 +193,10 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterReply>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = opened(request)?;
         self.check_cluster(&request.cluster)?;
-        let registration = registration_from_wire(request)?;
+        let mut registration = registration_from_wire(request)?;
+        registration.token = check_worker(&self.names, &caller, &registration)?;
         self.dispatcher.register(registration).await?;
         Ok(Response::new(v1::RegisterReply {
             cluster: uuid_to_wire(self.cluster.0),
@@ -207,8 +210,8 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::LeaseRequest>,
     ) -> Result<Response<v1::LeaseReply>, Status> {
-        let request = request.into_inner();
-        let worker = worker(&request.worker)?;
+        let (caller, request) = opened(request)?;
+        let worker = worker_of(&self.names, &caller, &request.worker)?;
         let missing = datasets_from_wire("missing_datasets", &request.missing_datasets)?;
         let wait = Duration::from_millis(request.wait_ms.min(MAX_LEASE_WAIT_MS)).min(self.max_wait);
         let (call, slots) = (request.call, request.free_slots.min(MAX_SLOTS));
@@ -228,8 +231,8 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::RenewReply>, Status> {
-        let request = request.into_inner();
-        let worker = worker(&request.worker)?;
+        let (caller, request) = opened(request)?;
+        let worker = worker_of(&self.names, &caller, &request.worker)?;
         let held = attempts(&request.held)?;
         let drop = self
             .dispatcher
@@ -245,8 +248,8 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportReply>, Status> {
-        let request = request.into_inner();
-        let worker = worker(&request.worker)?;
+        let (caller, request) = opened(request)?;
+        let worker = worker_of(&self.names, &caller, &request.worker)?;
         let key = attempt_from_wire(request.attempt.as_ref())?;
         let measurement = request.measurement;
         let measurement = measurement.ok_or_else(|| {
@@ -275,8 +278,8 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::CompleteRequest>,
     ) -> Result<Response<v1::CompleteReply>, Status> {
-        let request = request.into_inner();
-        let worker = worker(&request.worker)?;
+        let (caller, request) = opened(request)?;
+        let worker = worker_of(&self.names, &caller, &request.worker)?;
         let key = attempt_from_wire(request.attempt.as_ref())?;
         let search = self.searches.require(key.search)?;
         let (completion, stored) = self.completion(request).await?;
@@ -299,8 +302,8 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::FailRequest>,
     ) -> Result<Response<v1::FailReply>, Status> {
-        let request = request.into_inner();
-        let worker = worker(&request.worker)?;
+        let (caller, request) = opened(request)?;
+        let worker = worker_of(&self.names, &caller, &request.worker)?;
         let key = attempt_from_wire(request.attempt.as_ref())?;
         let command = Command::FailJob {
             trial: key.trial,
@@ -316,8 +319,8 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseReply>, Status> {
-        let request = request.into_inner();
-        let worker = worker(&request.worker)?;
+        let (caller, request) = opened(request)?;
+        let worker = worker_of(&self.names, &caller, &request.worker)?;
         for key in attempts(&request.attempts)? {
             let command = Command::ReleaseJob {
                 trial: key.trial,
@@ -338,7 +341,8 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<v1::LeaveRequest>,
     ) -> Result<Response<v1::LeaveReply>, Status> {
-        let worker = worker(&request.into_inner().worker)?;
+        let (caller, request) = opened(request)?;
+        let worker = worker_of(&self.names, &caller, &request.worker)?;
         self.dispatcher.leave(worker).await?;
         Ok(Response::new(v1::LeaveReply {}))
     }
@@ -347,9 +351,8 @@ impl WorkerService for WorkerApi {
         &self,
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactReply>, Status> {
-        let (searches, store, dispatcher) = (&self.searches, &self.artifacts, &self.dispatcher);
-        let parts = request.into_inner();
-        artifacts::upload(searches, store, dispatcher, self.renew_every, parts).await?;
+        let (caller, parts) = opened(request)?;
+        artifacts::upload(self, &caller, parts).await?;
         Ok(Response::new(v1::UploadArtifactReply {}))
     }
 

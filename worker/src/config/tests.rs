@@ -27,19 +27,36 @@ fn wrong_evaluators_are_refused_with_what_to_write() {
 #[test]
 fn a_coordinator_is_a_host_with_a_port() {
     for text in ["node1:7050", "http://node1:7050", "http://node1:7050/"] {
-        assert_eq!(coordinator_url(text).unwrap(), "http://node1:7050");
+        assert_eq!(
+            coordinator_url(text, false, false).unwrap(),
+            "http://node1:7050"
+        );
     }
-    assert_eq!(coordinator_url("[::1]:80").unwrap(), "http://[::1]:80");
+    assert_eq!(
+        coordinator_url("[::1]:80", false, false).unwrap(),
+        "http://[::1]:80"
+    );
     for (text, part) in [
         ("node1", "no port"),
-        ("https://node1:1", "TLS"),
+        ("ftp://node1:1", "another scheme"),
         ("node1:7050/x", "after the port"),
         ("a b:1", "no address"),
         ("", "no address"),
     ] {
-        let error = coordinator_url(text).unwrap_err().to_string();
+        let error = coordinator_url(text, false, false).unwrap_err().to_string();
         assert!(error.contains(part), "{text}: {error}");
     }
+}
+
+#[test]
+fn whether_tls_is_spoken_the_scheme_says_or_what_the_worker_has() {
+    let url = |text, member, token| coordinator_url(text, member, token).unwrap();
+    assert_eq!(url("node1:1", true, true), "https://node1:1");
+    assert_eq!(url("node1:1", true, false), "https://node1:1");
+    assert_eq!(url("http://node1:1", true, false), "http://node1:1");
+    assert_eq!(url("https://node1:1", false, false), "https://node1:1");
+    let error = coordinator_url("http://node1:1", true, true).unwrap_err();
+    assert!(error.to_string().contains("over TLS only"), "{error}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::Stdio;
 
+use espalier_runtime::secrets::{TOKEN_FILE_VARIABLE, TOKEN_VARIABLE};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -28,6 +29,9 @@ pub(super) fn spawn(guard: &Path, program: &Program, threads: u32) -> io::Result
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
+        // By which this worker joined; no business of a program that only computes.
+        .env_remove(TOKEN_VARIABLE)
+        .env_remove(TOKEN_FILE_VARIABLE)
         // A guard that is killed could not end the others.
         .kill_on_drop(!GUARDED);
     // Numerical libraries take every core unless told otherwise, and their threads spin while they wait,

@@ -276,11 +276,14 @@ impl Session {
         };
         match failed {
             None => self.coordinator_answers(),
-            Some(status) if is_transient(&status) => self.coordinator_is_away(&status),
+            Some(status) if is_transient(&status) && status.code() != Code::Unauthenticated => {
+                self.coordinator_is_away(&status)
+            }
             Some(status) => {
                 let why = match status.code() {
                     Code::NotFound | Code::FailedPrecondition => Unknown::Forgotten,
                     Code::AlreadyExists => Unknown::Displaced,
+                    Code::Unauthenticated => Unknown::Unidentified,
                     _ => {
                         return Err(WorkerError::Refused {
                             address: self.config.join.clone(),

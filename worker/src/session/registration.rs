@@ -9,10 +9,12 @@ use espalier_common::job::JobKind;
 use espalier_proto::{uuid_from_wire, uuid_to_wire, v1};
 use espalier_runtime::backoff::Waits;
 use tokio::time::Instant;
+use tonic::{Code, Status};
 
 use crate::client::{Client, for_ever};
 use crate::config::WorkerConfig;
 use crate::error::WorkerError;
+use crate::membership::Refused;
 
 /// A worker that so often within [`DISPLACED_WITHIN`] finds another instance under its name takes turns
 /// with that one. Being forgotten does not count: a coordinator knows nobody when it has just started.
@@ -42,6 +44,8 @@ pub(crate) enum Unknown {
     Forgotten,
     /// Another instance has this worker's name.
     Displaced,
+    /// Its certificate is not taken any more.
+    Unidentified,
 }
 
 /// This worker as it announces itself.
@@ -86,8 +90,16 @@ impl Registration {
 
     /// Registers, waiting for the coordinator without limit.
     pub(crate) async fn register(&mut self) -> Result<Welcome, WorkerError> {
-        let answer = for_ever("Register", || self.client.register(self.request.clone())).await;
-        let reply = answer.map_err(|status| self.refused(&status.to_string()))?;
+        let register = || for_ever("Register", || self.client.register(self.request.clone()));
+        let mut answer = register().await;
+        if let Err(status) = &answer
+            && status.code() == Code::Unauthenticated
+        {
+            // The certificate has expired, as it does of a machine that slept, or the token was revoked.
+            self.identify_again(status).await?;
+            answer = register().await;
+        }
+        let reply = answer.map_err(|status| self.refused(status.message()))?;
         let cluster = uuid_from_wire("cluster", &reply.cluster)
             .map(ClusterId)
             .map_err(|error| self.refused(&error.to_string()))?;
@@ -112,6 +124,22 @@ impl Registration {
         })
     }
 
+    async fn identify_again(&self, status: &Status) -> Result<(), WorkerError> {
+        let mut waits = Waits::default();
+        loop {
+            match self.client.identify_again().await {
+                Ok(_) => return Ok(()),
+                Err(Refused::Away(reason)) => {
+                    tracing::debug!(reason, "no new certificate yet");
+                    tokio::time::sleep(waits.next_wait()).await;
+                }
+                Err(Refused::Final(reason) | Refused::Unidentified(reason)) => {
+                    return Err(self.refused(&format!("{} ({reason})", status.message())));
+                }
+            }
+        }
+    }
+
     /// Registers again: the coordinator does not know this instance, or another one displaced it.
     pub(crate) async fn register_again(&mut self, why: Unknown) -> Result<Welcome, WorkerError> {
         let now = Instant::now();
@@ -131,6 +159,8 @@ impl Registration {
             reason = match why {
                 Unknown::Forgotten => "the coordinator does not know this worker",
                 Unknown::Displaced => "another instance registered under this worker's name",
+                Unknown::Unidentified =>
+                    "the coordinator does not take this worker's certificate any more",
             },
             "registering again"
         );

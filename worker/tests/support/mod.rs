@@ -59,6 +59,7 @@ impl Bench {
         WorkerConfig {
             tables_suffice: false,
             join: self.fake.url(),
+            token: None,
             name: "w1".to_owned(),
             slots: 1,
             threads: 1,

@@ -7,6 +7,7 @@ mod health;
 mod registry;
 mod searches;
 mod task;
+mod tokens;
 mod waiting;
 
 use std::borrow::Cow;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 use super::error::CallError;
 use super::search::SearchLink;
+use crate::access::{Token, TokenId};
 
 pub(crate) use espalier_core::dispatch::NO_CALL;
 pub(crate) use task::{Dispatcher, Settings};
@@ -38,6 +40,8 @@ pub(crate) struct Registration {
     pub(crate) evaluators: BTreeMap<String, BTreeSet<JobKind>>,
     pub(crate) device: String,
     pub(crate) version: String,
+    /// The token by which it joined; none without TLS.
+    pub(crate) token: Option<TokenId>,
 }
 
 /// A worker that waits for jobs.
@@ -132,6 +136,8 @@ pub(crate) enum Message {
     Touch(WorkerId, AttemptKey),
     Leave(WorkerId, oneshot::Sender<Result<(), CallError>>),
     List(oneshot::Sender<ClusterStatus>),
+    CreateToken(Token, oneshot::Sender<Result<(), CallError>>),
+    RevokeToken(TokenId, oneshot::Sender<Result<(), CallError>>),
 }
 
 /// What searches tell the dispatcher. This channel has no bound of its own, since a search that waited
@@ -228,6 +234,18 @@ impl DispatcherHandle {
     /// The cluster as it is now.
     pub(crate) async fn list(&self) -> Result<ClusterStatus, CallError> {
         self.call(Message::List).await
+    }
+
+    /// Makes a token; answered once that is durable.
+    pub(crate) async fn create_token(&self, token: Token) -> Result<(), CallError> {
+        self.call(|reply| Message::CreateToken(token, reply))
+            .await?
+    }
+
+    /// Revokes a token and cuts off the workers that joined by it; answered once that is durable.
+    pub(crate) async fn revoke_token(&self, token: TokenId) -> Result<(), CallError> {
+        self.call(|reply| Message::RevokeToken(token, reply))
+            .await?
     }
 
     /// Where searches send their news.

@@ -155,6 +155,7 @@ mod tests {
             evaluators: BTreeMap::from([("mine".to_owned(), BTreeSet::from([JobKind::Train]))]),
             device: "cpu".to_owned(),
             version: "0.1.0".to_owned(),
+            token: None,
         }
     }
 

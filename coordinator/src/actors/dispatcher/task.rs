@@ -45,16 +45,16 @@ pub(crate) struct Settings {
 /// The dispatcher's state.
 pub(crate) struct Dispatcher {
     settings: Settings,
-    cluster: ClusterLog,
+    pub(super) cluster: ClusterLog,
     searches: OpenSearches,
-    registry: Registry,
+    pub(super) registry: Registry,
     infirmary: Infirmary,
-    leases: LeaseTable<Instant>,
+    pub(super) leases: LeaseTable<Instant>,
     waiting: Polls,
     /// Commands for searches that the present batch has called for.
     outbox: Vec<(SearchId, Request)>,
     /// Events of the cluster that the present batch has come to.
-    events: Vec<(ClusterEvent, Option<Waiter>)>,
+    pub(super) events: Vec<(ClusterEvent, Option<Waiter>)>,
 }
 
 impl Dispatcher {
@@ -173,6 +173,8 @@ impl Dispatcher {
             Message::List(reply) => {
                 let _ = reply.send(self.list());
             }
+            Message::CreateToken(token, reply) => self.create_token(token, reply),
+            Message::RevokeToken(token, reply) => self.revoke_token(token, reply),
         }
     }
 
@@ -184,6 +186,12 @@ impl Dispatcher {
         if self.registry.len() >= MAX_WORKERS && self.registry.get(registration.worker).is_none() {
             let message = format!("{MAX_WORKERS} workers are registered, which is the most taken");
             let _ = reply.send(Err(CallError::TooMany(message)));
+            return;
+        }
+        // The call may have been let in just before its token was revoked.
+        let token = registration.token.as_ref();
+        if let Some(token) = token.filter(|token| self.cluster.tokens().is_revoked(token)) {
+            let _ = reply.send(Err(CallError::RevokedToken(token.to_string())));
             return;
         }
         let event = ClusterEvent::registered(&registration);
@@ -257,7 +265,7 @@ impl Dispatcher {
     }
 
     /// Releases everything an instance holds and answers its poll.
-    fn part(&mut self, worker: WorkerId, reason: ReleaseReason) {
+    pub(super) fn part(&mut self, worker: WorkerId, reason: ReleaseReason) {
         let held = self.leases.of_worker(worker).map(|(key, _)| key).collect();
         self.release(held, reason);
         self.waiting.dismiss(worker);

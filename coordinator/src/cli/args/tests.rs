@@ -73,13 +73,22 @@ fn run_refuses_no_workers_and_an_evaluator_without_a_name() {
 #[test]
 fn serve_takes_every_option() {
     let args = parsed!(
-        "espalier serve --listen 0.0.0.0:1 --data-dir d --insecure --lease-ttl-ms 5000 --output json \
+        "espalier serve --listen 0.0.0.0:1 --data-dir d --tls on --tls-cert c --tls-key k --tls-ca a --token-dir t --worker-certificate-ms 5000 --lease-ttl-ms 5000 --output json \
          --log-format json",
         Serve
     );
     assert_eq!(args.listen, "0.0.0.0:1".parse().unwrap());
     assert_eq!(args.data_dir, Some(PathBuf::from("d")));
-    assert!(args.insecure && args.output.json());
+    assert!(args.tls.tls == access::Tls::On && args.output.json());
+    let own = espalier_coordinator::CertificateSource::Own {
+        certificate: "c".into(),
+        key: "k".into(),
+        authority: "a".into(),
+    };
+    assert_eq!(args.tls.certificate(), Ok(own));
+    assert_eq!(args.tls.token_dir, Some(PathBuf::from("t")));
+    assert_eq!(args.tls.worker_certificate_ms, Some(5_000));
+    assert!(refused("espalier serve --tls-cert c --tls-key k").contains("--tls-ca"));
     assert_eq!(args.lease_ttl_ms, Some(5_000));
     assert!(refused("espalier serve --lease-ttl-ms 10").contains("--lease-ttl-ms"));
     assert!(refused("espalier serve --listen here").contains("--listen"));
@@ -143,16 +152,20 @@ fn an_address_is_a_url_or_a_host_and_port_before_or_after_the_command() {
         Cli::try_parse_from(line.split_whitespace())
             .unwrap()
             .address
+            .unwrap()
     };
     assert_eq!(
         address("espalier --address 10.0.0.5:80 list"),
-        "http://10.0.0.5:80"
+        "10.0.0.5:80"
     );
     assert_eq!(
         address("espalier list --address http://h:7777/"),
         "http://h:7777"
     );
-    assert!(refused("espalier list --address https://h:1").contains("http://HOST:PORT"));
+    assert_eq!(
+        address("espalier list --address https://h:1"),
+        "https://h:1"
+    );
     assert!(refused("espalier list --address ftp://h:1").contains("http://HOST:PORT"));
     assert!(refused("espalier list --address http://h").contains("http://HOST:PORT"));
 }

@@ -16,4 +16,4 @@ pub(super) use table::{
     searches_table, status_line, status_text, table, trials_table,
 };
 pub(super) use view::{ClusterView, SearchView, TrialView, UpdateView, short_id, uuid_text};
-pub(super) use words::{best_score, clean, duration, metric_value, quantity, seconds};
+pub(super) use words::{best_score, clean, duration, metric_value, quantity, seconds, utc};

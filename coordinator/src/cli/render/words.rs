@@ -69,7 +69,7 @@ pub(in crate::cli) fn seconds(seconds: f64) -> String {
 }
 
 /// Unix milliseconds as UTC to the minute: `2026-11-24 03:12`.
-pub(super) fn utc(ms: u64) -> String {
+pub(in crate::cli) fn utc(ms: u64) -> String {
     let minutes = ms / 60_000;
     let (days, minute) = (minutes / 1_440, minutes % 1_440);
     let (year, month, day) = civil(days);

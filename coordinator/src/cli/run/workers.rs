@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use espalier_common::table::TABLE;
 use espalier_runtime::Shutdown;
 use espalier_runtime::backoff::Waits;
+use espalier_runtime::secrets::{TOKEN_FILE_VARIABLE, TOKEN_VARIABLE};
 use tokio::task::JoinSet;
 
 use super::super::args::NamedCommand;
@@ -178,7 +179,10 @@ fn command(plan: &WorkerPlan, place: &Place) -> std::io::Result<Command> {
         .arg("--data-root")
         .arg(&plan.data_root)
         .arg("--work-dir")
-        .arg(&place.work_dir);
+        .arg(&place.work_dir)
+        // Of another coordinator: this one is this process.
+        .env_remove(TOKEN_VARIABLE)
+        .env_remove(TOKEN_FILE_VARIABLE);
     for evaluator in &plan.evaluators {
         command
             .arg("--evaluator")

@@ -1,0 +1,189 @@
+//! The one place that every call passes: holds it against the table, tells its handler who calls, and ends it
+//! when the caller's token ends. May import tower and tonic.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::noted::Noted;
+use super::{Access, Admitted, Cut, Peer, Refusal};
+
+/// Guards whatever is behind it.
+#[derive(Clone)]
+pub(crate) struct GuardLayer {
+    access: Access,
+    noted: Arc<Noted>,
+}
+
+impl GuardLayer {
+    pub(crate) fn new(access: Access) -> Self {
+        Self {
+            access,
+            noted: Arc::default(),
+        }
+    }
+}
+
+impl<S> tower::Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// A service behind the guard.
+#[derive(Clone)]
+pub(crate) struct Guard<S> {
+    inner: S,
+    layer: GuardLayer,
+}
+
+impl<S> tower::Service<Request<Body>> for Guard<S>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let peer = request.extensions().get::<Peer>();
+        let bearer = request.headers().get(header::AUTHORIZATION);
+        let path = request.uri().path();
+        match self.layer.access.admit(path, peer, bearer) {
+            Ok(Admitted { principal, cut }) => {
+                request.extensions_mut().insert(principal);
+                let call = self.inner.call(request);
+                match cut {
+                    Some(cut) => Box::pin(within(call, cut)),
+                    None => Box::pin(call),
+                }
+            }
+            Err(refusal) => {
+                self.layer.note(peer, path, &refusal);
+                let grpc = is_grpc(&request);
+                Box::pin(async move { Ok(refused(refusal.status, grpc)) })
+            }
+        }
+    }
+}
+
+impl GuardLayer {
+    fn note(&self, peer: Option<&Peer>, path: &str, refusal: &Refusal) {
+        let address = peer.map(|peer| peer.address);
+        let ip = address.map(|address| address.ip());
+        if !self.noted.is_new(ip, refusal.kind, Instant::now()) {
+            return;
+        }
+        // The path comes from outside.
+        let method: String = path.chars().take(100).collect();
+        let peer = ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+        tracing::warn!(
+            peer,
+            method,
+            reason = refusal.kind,
+            message = refusal.status.message(),
+            "call refused; the same from this peer is not said again for a minute"
+        );
+    }
+}
+
+fn is_grpc(request: &Request<Body>) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The answer to a call that was not let in: a browser or curl gets one that it can read.
+fn refused(status: Status, grpc: bool) -> Response<Body> {
+    if grpc {
+        return status.into_http();
+    }
+    let code = match status.code() {
+        tonic::Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        tonic::Code::PermissionDenied => StatusCode::FORBIDDEN,
+        _ => StatusCode::NOT_FOUND,
+    };
+    let mut response = Response::new(Body::new(http_body_util::Full::new(Bytes::from(format!(
+        "{}\n",
+        status.message()
+    )))));
+    *response.status_mut() = code;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
+}
+
+/// A call, and then its answer, until the cut.
+async fn within<E>(
+    call: impl Future<Output = Result<Response<Body>, E>>,
+    cut: Cut,
+) -> Result<Response<Body>, E> {
+    let mut cut: Pin<Box<dyn Future<Output = Status> + Send>> = Box::pin(cut.wait());
+    tokio::select! {
+        // What has been done is answered.
+        biased;
+        answer = call => answer.map(|response| {
+            response.map(|body| {
+                // An answer of one message, or none, is there already.
+                if body.is_end_stream() { body } else { Body::new(CutBody { body, cut: Some(cut) }) }
+            })
+        }),
+        status = &mut cut => Ok(status.into_http()),
+    }
+}
+
+/// The body of an answer that ends when the caller's token does.
+struct CutBody {
+    body: Body,
+    /// None: it has been cut.
+    cut: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
+}
+
+impl HttpBody for CutBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(cut) = &mut self.cut else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(status) = cut.as_mut().poll(context) {
+            self.cut = None;
+            let mut trailers = http::HeaderMap::new();
+            return Poll::Ready(match status.add_header(&mut trailers) {
+                Ok(()) => Some(Ok(Frame::trailers(trailers))),
+                Err(error) => Some(Err(error)),
+            });
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.cut.is_none() || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,453 @@
+//! Joining over TLS with real processes: tokens, certificates, roles, and what becomes of those who have
+//! none, or a wrong one.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use espalier_tests::{Process, binary, repository, wait_until};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A coordinator with TLS on loopback, and the files of its clients.
+struct Secured {
+    folder: TempDir,
+    coordinator: Process,
+    /// `127.0.0.1:port`.
+    host: String,
+    tokens: Value,
+}
+
+impl Secured {
+    fn start(options: &[&str]) -> Result<Self> {
+        let folder = TempDir::new()?;
+        std::fs::create_dir(folder.path().join("control"))?;
+        let (coordinator, ready) = serve(folder.path(), "127.0.0.1:0", options)?;
+        let address = ready["address"].as_str().context("an address")?;
+        assert_eq!(ready["tls"], true);
+        let host = address
+            .strip_prefix("https://")
+            .context("https")?
+            .to_owned();
+        Ok(Self {
+            folder,
+            coordinator,
+            host,
+            tokens: ready["tokens"].clone(),
+        })
+    }
+
+    /// The token of a role that was printed at the first start.
+    fn token(&self, role: &str) -> String {
+        let all = self.tokens.as_array().expect("a first start prints tokens");
+        let found = all.iter().find(|token| token["role"] == role);
+        let token = found.and_then(|token| token["token"].as_str());
+        token.expect("a token for each role").to_owned()
+    }
+
+    /// Runs `espalier` with a token, or without one.
+    fn espalier(&self, token: Option<&str>, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.program("espalier");
+        if let Some(token) = token {
+            command.env("ESPALIER_TOKEN", token);
+        }
+        Ok(command.args(arguments).output()?)
+    }
+
+    /// As an admin, on the coordinator; JSON.
+    fn admin(&self, arguments: &[&str]) -> Result<Value> {
+        let address = format!("https://{}", self.host);
+        let mut all = vec!["--address", &address];
+        all.extend(arguments);
+        all.extend(["--output", "json"]);
+        let output = self.espalier(Some(&self.token("admin")), &all)?;
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(binary(name));
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("ESPALIER_") {
+                command.env_remove(variable);
+            }
+        }
+        command.env("XDG_CONFIG_HOME", self.folder.path().join("config"));
+        command
+    }
+
+    /// A worker that has `token`, or has joined before.
+    fn worker(&self, name: &str, token: Option<&str>) -> Result<Process> {
+        let mut command = self.worker_command(name);
+        if let Some(token) = token {
+            command.args(["--token", token]);
+        }
+        Process::start(name, self.folder.path(), command, false)
+    }
+
+    fn worker_command(&self, name: &str) -> Command {
+        let path = |name: &str| self.folder.path().join(name);
+        let script = repository().join("tests/evaluators/scripted.py");
+        let mut command = self.program("espalier-worker");
+        command
+            .args(["--join", &self.host, "--name", name, "--threads", "1"])
+            .arg("--data-root")
+            .arg(path("data"))
+            .arg("--cache-dir")
+            .arg(path("cache"))
+            .arg("--work-dir")
+            .arg(path(&format!("work-{name}")))
+            .arg("--trainer")
+            .arg(path("no-trainer"))
+            .arg("--evaluator")
+            .arg(format!("scripted=python3 {}", script.display()))
+            .env("ESPALIER_TEST_CONTROL", path("control"));
+        command
+    }
+
+    fn control(&self, name: &str, content: &str) -> Result<()> {
+        let path = self.folder.path().join("control").join(name);
+        Ok(std::fs::write(path, content)?)
+    }
+
+    /// Creates a search for the scripted evaluator.
+    fn submit(&self, name: &str, trials: u32) -> Result<()> {
+        let spec = self.folder.path().join(format!("{name}.yaml"));
+        std::fs::write(
+            &spec,
+            format!(
+                "name: {name}
+hyperparameters: {{x: {{range: [0.0, 1.0]}}, y: {{choice: [1, 2, 3]}}}}
+evaluator: scripted
+training: {{epochs: 2}}
+searcher: random
+objectives: [{{maximize: score}}]
+budget: {{trials: {trials}}}
+seed: 7
+"
+            ),
+        )?;
+        self.admin(&["submit", &spec.to_string_lossy()])?;
+        Ok(())
+    }
+
+    async fn finished(&self, name: &str) -> Result<Value> {
+        wait_until("the search's end", LIMIT, || async {
+            let status = self.admin(&["status", name])?;
+            Ok((status["phase"] == "finished").then_some(status))
+        })
+        .await
+    }
+
+    /// The names of the workers that are registered.
+    fn workers(&self) -> Result<Vec<String>> {
+        let cluster = self.admin(&["status"])?;
+        let workers = cluster["workers"].as_array().context("workers")?.clone();
+        let name = |worker: &Value| worker["name"].as_str().map(str::to_owned);
+        Ok(workers.iter().filter_map(name).collect())
+    }
+}
+
+/// Starts a coordinator with TLS and reads the line that it prints when it is ready.
+fn serve(folder: &Path, listen: &str, options: &[&str]) -> Result<(Process, Value)> {
+    let mut command = Command::new(binary("espalier"));
+    command
+        .args([
+            "serve", "--tls", "on", "--output", "json", "--listen", listen,
+        ])
+        .args(["--lease-ttl-ms", "2000"])
+        .arg("--data-dir")
+        .arg(folder.join("coordinator"))
+        .args(options);
+    let mut process = Process::start("coordinator", folder, command, true)?;
+    let stdout = process.child().stdout.take().context("a pipe")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    let ready = serde_json::from_str(&line).with_context(|| process.log())?;
+    Ok((process, ready))
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A token with the same authority and another secret: what a guess would be.
+fn other_secret(token: &str) -> Result<String> {
+    use base64::Engine as _;
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let encoded = token.strip_prefix("espalier1_").context("a prefix")?;
+    let mut bytes = engine.decode(encoded)?;
+    bytes[40] ^= 1;
+    reseal(&mut bytes);
+    Ok(format!("espalier1_{}", engine.encode(bytes)))
+}
+
+/// A token with the same secret and another authority.
+fn other_authority(token: &str) -> Result<String> {
+    use base64::Engine as _;
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let encoded = token.strip_prefix("espalier1_").context("a prefix")?;
+    let mut bytes = engine.decode(encoded)?;
+    bytes[3] ^= 1;
+    reseal(&mut bytes);
+    Ok(format!("espalier1_{}", engine.encode(bytes)))
+}
+
+/// Makes the checksum right, as whoever forges a token would.
+fn reseal(bytes: &mut [u8]) {
+    let (said, check) = bytes.split_at_mut(64);
+    let digest = ring::digest::digest(&ring::digest::SHA256, said);
+    check.copy_from_slice(&digest.as_ref()[..4]);
+}
+
+#[tokio::test]
+async fn a_worker_joins_by_its_token_and_completes_a_search() -> Result<()> {
+    let cluster = Secured::start(&[])?;
+    let token = cluster.token("worker");
+    let worker = cluster.worker("node-1", Some(&token))?;
+    cluster.submit("joined", 4)?;
+    let status = cluster.finished("joined").await?;
+    assert_eq!(status["trials"]["completed"], 4, "{status}");
+
+    // No secret in logs, nor in the list of processes.
+    let secret = &token[60..];
+    let process = Path::new("/proc").join(worker.id().to_string());
+    let line = std::fs::read_to_string(process.join("cmdline"))?;
+    assert!(line.contains("--join") && !line.contains(secret), "{line}");
+    for log in [worker.log(), cluster.coordinator.log()] {
+        assert!(log.contains("node-1"), "{log}");
+        for role in ["admin", "viewer", "worker"] {
+            assert!(!log.contains(&cluster.token(role)[60..]), "{log}");
+        }
+    }
+    // And in the data folder only their hashes.
+    for entry in std::fs::read_dir(cluster.folder.path().join("coordinator"))? {
+        let path = entry?.path();
+        if path.is_file() {
+            let bytes = std::fs::read(&path)?;
+            let found = bytes
+                .windows(secret.len())
+                .any(|part| part == secret.as_bytes());
+            assert!(!found, "{}", path.display());
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_member_comes_back_without_a_token_and_after_the_coordinator_was_killed() -> Result<()> {
+    let mut cluster = Secured::start(&[])?;
+    let worker = cluster.worker("node-1", Some(&cluster.token("worker")))?;
+    wait_until("the worker", LIMIT, || async {
+        Ok((cluster.workers()? == ["node-1"]).then_some(()))
+    })
+    .await?;
+    worker.kill_9()?;
+    let (folder, host) = (cluster.folder.path().to_owned(), cluster.host.clone());
+    cluster
+        .coordinator
+        .signal(nix::sys::signal::Signal::SIGKILL)?;
+    cluster.coordinator.wait(Duration::from_secs(10))?;
+    let (coordinator, ready) = serve(&folder, &host, &[])?;
+    cluster.coordinator = coordinator;
+    // The tokens are the same ones, and are not printed again.
+    assert!(ready["tokens"].is_null(), "{ready}");
+    cluster.submit("again", 2)?;
+    let _worker = cluster.worker("node-1", None)?;
+    let status = cluster.finished("again").await?;
+    assert_eq!(status["trials"]["completed"], 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn certificates_are_renewed_while_a_search_runs() -> Result<()> {
+    let cluster = Secured::start(&["--worker-certificate-ms", "1500"])?;
+    cluster.control("seconds", "0.5")?;
+    let worker = cluster.worker("node-1", Some(&cluster.token("worker")))?;
+    cluster.submit("renewed", 8)?;
+    let status = cluster.finished("renewed").await?;
+    assert_eq!(status["trials"]["completed"], 8);
+    assert_eq!(status["trials"]["attempts"], 8, "work was done twice");
+    let received = worker.log().matches("certificate received").count();
+    assert!(received >= 3, "{received} certificates: {}", worker.log());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_expired_or_foreign_token_gets_its_own_message() -> Result<()> {
+    let cluster = Secured::start(&[])?;
+    let token = cluster.token("worker");
+    let made = cluster.admin(&["token", "create", "--role", "worker", "--ttl", "1s"])?;
+    let brief = made["token"].as_str().context("a token")?.to_owned();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let cases = [
+        (other_secret(&token)?, "not known here"),
+        (brief, "has expired"),
+        (other_authority(&token)?, "certificate authority"),
+        (cluster.token("viewer"), "does not allow Enrol"),
+        (cluster.token("admin"), "does not allow Enrol"),
+        (token[..50].to_owned(), "damaged"),
+        ("hunter2".to_owned(), "no token"),
+    ];
+    for (index, (token, message)) in cases.into_iter().enumerate() {
+        let mut worker = cluster.worker(&format!("wrong-{index}"), Some(&token))?;
+        let status = worker.wait(Duration::from_secs(20))?;
+        assert!(!status.success(), "{message}");
+        let log = worker.log();
+        assert!(log.contains(message), "{message}: {log}");
+        assert!(token.len() < 60 || !log.contains(&token[60..]), "{log}");
+    }
+    assert!(cluster.workers()?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_has_no_token_or_no_tls_is_told_so() -> Result<()> {
+    let cluster = Secured::start(&[])?;
+    let plain = format!("http://{}", cluster.host);
+    let output = cluster.espalier(None, &["list", "--address", &plain])?;
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("speaks TLS only"),
+        "{}",
+        stderr(&output)
+    );
+
+    let mut worker = cluster.worker("plain", None)?;
+    assert!(!worker.wait(Duration::from_secs(20))?.success());
+    assert!(worker.log().contains("speaks TLS only"), "{}", worker.log());
+
+    // A browser, say.
+    let mut stream = std::net::TcpStream::connect(&cluster.host)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    // Something that is neither.
+    let mut stream = std::net::TcpStream::connect(&cluster.host)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(&[0x16, 3, 1, 0, 5, 1, 2, 3, 4, 5])?;
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    // No effect on others; and said once.
+    assert!(cluster.workers()?.is_empty());
+    let said = cluster
+        .coordinator
+        .log()
+        .matches("plain connection")
+        .count();
+    assert_eq!(said, 1, "{}", cluster.coordinator.log());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_viewer_looks_and_changes_nothing_and_a_context_needs_no_flags() -> Result<()> {
+    let cluster = Secured::start(&[])?;
+    cluster.submit("looked-at", 2)?;
+    let viewer = cluster.token("viewer");
+    // The token as a flag: as it is printed by `serve`.
+    let output = cluster.espalier(None, &["login", &cluster.host, "--token", &viewer])?;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = cluster.espalier(None, &["list"])?;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("looked-at"));
+    for command in [&["stop", "looked-at"][..], &["token", "list"]] {
+        let output = cluster.espalier(None, command)?;
+        assert_eq!(output.status.code(), Some(5), "{command:?}");
+        assert!(stderr(&output).contains("viewer"), "{}", stderr(&output));
+    }
+    let admin = cluster.token("admin");
+    let login = ["login", &cluster.host, "--name", "boss"];
+    let output = cluster.espalier(Some(&admin), &login)?;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = cluster.espalier(None, &["stop", "looked-at"])?;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = cluster.espalier(None, &["token", "list", "--context", &cluster.host])?;
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    let output = cluster.espalier(
+        None,
+        &["login", &cluster.host, "--token", &cluster.token("worker")],
+    )?;
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    Ok(())
+}
+
+#[tokio::test]
+async fn revocation_cuts_a_worker_off_and_its_trial_runs_elsewhere() -> Result<()> {
+    let cluster = Secured::start(&[])?;
+    cluster.control("seconds", "30")?;
+    let made = cluster.admin(&["token", "create", "--role", "worker", "--label", "bad"])?;
+    let mut worker = cluster.worker("bad", made["token"].as_str())?;
+    cluster.submit("moved", 2)?;
+    wait_until("a running trial", LIMIT, || async {
+        let status = cluster.admin(&["status", "moved"])?;
+        Ok((status["trials"]["running"] == 1).then_some(()))
+    })
+    .await?;
+    let id = made["id"].as_str().context("an id")?;
+    let started = std::time::Instant::now();
+    cluster.admin(&["token", "revoke", id])?;
+    let status = cluster.admin(&["status", "moved"])?;
+    assert_eq!(status["trials"]["running"], 0, "its trial is still its own");
+    // A heartbeat is a third of the lease's two seconds; the rest is the end of its evaluator.
+    let ended = worker.wait(Duration::from_secs(15))?;
+    assert!(
+        !ended.success() && worker.log().contains("revoked"),
+        "{}",
+        worker.log()
+    );
+    assert!(started.elapsed() < Duration::from_secs(12));
+    assert!(cluster.workers()?.is_empty());
+    // It does not get in again, with its certificate or with the token.
+    let mut again = cluster.worker("bad", made["token"].as_str())?;
+    assert!(!again.wait(Duration::from_secs(20))?.success());
+    assert!(again.log().contains("revoked"), "{}", again.log());
+
+    cluster.control("seconds", "0")?;
+    let _heir = cluster.worker("heir", Some(&cluster.token("worker")))?;
+    let status = cluster.finished("moved").await?;
+    assert_eq!(status["trials"]["completed"], 2);
+    let tokens = cluster.admin(&["token", "list"])?;
+    let all = tokens.as_array().context("tokens")?;
+    let revoked: Vec<_> = all
+        .iter()
+        .filter(|token| token["state"] == "revoked")
+        .collect();
+    assert_eq!((all.len(), revoked.len()), (4, 1), "{tokens}");
+    assert_eq!(revoked[0]["label"], "bad");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_folder_of_tokens_is_filled_once_and_joins_by_files() -> Result<()> {
+    let folder = TempDir::new()?;
+    let tokens = folder.path().join("tokens");
+    let option = ["--token-dir", &tokens.to_string_lossy()].map(str::to_owned);
+    let options: Vec<&str> = option.iter().map(String::as_str).collect();
+    let (mut coordinator, ready) = serve(folder.path(), "127.0.0.1:0", &options)?;
+    assert!(ready["tokens"].is_null());
+    let read = |role: &str| std::fs::read_to_string(tokens.join(format!("{role}.token")));
+    let before = [read("admin")?, read("viewer")?, read("worker")?];
+    let address = ready["address"].as_str().context("an address")?.to_owned();
+    coordinator.signal(nix::sys::signal::Signal::SIGTERM)?;
+    coordinator.wait(Duration::from_secs(15))?;
+    let host = address.trim_start_matches("https://");
+    let _coordinator = serve(folder.path(), host, &options)?;
+    assert_eq!(before, [read("admin")?, read("viewer")?, read("worker")?]);
+    let output = Command::new(binary("espalier"))
+        .args(["status", "--address", &address, "--token-file"])
+        .arg(tokens.join("viewer.token"))
+        .stdin(Stdio::null())
+        .output()?;
+    assert!(output.status.success(), "{}", stderr(&output));
+    Ok(())
+}
