@@ -143,6 +143,23 @@ fn an_unreachable_coordinator_is_exit_code_4_with_what_to_do() {
 }
 
 #[test]
+fn a_token_is_refused_where_it_would_make_nobody_known() {
+    for arguments in [
+        &["serve", "--token", "espalier1_secret"][..],
+        &["serve", "--token=espalier1_secret"],
+        &["--token", "espalier1_secret", "schema"],
+    ] {
+        let refused = output(arguments);
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
+        let said = stderr(&refused);
+        assert!(said.contains("--token"), "{said}");
+        assert!(!said.contains("espalier1_secret"), "{said}");
+    }
+    let serve = output(&["serve", "--token", "espalier1_secret"]);
+    assert!(stderr(&serve).contains("--token-dir"), "{}", stderr(&serve));
+}
+
+#[test]
 fn an_address_is_refused_where_no_coordinator_is_asked() {
     let run = output(&["run", "spec.yaml", "--address", "http://127.0.0.1:9"]);
     assert_eq!(run.status.code(), Some(2));

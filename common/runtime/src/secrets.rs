@@ -89,7 +89,7 @@ fn read_file(path: &Path) -> std::io::Result<String> {
 }
 
 /// Starts this program once more, in this process, when a token stands in its command line: with the token in
-/// the environment, which other users of the machine cannot read. To be called first in `main`.
+/// the environment, which other users of the machine cannot read. To be called early in `main`.
 ///
 /// # Errors
 /// The program cannot be started again.

@@ -36,6 +36,7 @@ use std::process::ExitCode;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use espalier_runtime::config::{self, ConfigError};
+use espalier_runtime::secrets::hide_from_process_list;
 
 use args::{Cli, Command};
 use client::Client;
@@ -45,10 +46,6 @@ use output::stdout;
 
 /// Reads the command line and does what it says.
 pub(crate) fn main() -> ExitCode {
-    if let Err(error) = espalier_runtime::secrets::hide_from_process_list() {
-        let message = format!("the token cannot be hidden: {error}; give it in ESPALIER_TOKEN");
-        return CliError::Failed(message).report();
-    }
     let matches = match config::matches(Cli::command(), std::env::args_os()) {
         Ok(matches) => matches,
         Err(ConfigError::CommandLine(error)) => error.exit(),
@@ -57,7 +54,13 @@ pub(crate) fn main() -> ExitCode {
     let done = Cli::from_arg_matches(&matches)
         .map_err(|error| CliError::Usage(error.to_string()))
         .and_then(|cli| {
-            refuse_idle_address(&cli.command, &matches)?;
+            refuse_idle_target(&cli.command, &matches)?;
+            // Not before: behind this a token of the command line looks like one of the environment.
+            hide_from_process_list().map_err(|error| {
+                let what =
+                    format!("the token cannot be hidden: {error}; give it in ESPALIER_TOKEN");
+                CliError::Failed(what)
+            })?;
             dispatch(cli)
         });
     match done {
@@ -66,16 +69,19 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// `--address` where no coordinator is asked anything would mislead: `run --address` does not run there.
-/// Environment variables may stand for other commands.
-fn refuse_idle_address(command: &Command, matches: &ArgMatches) -> Result<(), CliError> {
+/// `--address` where no coordinator is asked anything would mislead: `run --address` does not run there, and
+/// `serve --token` would not make that token valid. Environment variables may stand for other commands.
+fn refuse_idle_target(command: &Command, matches: &ArgMatches) -> Result<(), CliError> {
     let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
-    let given = ["address", "context", "token_file"]
+    let given = ["address", "context", "token", "token_file"]
         .into_iter()
         .find(|id| given(id));
     let why = match command {
         Command::Run(_) => "`run` starts a coordinator of its own; `submit` takes --address",
-        Command::Login(_) if given != Some("token_file") => {
+        Command::Serve(_) if matches!(given, Some("token" | "token_file")) => {
+            "`serve` makes tokens and takes none; --token-dir says where it keeps them"
+        }
+        Command::Login(_) if matches!(given, Some("address" | "context")) => {
             "`login` takes the address as its argument, and --name for the context"
         }
         Command::Serve(_) => "`serve` is the coordinator; --listen says where",
