@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build demo test drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity lint fmt docs clean
+.PHONY: help setup tools libtorch data build demo test drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity chaos lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -53,6 +53,12 @@ demo: setup build ## search for a network on Fashion-MNIST: a coordinator and tw
 test: setup ## run all tests
 	$(call step,test: build the binaries and the tests,$(CARGO) build --workspace --bins --tests,$(BUILD_HINT))
 	$(call step,test: run them,$(CARGO) test --workspace,the names of the failed tests are above; run one with: cargo test --workspace NAME)
+
+# With the seeds of a failure: ESPALIER_CHAOS_SEED=N make chaos MINUTES=1
+MINUTES ?= 30
+chaos: tools ## kill, freeze, cut off and fill up a cluster for MINUTES=30; prints what came of it
+	$(call step,chaos: build the binaries and the test,$(CARGO) build -p espalier-coordinator -p espalier-worker --bins,$(BUILD_HINT))
+	$(call step,chaos: run,ESPALIER_CHAOS_MINUTES="$(MINUTES)" $(CARGO) test -p espalier-tests --test chaos for_as_long_as_asked -- --ignored --nocapture,the message above names the seed and the folder of the logs)
 
 drawings: tools ## make the drawings of the docs anew from its examples
 	$(call step,drawings: docs/drawings from docs/spec.md,ESPALIER_REMAKE_DRAWINGS=1 $(CARGO) test -q -p espalier-view --test drawings,the message above names the example)

@@ -56,6 +56,15 @@ impl Searches {
     /// The coordinator's refusal.
     pub async fn create(&self, spec: &str, dataset_json: String) -> Result<String> {
         let id = uuid::Uuid::new_v4();
+        self.create_as(id, spec, dataset_json).await?;
+        Ok(id.to_string())
+    }
+
+    /// Creates a search with a given id; called again, it creates nothing.
+    ///
+    /// # Errors
+    /// The coordinator's refusal, or that it cannot be reached.
+    pub async fn create_as(&self, id: uuid::Uuid, spec: &str, dataset_json: String) -> Result<()> {
         let request = v1::CreateRequest {
             spec: spec.to_owned(),
             file: "test.yaml".to_owned(),
@@ -65,7 +74,7 @@ impl Searches {
             id: id.as_bytes().to_vec(),
         };
         self.client.clone().create(request).await?;
-        Ok(id.to_string())
+        Ok(())
     }
 
     /// Where a search stands.
@@ -90,17 +99,36 @@ impl Searches {
         Ok(self.client.clone().stop(request).await?.into_inner())
     }
 
+    /// Lets a paused search go on.
+    ///
+    /// # Errors
+    /// The coordinator's refusal.
+    pub async fn resume(&self, search: &str) -> Result<v1::SearchStatus> {
+        let request = v1::ResumeRequest {
+            search: search.to_owned(),
+        };
+        Ok(self.client.clone().resume(request).await?.into_inner())
+    }
+
     /// Every trial, page by page.
     ///
     /// # Errors
     /// The coordinator's refusal.
     pub async fn trials(&self, search: &str) -> Result<Vec<v1::Trial>> {
+        self.trials_by(search, 3).await // small, so that paging is tested on the way
+    }
+
+    /// Every trial, in pages of a size.
+    ///
+    /// # Errors
+    /// The coordinator's refusal.
+    pub async fn trials_by(&self, search: &str, page_size: u32) -> Result<Vec<v1::Trial>> {
         let mut trials: Vec<v1::Trial> = Vec::new();
         loop {
             let request = v1::ListTrialsRequest {
                 search: search.to_owned(),
                 after: trials.last().map_or(0, |trial| trial.number),
-                page_size: 3, // small, so that paging is tested on the way
+                page_size,
                 states: Vec::new(),
             };
             let reply = self.client.clone().list_trials(request).await?.into_inner();

@@ -2,6 +2,7 @@
 //! synthetic worker that speaks the wire by hand. May import common, proto's client and `std::process`;
 //! never the crates it tests.
 
+pub mod chaos;
 mod client;
 mod cluster;
 mod data;
