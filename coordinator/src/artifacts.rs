@@ -98,6 +98,15 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Artifa
     }
 }
 
+/// How much is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Artifacts.
+    pub files: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
 /// The artifacts of one coordinator. Cheap to clone. The journal's lock keeps others off the folder.
 #[derive(Clone, Debug)]
 pub struct ArtifactStore {
@@ -143,6 +152,22 @@ impl ArtifactStore {
         let name = digest.to_string();
         // Two levels, since folders of very many files are slow to list.
         self.folder.join(&name[..2]).join(&name[2..])
+    }
+
+    /// How much is stored. Looks at every file.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn usage(&self) -> io::Result<Usage> {
+        let mut usage = Usage::default();
+        for (_, path) in claims::stored(&self.folder)? {
+            // One that is not there any more has been removed since.
+            if let Ok(metadata) = std::fs::metadata(path) {
+                usage.files += 1;
+                usage.bytes += metadata.len();
+            }
+        }
+        Ok(usage)
     }
 
     /// An artifact that is stored, and stays so for as long as the answer is held; `None` when it is not.

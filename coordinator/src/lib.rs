@@ -7,6 +7,7 @@ pub mod artifacts;
 pub mod clock;
 mod grpc;
 pub mod journal;
+mod metrics;
 pub mod server;
 
 pub use access::{CertificateSource, Role};

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use espalier_proto::v1::access_service_server::AccessServiceServer;
@@ -13,13 +14,15 @@ use espalier_runtime::Shutdown;
 use espalier_runtime::tls::TlsError;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
-use crate::access::{Access, CertificateSource, GuardLayer, Role, Tokens, incoming};
+use crate::access::{Access, CallMeters, CertificateSource, GuardLayer, Role, Tokens, incoming};
 use crate::actors::{ClusterLog, Context, Dispatcher, Searches, Settings, WorkerNames, recover};
 use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::grpc::{AccessApi, SearchApi, WorkerApi};
 use crate::journal::{Journal, JournalError, JournalHandle};
+use crate::metrics::{AskTimes, Metrics, Page, Sources, with_page};
 
 mod first_tokens;
 
@@ -254,6 +257,7 @@ impl Coordinator {
             journal: journal.clone(),
             dispatcher: handle,
             artifacts: artifacts.clone(),
+            ask_times: AskTimes::default(),
             shutdown: shutdown.clone(),
         };
         let searches = Searches::new(context.clone());
@@ -294,18 +298,21 @@ impl Coordinator {
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .build_v1()?;
+        let calls = CallMeters::default();
+        let routes = Routes::new(health_service)
+            .add_service(reflection)
+            .add_service(workers)
+            .add_service(searches)
+            .add_service(access);
+        let routes = with_page(routes, Arc::new(self.metrics(&calls)));
         let serving = Server::builder()
             // So that what is no gRPC is told what this port is.
             .accept_http1(true)
             .max_concurrent_streams(MAX_STREAMS)
             .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .layer(GuardLayer::new(self.access.clone()))
-            .add_service(health_service)
-            .add_service(reflection)
-            .add_service(workers)
-            .add_service(searches)
-            .add_service(access)
+            .layer(GuardLayer::new(self.access.clone(), calls))
+            .add_routes(routes)
             .serve_with_incoming_shutdown(
                 incoming(listener, self.access.listener_config()),
                 shutdown.requested(),
@@ -358,6 +365,20 @@ impl Coordinator {
         SearchServiceServer::new(api)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// What is measured.
+    fn metrics(&self, calls: &CallMeters) -> Metrics {
+        let context = &self.context;
+        Metrics {
+            page: Page::new(&context.ask_times, self.journal.meters(), calls),
+            sources: Sources::new(
+                self.searches.clone(),
+                context.dispatcher.clone(),
+                self.journal.clone(),
+                self.artifacts.clone(),
+            ),
+        }
     }
 
     /// How workers join, and what admins do about it.

@@ -2,7 +2,8 @@
 //! what is shown (default `info`). May import tracing, tracing-subscriber and clap.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::Subscriber;
 use tracing::field::display;
@@ -63,6 +64,48 @@ pub enum LoggingError {
     /// A second call.
     #[error("logging was started before in this process")]
     StartedBefore,
+}
+
+/// Lines that could not be written since the start of the process.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines of the log could not be written since the start of the process.
+#[must_use]
+pub fn lines_lost() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// Counts the lines that its writers cannot write. Each line is one call of `write_all`.
+struct Counting<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Counting<W> {
+    type Writer = Counting<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Counting(self.0.make_writer())
+    }
+
+    fn make_writer_for(&'a self, meta: &tracing::Metadata<'_>) -> Self::Writer {
+        Counting(self.0.make_writer_for(meta))
+    }
+}
+
+impl<W: io::Write> io::Write for Counting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.0.write_all(bytes);
+        if written.is_err() {
+            LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Starts logging to stderr.
@@ -132,7 +175,7 @@ where
         // A line that cannot be written (the disk of the log is full, its reader is gone) is lost. It would
         // otherwise be told on stderr, by a macro that panics when that fails too, as it does then.
         .log_internal_errors(false)
-        .with_writer(writer);
+        .with_writer(Counting(writer));
     if json {
         // The fields beside the message and not below it: shorter, and easier for log stores.
         Box::new(
@@ -205,6 +248,24 @@ mod tests {
         let text = logged(false, None, || tracing::warn!(worker = "a", "gone"));
         assert!(text.contains("WARN") && text.contains("gone"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_is_counted() {
+        let before = lines_lost();
+        let full = || {
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open("/dev/full")
+                .unwrap()
+        };
+        let subscriber = subscriber(true, false, filter(None).unwrap(), full);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("one");
+            tracing::info!("two");
+            tracing::debug!("not shown");
+        });
+        assert_eq!(lines_lost() - before, 2);
     }
 
     #[test]

@@ -9,24 +9,91 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::noted::Noted;
-use super::{Access, Admitted, Cut, Peer, Refusal};
+use super::{Access, Admitted, Cut, Peer, Refusal, RefusalKind};
+
+/// What the guard counts.
+#[derive(Clone, Debug)]
+pub(crate) struct CallMeters {
+    /// Calls that were not let in, by reason.
+    pub(crate) refused: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Calls that were let in and answered with an error, by gRPC code.
+    pub(crate) failed: Family<[(&'static str, &'static str); 1], Counter>,
+}
+
+impl Default for CallMeters {
+    fn default() -> Self {
+        let meters = Self {
+            refused: Family::default(),
+            failed: Family::default(),
+        };
+        // From the start at zero: a counter that appears with its first event has no increase.
+        for kind in RefusalKind::ALL {
+            drop(meters.refused.get_or_create(&[("reason", kind.word())]));
+        }
+        for code in CODES {
+            drop(meters.failed.get_or_create(&[("code", code)]));
+        }
+        meters
+    }
+}
+
+/// The names of the gRPC codes of errors, by number from 1 on.
+pub(crate) const CODES: [&str; 16] = [
+    "cancelled",
+    "unknown",
+    "invalid_argument",
+    "deadline_exceeded",
+    "not_found",
+    "already_exists",
+    "permission_denied",
+    "resource_exhausted",
+    "failed_precondition",
+    "aborted",
+    "out_of_range",
+    "unimplemented",
+    "internal",
+    "unavailable",
+    "data_loss",
+    "unauthenticated",
+];
+
+impl CallMeters {
+    /// Counts an answer that is an error.
+    fn note_answer(&self, answer: &Response<Body>) {
+        // An answer without a message has its status among the headers; streams that fail later are not seen.
+        let Some(status) = Status::from_header_map(answer.headers()) else {
+            return;
+        };
+        let number = i32::from(status.code());
+        let name = usize::try_from(number - 1)
+            .ok()
+            .and_then(|at| CODES.get(at));
+        if let Some(name) = name {
+            self.failed.get_or_create(&[("code", *name)]).inc();
+        }
+    }
+}
 
 /// Guards whatever is behind it.
 #[derive(Clone)]
 pub(crate) struct GuardLayer {
     access: Access,
     noted: Arc<Noted>,
+    meters: CallMeters,
 }
 
 impl GuardLayer {
-    pub(crate) fn new(access: Access) -> Self {
+    pub(crate) fn new(access: Access, meters: CallMeters) -> Self {
         Self {
             access,
             noted: Arc::default(),
+            meters,
         }
     }
 }
@@ -71,6 +138,12 @@ where
             Ok(Admitted { principal, cut }) => {
                 request.extensions_mut().insert(principal);
                 let call = self.inner.call(request);
+                let meters = self.layer.meters.clone();
+                let call = async move {
+                    let answer = call.await?;
+                    meters.note_answer(&answer);
+                    Ok(answer)
+                };
                 match cut {
                     Some(cut) => Box::pin(within(call, cut)),
                     None => Box::pin(call),
@@ -87,6 +160,8 @@ where
 
 impl GuardLayer {
     fn note(&self, peer: Option<&Peer>, path: &str, refusal: &Refusal) {
+        let kind = refusal.kind.word();
+        self.meters.refused.get_or_create(&[("reason", kind)]).inc();
         let address = peer.map(|peer| peer.address);
         let ip = address.map(|address| address.ip());
         if !self.noted.is_new(ip, refusal.kind, Instant::now()) {
@@ -98,7 +173,7 @@ impl GuardLayer {
         tracing::warn!(
             peer,
             method,
-            reason = refusal.kind,
+            reason = kind,
             message = refusal.status.message(),
             "call refused; the same from this peer is not said again for a minute"
         );

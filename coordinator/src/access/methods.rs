@@ -1,4 +1,5 @@
-//! Which caller may call which method: one table, complete by test. What is not in it is refused.
+//! Which caller may call which method or see which page: two tables, complete by test. What is in neither is
+//! refused.
 
 use std::fmt;
 
@@ -91,9 +92,16 @@ pub(crate) const METHODS: &[(&str, Who)] = &[
     ),
 ];
 
-/// Who may call the method at a path; `None`: there is none in the table.
+/// Every page that is served to plain HTTP clients.
+pub(crate) const PAGES: &[(&str, Who)] = &[
+    // Names no search and no worker, but says how much goes on; what scrapes it has a viewer's token.
+    ("/metrics", Only(&[ADMIN, VIEWER])),
+];
+
+/// Who may call the method or see the page at a path; `None`: there is none in the tables.
 pub(crate) fn who(path: &str) -> Option<Who> {
-    let found = METHODS.iter().find(|(known, _)| *known == path);
+    let mut known = METHODS.iter().chain(PAGES);
+    let found = known.find(|(known, _)| *known == path);
     found.map(|(_, who)| *who)
 }
 
@@ -134,6 +142,8 @@ mod tests {
         assert_eq!(who("/espalier.v1.SearchService/Delete"), None);
         assert_eq!(who("/espalier.v1.SearchService/"), None);
         assert_eq!(who(""), None);
+        assert_eq!(who("/"), None);
+        assert_eq!(who("/metrics/"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod guard;
 mod incoming;
 mod methods;
 mod noted;
+mod refusal;
 mod tokens;
 
 use std::sync::Arc;
@@ -20,8 +21,10 @@ use tonic::Status;
 use crate::clock;
 use methods::{Caller, Who};
 
-pub(crate) use guard::GuardLayer;
+pub(crate) use guard::{CallMeters, GuardLayer};
 pub(crate) use incoming::{Link, Peer, incoming};
+pub(crate) use refusal::RefusalKind;
+use refusal::{Refusal, unknown};
 pub use tokens::Role;
 pub(crate) use tokens::{Known, MAX_TOKENS, Standing, Token, TokenId, Tokens};
 
@@ -90,20 +93,6 @@ pub(super) struct Admitted {
 pub(super) struct Cut {
     revoked: CancellationToken,
     expires_in: Option<Duration>,
-}
-
-/// Why a call was refused: in short, for the log, and in full, for the caller.
-#[derive(Clone, Debug)]
-pub(super) struct Refusal {
-    pub(super) kind: &'static str,
-    pub(super) status: Status,
-}
-
-fn unknown(kind: &'static str, message: impl Into<String>) -> Refusal {
-    Refusal {
-        kind,
-        status: Status::unauthenticated(message),
-    }
 }
 
 const HOW_TO_JOIN: &str = "users: espalier login ADDRESS --token …; workers: espalier-worker --join ADDRESS \
@@ -199,7 +188,7 @@ impl Access {
     ) -> Result<Admitted, Refusal> {
         let Some(who) = methods::who(path) else {
             return Err(Refusal {
-                kind: "no such method",
+                kind: RefusalKind::NoSuchMethod,
                 status: Status::unimplemented(format!(
                     "this coordinator has no method {path:?}; run programs of one version"
                 )),
@@ -212,7 +201,7 @@ impl Access {
                 let message = format!(
                     "this coordinator speaks TLS only: use https://HOST:PORT and a token ({HOW_TO_JOIN})"
                 );
-                return Err(unknown("plain connection", message));
+                return Err(unknown(RefusalKind::PlainConnection, message));
             }
         }
         let Who::Only(callers) = who else {
@@ -224,7 +213,7 @@ impl Access {
             (None, Some(certificate)) => self.by_certificate(certificate)?,
             (None, None) => {
                 let message = format!("there is no token with this call ({HOW_TO_JOIN})");
-                return Err(unknown("no token", message));
+                return Err(unknown(RefusalKind::NoToken, message));
             }
         };
         if callers.contains(&caller) {
@@ -232,7 +221,7 @@ impl Access {
         }
         let method = path.rsplit('/').next().unwrap_or(path);
         Err(Refusal {
-            kind: "wrong role",
+            kind: RefusalKind::WrongRole,
             status: Status::permission_denied(format!("{caller} does not allow {method}")),
         })
     }
@@ -243,14 +232,14 @@ impl Access {
         let token = text.and_then(|text| text.parse::<JoinToken>().ok());
         let token = token.ok_or_else(|| {
             unknown(
-                "damaged token",
+                RefusalKind::DamagedToken,
                 "what came as a token is none: copy all of it",
             )
         })?;
         let known = self.tokens.of_secret(&token.secret).ok_or_else(|| {
             let message = "this token is not known here: it was made by another coordinator, or by this one \
                            before its data folder was replaced; make a new one with `espalier token create`";
-            unknown("unknown token", message)
+            unknown(RefusalKind::UnknownToken, message)
         })?;
         let (id, role) = (&known.token.id, known.token.role);
         let now = clock::now_ms();
@@ -260,11 +249,11 @@ impl Access {
                 let message = format!(
                     "the token {id} has expired; make a new one with `espalier token create --role {role}`"
                 );
-                return Err(unknown("expired token", message));
+                return Err(unknown(RefusalKind::ExpiredToken, message));
             }
             Standing::Revoked => {
                 return Err(unknown(
-                    "revoked token",
+                    RefusalKind::RevokedToken,
                     format!("the token {id} was revoked"),
                 ));
             }
@@ -283,7 +272,7 @@ impl Access {
 
     fn by_certificate(&self, peer: &PeerCertificate) -> Result<(Caller, Admitted), Refusal> {
         if let Err(reason) = peer.check_now() {
-            return Err(unknown("certificate out of time", reason));
+            return Err(unknown(RefusalKind::CertificateOutOfTime, reason));
         }
         let token = TokenId(peer.token.clone());
         let known = self.tokens.find(&token);
@@ -291,7 +280,7 @@ impl Access {
         let known = known.filter(|known| !known.revoked.is_cancelled());
         let known = known.ok_or_else(|| {
             let message = format!("the token {token} by which this worker joined was revoked");
-            unknown("revoked token", message)
+            unknown(RefusalKind::RevokedToken, message)
         })?;
         let cut = Cut {
             revoked: known.revoked,

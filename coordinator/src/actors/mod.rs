@@ -20,6 +20,8 @@ pub(crate) use dispatcher::{
 };
 pub(crate) use error::CallError;
 pub(crate) use recovery::recover;
-pub(crate) use search::{Context, Retry, SearchHandle, SearchStatus, TrialChange, reused_from};
+pub(crate) use search::{
+    Context, Retry, SearchHandle, SearchStatus, SearchTally, TrialChange, reused_from,
+};
 pub(crate) use searches::Searches;
 pub(crate) use warm_start::earlier;

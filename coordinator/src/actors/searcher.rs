@@ -3,6 +3,7 @@
 //! before it. May import the core and tokio's channels.
 
 use std::sync::mpsc;
+use std::time::Instant;
 
 use espalier_common::ids::SearchId;
 use espalier_common::observation::Observation;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc as async_mpsc;
 
 use super::reuse::{Proposed, Results};
 use super::search::Request;
+use crate::metrics::AskTimes;
 
 /// What the proposer is to do.
 #[derive(Debug)]
@@ -39,10 +41,12 @@ impl SearcherThread {
         search: SearchId,
         mut proposer: Proposer,
         results: Option<Results>,
+        times: &AskTimes,
         mailbox: async_mpsc::WeakSender<Request>,
         shutdown: Shutdown,
     ) -> std::io::Result<Self> {
         let (queue, messages) = mpsc::channel();
+        let took = times.of(proposer.searcher());
         let work = move || {
             let _alarm = Alarm { search, shutdown };
             for message in messages {
@@ -50,7 +54,9 @@ impl SearcherThread {
                     ToSearcher::Tell(observation) => proposer.tell(&observation),
                     ToSearcher::Recorded(event) => proposer.recorded(&event),
                     ToSearcher::Ask(number) => {
+                        let begun = Instant::now();
                         let answer = proposer.ask(number);
+                        took.observe(begun.elapsed().as_secs_f64());
                         let proposal = answer.outcome.as_ref().ok();
                         let found = proposal
                             .zip(results.as_ref())

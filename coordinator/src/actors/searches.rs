@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::error::CallError;
 use super::recovery::Recovered;
-use super::search::{Context, SearchHandle};
+use super::search::{Context, SearchHandle, SearchTally};
 use crate::clock;
 use crate::journal::{Batch, Listing, Record, StreamId, rows};
 
@@ -205,6 +205,15 @@ impl Searches {
             .collect()
     }
 
+    /// What each search adds up to, and the requests that wait for it.
+    pub(crate) fn tallies(&self) -> Vec<(SearchTally, usize)> {
+        let directory = self.read();
+        let searches = directory.order.iter();
+        searches
+            .map(|handle| (handle.tally(), handle.queued()))
+            .collect()
+    }
+
     /// How many searches there are.
     pub(crate) fn len(&self) -> usize {
         self.read().order.len()
@@ -246,6 +255,7 @@ mod tests {
     use crate::access::Tokens;
     use crate::artifacts::ArtifactStore;
     use crate::journal::{Journal, JournalHandle};
+    use crate::metrics::AskTimes;
 
     const SPEC: &str = "\
 name: tiny
@@ -276,6 +286,7 @@ budget: {trials: 3}
             journal: journal.clone(),
             dispatcher,
             artifacts: ArtifactStore::open(&folder.join("artifacts"), 1).unwrap(),
+            ask_times: AskTimes::default(),
             shutdown: shutdown.clone(),
         })
     }

@@ -143,7 +143,7 @@ impl ArtifactStore {
 }
 
 /// The artifacts in a folder. What has another name is none, and is left alone.
-fn stored(folder: &Path) -> io::Result<Vec<(Digest, PathBuf)>> {
+pub(super) fn stored(folder: &Path) -> io::Result<Vec<(Digest, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

@@ -2,8 +2,8 @@
 //! file in the data folder; one stream of records per search and one for the cluster, each a hash chain.
 //! Beside the records, in the same transactions, lie rows for listings that can be rebuilt from them.
 //!
-//! May import the core's events, the words of `espalier-common`, SQLite and `tokio::sync`; knows nothing of
-//! actors or gRPC.
+//! May import the core's events, the words of `espalier-common`, SQLite, `tokio::sync` and the instruments of
+//! metrics; knows nothing of actors or gRPC.
 
 mod error;
 mod handle;
@@ -27,6 +27,7 @@ use espalier_common::ids::ClusterId;
 use rusqlite::Connection;
 
 pub use error::{JournalError, Refusal};
+pub(crate) use handle::JournalMeters;
 pub use handle::{After, Batch, JournalHandle, Record};
 pub use projection::{Listing, rows};
 pub use query::{LastMeasurement, MAX_PAGE_BYTES, MAX_ROWS, States, TrialPage, TrialRow};

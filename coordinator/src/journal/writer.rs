@@ -12,7 +12,7 @@ use rusqlite::{Connection, Statement, params};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::error::JournalError;
-use super::handle::{Batch, Health, Message};
+use super::handle::{Batch, Health, JournalMeters, Message};
 use super::rows::{At, RowStatements};
 use super::stream::{Hash, Head, SCHEMA, StreamId, genesis, record_hash, record_row};
 use super::{Journal, reader};
@@ -31,6 +31,7 @@ pub(super) fn spawn(
     receiver: Receiver<Message>,
     room: Arc<Semaphore>,
     health: Arc<Health>,
+    meters: JournalMeters,
 ) -> Result<(), JournalError> {
     let at = JournalError::at(journal.path());
     let heads = reader::heads(&journal.connection).map_err(at)?;
@@ -43,7 +44,7 @@ pub(super) fn spawn(
                 group: VecDeque::with_capacity(GROUP_BATCHES),
             };
             let ending = Ending { room, health };
-            let waiting = run(journal, heads, &mut queue, &ending.health);
+            let waiting = run(journal, heads, &mut queue, &ending.health, &meters);
             drop(ending);
             drop(queue);
             if let Some(waiting) = waiting {
@@ -120,6 +121,7 @@ fn run(
     heads: HashMap<StreamId, Head>,
     queue: &mut Queue,
     health: &Health,
+    meters: &JournalMeters,
 ) -> Option<oneshot::Sender<()>> {
     let Journal {
         connection,
@@ -127,7 +129,7 @@ fn run(
         cluster,
         lock,
     } = journal;
-    let waiting = match write(&connection, heads, genesis(cluster), queue) {
+    let waiting = match write(&connection, heads, genesis(cluster), queue, meters) {
         Ok(waiting) => {
             // So that the file alone is the whole journal, for who copies it. A reader that is at work
             // prevents it, which does no harm: the log is read at the next start.
@@ -160,6 +162,7 @@ fn write(
     heads: HashMap<StreamId, Head>,
     genesis: Hash,
     queue: &mut Queue,
+    meters: &JournalMeters,
 ) -> Result<Option<oneshot::Sender<()>>, rusqlite::Error> {
     let mut writer = Writer::new(connection, heads, genesis)?;
     let (mut expected, mut patience) = (0, Duration::ZERO);
@@ -167,8 +170,13 @@ fn write(
         let flow = queue.next(expected, patience);
         expected = queue.group.len();
         let start = Instant::now();
-        writer.commit(queue.group.iter().map(|(batch, _)| batch))?;
-        patience = start.elapsed() / PATIENCE;
+        let records = writer.commit(queue.group.iter().map(|(batch, _)| batch))?;
+        let took = start.elapsed();
+        if records > 0 {
+            meters.commit_seconds.observe(took.as_secs_f64());
+            meters.records.inc_by(records as u64);
+        }
+        patience = took / PATIENCE;
         while let Some((batch, _room)) = queue.group.pop_front() {
             if let Some(after) = batch.after {
                 after();
@@ -223,13 +231,15 @@ impl<'c> Writer<'c> {
         })
     }
 
-    /// Makes a group durable. After an error the connection is of no more use.
+    /// Makes a group durable and says how many records it had. After an error the connection is of no more
+    /// use.
     fn commit<'b>(
         &mut self,
         group: impl Iterator<Item = &'b Batch> + Clone,
-    ) -> Result<(), rusqlite::Error> {
-        if group.clone().all(|batch| batch.records.is_empty()) {
-            return Ok(());
+    ) -> Result<usize, rusqlite::Error> {
+        let records = group.clone().map(|batch| batch.records.len()).sum();
+        if records == 0 {
+            return Ok(0);
         }
         self.begin.execute([])?;
         for batch in group {
@@ -241,7 +251,8 @@ impl<'c> Writer<'c> {
                 self.move_head.execute(values)?;
             }
         }
-        self.commit.execute([]).map(drop)
+        self.commit.execute([])?;
+        Ok(records)
     }
 
     fn add(&mut self, batch: &Batch) -> Result<(), rusqlite::Error> {

@@ -95,6 +95,12 @@ impl Proposer {
         Self::with_searcher(definition, create(definition, shared))
     }
 
+    /// The name of its searcher.
+    #[must_use]
+    pub fn searcher(&self) -> &'static str {
+        self.searcher.name()
+    }
+
     /// A proposer around another searcher than the spec's. It is told of what is known before the search begins.
     #[must_use]
     pub fn with_searcher(definition: &Arc<Definition>, mut searcher: Box<dyn Searcher>) -> Self {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use espalier_core::dispatch::Health;
 use tokio::time::Instant;
 
+use super::registry::Registry;
+
 /// How the workers fare of which something bad is known.
 #[derive(Debug)]
 pub(super) struct Infirmary {
@@ -47,6 +49,16 @@ impl Infirmary {
     pub(super) fn rests(&self, name: &str, now: Instant) -> bool {
         let health = self.patients.get(name);
         health.is_some_and(|health| health.pause_left_ms(self.millis(now)).is_some())
+    }
+
+    /// How many of the registered workers are paused.
+    pub(super) fn resting(&self, registry: &Registry, now: Instant) -> usize {
+        let now_ms = self.millis(now);
+        let paused = self.patients.iter();
+        let paused = paused.filter(|(_, health)| health.pause_left_ms(now_ms).is_some());
+        paused
+            .filter(|(name, _)| registry.named(name).is_some())
+            .count()
     }
 
     /// When the next pause ends.

@@ -6,6 +6,7 @@
 mod health;
 mod registry;
 mod searches;
+mod tally;
 mod task;
 mod tokens;
 mod waiting;
@@ -25,6 +26,7 @@ use super::search::SearchLink;
 use crate::access::{Token, TokenId};
 
 pub(crate) use espalier_core::dispatch::NO_CALL;
+use tally::ClusterTally;
 pub(crate) use task::{Dispatcher, Settings};
 
 /// Messages that wait for the dispatcher: as many as there may be calls in flight from a few thousand
@@ -162,9 +164,20 @@ pub(crate) enum News {
 pub(crate) struct DispatcherHandle {
     mailbox: mpsc::Sender<Message>,
     news: mpsc::UnboundedSender<News>,
+    tally: std::sync::Arc<ClusterTally>,
 }
 
 impl DispatcherHandle {
+    /// The counts after the last batch, without asking the task.
+    pub(crate) fn tally(&self) -> &ClusterTally {
+        &self.tally
+    }
+
+    /// Messages that wait for the dispatcher.
+    pub(crate) fn queued(&self) -> usize {
+        self.mailbox.max_capacity() - self.mailbox.capacity()
+    }
+
     /// Registers one start of a worker; answered once that is durable.
     pub(crate) async fn register(&self, registration: Registration) -> Result<(), CallError> {
         self.call(|reply| Message::Register(registration, reply))

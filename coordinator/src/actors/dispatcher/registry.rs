@@ -54,6 +54,8 @@ impl Worker {
 pub(super) struct Registry {
     workers: BTreeMap<WorkerId, Worker>,
     names: BTreeMap<String, WorkerId>,
+    /// Of all workers together: kept, since thousands of workers are not counted over for each message.
+    slots: u64,
 }
 
 impl Registry {
@@ -62,7 +64,8 @@ impl Registry {
         let (worker, name) = (registration.worker, registration.name.clone());
         // An instance keeps what is known of its calls when it registers once more.
         let calls_ended = self.workers.get(&worker).map_or(0, |old| old.calls_ended);
-        self.remove_name_of(worker);
+        self.remove(worker);
+        self.slots += u64::from(registration.slots);
         self.workers.insert(
             worker,
             Worker {
@@ -72,10 +75,11 @@ impl Registry {
                 calls_ended,
             },
         );
-        let older = self.names.insert(name, worker).filter(|old| *old != worker);
+        let older = self.names.get(&name).copied();
         if let Some(older) = older {
-            self.workers.remove(&older);
+            self.remove(older);
         }
+        self.names.insert(name, worker);
         older
     }
 
@@ -93,7 +97,9 @@ impl Registry {
     /// Removes an instance.
     pub(super) fn remove(&mut self, worker: WorkerId) -> Option<Worker> {
         self.remove_name_of(worker);
-        self.workers.remove(&worker)
+        let removed = self.workers.remove(&worker)?;
+        self.slots -= u64::from(removed.registration.slots);
+        Some(removed)
     }
 
     /// An instance that was heard of just now.
@@ -118,6 +124,11 @@ impl Registry {
 
     pub(super) fn len(&self) -> usize {
         self.workers.len()
+    }
+
+    /// Slots of all workers together.
+    pub(super) fn slots(&self) -> u64 {
+        self.slots
     }
 
     /// Removes those not heard of for so long.
@@ -167,11 +178,13 @@ mod tests {
         assert_eq!(registry.add(registration(1, "node"), now), None);
         let older = registry.add(registration(2, "node"), now);
         assert_eq!(older, Some(WorkerId(Uuid::from_u128(1))));
-        assert_eq!(registry.len(), 1);
+        assert_eq!((registry.len(), registry.slots()), (1, 1));
         let (one, two) = (WorkerId(Uuid::from_u128(1)), WorkerId(Uuid::from_u128(2)));
         assert!(registry.is_of_another("node", one) && !registry.is_of_another("node", two));
         assert!(!registry.is_of_another("other", one));
         registry.remove(two);
+        registry.remove(two);
+        assert_eq!(registry.slots(), 0);
         assert!(!registry.is_of_another("node", one));
     }
 

@@ -4,6 +4,7 @@
 mod assign;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use espalier_common::ids::{AttemptKey, SearchId, WorkerId};
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use super::health::Infirmary;
 use super::registry::{Registry, Worker};
 use super::searches::OpenSearches;
+use super::tally::ClusterTally;
 use super::waiting::{Polls, answer_empty};
 use super::{
     Changed, ClusterStatus, DispatcherHandle, MAILBOX, Message, News, Poll, Registration,
@@ -51,6 +53,7 @@ pub(crate) struct Dispatcher {
     infirmary: Infirmary,
     pub(super) leases: LeaseTable<Instant>,
     waiting: Polls,
+    tally: Arc<ClusterTally>,
     /// Commands for searches that the present batch has called for.
     outbox: Vec<(SearchId, Request)>,
     /// Events of the cluster that the present batch has come to.
@@ -66,7 +69,9 @@ impl Dispatcher {
     ) -> (DispatcherHandle, tokio::task::JoinHandle<()>) {
         let (mailbox, messages) = mpsc::channel(MAILBOX);
         let (news, newspaper) = mpsc::unbounded_channel();
+        let tally = Arc::new(ClusterTally::default());
         let dispatcher = Self {
+            tally: Arc::clone(&tally),
             settings,
             cluster,
             searches: OpenSearches::default(),
@@ -79,7 +84,12 @@ impl Dispatcher {
         };
         let task = dispatcher.run(messages, newspaper, shutdown.clone());
         let task = espalier_runtime::spawn_critical("dispatcher", shutdown, task);
-        (DispatcherHandle { mailbox, news }, task)
+        let handle = DispatcherHandle {
+            mailbox,
+            news,
+            tally,
+        };
+        (handle, task)
     }
 
     async fn run(
@@ -124,6 +134,9 @@ impl Dispatcher {
             self.waiting.answer_overdue(now);
             self.assign(now);
             self.publish_demand(now);
+            let resting = self.infirmary.resting(&self.registry, now);
+            self.tally
+                .update(&self.registry, resting, self.leases.len());
             self.send().await;
         }
     }

@@ -22,6 +22,7 @@ use super::log::EventLog;
 use super::record::key;
 use super::settle::{Answer, Settlement, Shared};
 use super::status::{self, SearchStatus, TrialChange, Update};
+use super::tally::Tally;
 use super::uploads::FailedUploads;
 use super::{MAILBOX, Request, Retry, SearchHandle, SearchLink, SearchProfile};
 use crate::actors::dispatcher::{
@@ -34,6 +35,7 @@ use crate::actors::searcher::{SearcherThread, ToSearcher};
 use crate::artifacts::{ArtifactStore, Hold};
 use crate::clock;
 use crate::journal::{Batch, JournalHandle, Listing, Record, StreamId};
+use crate::metrics::AskTimes;
 
 /// Commands taken at once: their events become durable together.
 const BATCH: usize = 256;
@@ -49,6 +51,7 @@ pub(crate) struct Context {
     pub(crate) journal: JournalHandle,
     pub(crate) dispatcher: DispatcherHandle,
     pub(crate) artifacts: ArtifactStore,
+    pub(crate) ask_times: AskTimes,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -80,6 +83,7 @@ pub(super) struct SearchActor {
     pub(super) log: EventLog,
     pub(super) listing: Listing,
     pub(super) pending: Pending,
+    tally: Tally,
     pub(super) kept: Kept,
     /// The artifacts that the search has claimed. They are released only behind the event that replaced
     /// them, and not at the end: what is stored then is to be there at the next start.
@@ -119,7 +123,8 @@ impl Context {
             let shutdown = self.shutdown.clone();
             let reader = self.journal.reader();
             let results = Results::of(profile.id, search.definition(), reader, &self.artifacts);
-            SearcherThread::start(profile.id, proposer, results, weak, shutdown)
+            let times = &self.ask_times;
+            SearcherThread::start(profile.id, proposer, results, times, weak, shutdown)
         };
         let proposer = proposer.filter(|_| search.may_ask());
         let searcher = proposer.map(start).transpose()?;
@@ -140,6 +145,7 @@ impl Context {
         };
         // The dispatcher ends only with the coordinator.
         let _ = news.send(opened);
+        let tally = Tally::of(&search);
         let mut actor = SearchActor {
             last_ask: search.next_ask().saturating_sub(1),
             log: EventLog::new(&search),
@@ -151,6 +157,7 @@ impl Context {
             demand: demanded,
             shared: Arc::new(Shared::new(updates, news, self.artifacts.clone())),
             pending: Pending::default(),
+            tally: tally.clone(),
             kept,
             claimed: Vec::new(),
             failed_uploads: FailedUploads::default(),
@@ -161,7 +168,12 @@ impl Context {
         actor.claim();
         let name = format!("search {}", profile.id);
         let task = espalier_runtime::spawn_critical(name, &self.shutdown, actor.run(requests));
-        Ok((SearchHandle { profile, mailbox }, task))
+        let handle = SearchHandle {
+            profile,
+            mailbox,
+            tally,
+        };
+        Ok((handle, task))
     }
 }
 
@@ -211,6 +223,7 @@ impl SearchActor {
             self.searcher = None;
         }
         self.tell_dispatcher();
+        self.tally.update(&self.search);
         let pending = std::mem::take(&mut self.pending);
         let mut settlement = pending.settlement;
         if !pending.records.is_empty() && self.shared.is_watched() {

@@ -7,6 +7,7 @@ mod log;
 mod record;
 mod settle;
 mod status;
+mod tally;
 mod uploads;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,8 @@ use super::reuse::Proposed;
 pub(crate) use actor::Context;
 pub(crate) use kept::Kept;
 pub(crate) use status::{SearchStatus, TrialChange, Update, reused_from};
+pub(crate) use tally::SearchTally;
+use tally::Tally;
 
 /// Commands that wait for a search: a few batches' worth; more wait in their handlers.
 const MAILBOX: usize = 2_048;
@@ -130,9 +133,20 @@ pub(crate) struct Watching {
 pub(crate) struct SearchHandle {
     profile: Arc<SearchProfile>,
     mailbox: mpsc::Sender<Request>,
+    tally: Tally,
 }
 
 impl SearchHandle {
+    /// The counts after the last batch, without asking the actor: also when the journal is slow.
+    pub(crate) fn tally(&self) -> SearchTally {
+        self.tally.read()
+    }
+
+    /// Requests that wait for the actor.
+    pub(crate) fn queued(&self) -> usize {
+        self.mailbox.max_capacity() - self.mailbox.capacity()
+    }
+
     /// What of the search never changes.
     pub(crate) fn profile(&self) -> &SearchProfile {
         &self.profile
