@@ -7,6 +7,7 @@ pub mod artifacts;
 pub mod clock;
 mod grpc;
 pub mod journal;
+pub mod maintenance;
 mod metrics;
 pub mod server;
 

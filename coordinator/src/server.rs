@@ -33,7 +33,7 @@ const RENEWALS_PER_TTL: u32 = 3;
 /// The largest message to the access service: a certificate request takes some hundred bytes.
 const MAX_ACCESS_MESSAGE_BYTES: usize = 64 * 1024;
 /// The folder of the artifacts within the data folder.
-const ARTIFACTS: &str = "artifacts";
+pub(crate) const ARTIFACTS: &str = "artifacts";
 /// Streams of one connection at one time: a worker's calls for all its slots, and some.
 const MAX_STREAMS: u32 = 4_096;
 /// How long calls and searches may take to end when the coordinator stops.

@@ -13,7 +13,7 @@ mod searcher;
 mod searches;
 mod warm_start;
 
-pub(crate) use cluster::{ClusterLog, WorkerNames};
+pub(crate) use cluster::{ClusterEvent, ClusterLog, WorkerNames};
 pub(crate) use create::NewSearch;
 pub(crate) use dispatcher::{
     ClusterStatus, Dispatcher, DispatcherHandle, Registration, Settings, WorkerStatus,

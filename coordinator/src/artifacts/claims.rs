@@ -99,23 +99,28 @@ impl ArtifactStore {
         });
     }
 
-    /// Removes every artifact that nobody claims. To be called when all that is recorded has been claimed.
+    /// Removes every artifact that nobody claims, and says how many there were. To be called when all that is
+    /// recorded has been claimed.
     ///
     /// # Errors
     /// The folder cannot be listed.
-    pub async fn sweep(&self) -> Result<(), ArtifactError> {
+    pub async fn sweep(&self) -> Result<u64, ArtifactError> {
         let store = self.clone();
         blocking("read", &self.folder, move || {
+            let mut removed = 0;
             for (digest, path) in stored(&store.folder)? {
                 match store.remove_unwanted(&digest, &path) {
-                    Ok(true) => tracing::info!(%digest, "artifact removed: nothing refers to it"),
+                    Ok(true) => {
+                        removed += 1;
+                        tracing::info!(%digest, "artifact removed: nothing refers to it");
+                    }
                     Ok(false) => {}
                     Err(error) => {
                         tracing::warn!(path = %path.display(), %error, "an artifact that nothing refers to cannot be removed; remove it by hand");
                     }
                 }
             }
-            Ok(())
+            Ok(removed)
         })
         .await
     }

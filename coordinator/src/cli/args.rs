@@ -14,12 +14,16 @@ use super::error::EXIT_CODES;
 use super::output::OutputArgs;
 
 mod access;
+mod journal;
 mod look;
 mod records;
 mod simulate;
 
 pub(super) use access::{
     LoginArgs, TlsArgs, TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs, TokensArgs,
+};
+pub(super) use journal::{
+    BackupArgs, CompactArgs, ExportArgs, ImportArgs, JournalArgs, JournalCommand, VerifyArgs,
 };
 pub(super) use look::{
     DiffArgs, DrawArgs, LookArgs, Picture, PresetArgs, PresetCommand, SampleArgs, SpaceArgs,
@@ -89,6 +93,7 @@ pub(super) enum Command {
     Best(BestArgs),
     Explain(ExplainArgs),
     Replay(ReplayArgs),
+    Journal(JournalArgs),
     Pause(PauseArgs),
     Resume(ResumeArgs),
     Stop(StopArgs),

@@ -45,11 +45,11 @@ pub(super) enum CliError {
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the search ended without a completed trial, `replay` found a difference, or something on this machine failed
+  1    the search ended without a completed trial, `replay` or `journal verify` found a fault, or something on this machine failed
   2    wrong usage, or a spec or data that cannot be used
   3    no such search, or more than one of that name
   4    the coordinator cannot be reached
-  5    the coordinator refused, or a search is there already
+  5    the coordinator refused, or is at work in the folder, or what was to be made is there already
   130  interrupted";
 
 /// What a shell expects of a program that SIGINT ended.

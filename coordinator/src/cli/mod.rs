@@ -13,6 +13,7 @@ mod draw;
 mod error;
 mod explain;
 mod follow;
+mod journal;
 mod look;
 mod output;
 mod preset;
@@ -94,6 +95,7 @@ fn refuse_idle_target(command: &Command, matches: &ArgMatches) -> Result<(), Cli
         | Command::Diff(_)
         | Command::Preset(_)
         | Command::Replay(_)
+        | Command::Journal(_)
         | Command::Simulate(_) => "this command asks no coordinator",
         _ => return Ok(()),
     };
@@ -138,7 +140,11 @@ fn alone(command: &Command) -> Option<Result<(), CliError>> {
 async fn with_coordinator(cli: Cli) -> Result<(), CliError> {
     let target = match &cli.command {
         // They ask none that is named like this.
-        Command::Run(_) | Command::Serve(_) | Command::Simulate(_) | Command::Login(_) => None,
+        Command::Run(_)
+        | Command::Serve(_)
+        | Command::Simulate(_)
+        | Command::Login(_)
+        | Command::Journal(_) => None,
         _ => Some(Target::of(&cli)?),
     };
     let Some(target) = target else {
@@ -146,6 +152,7 @@ async fn with_coordinator(cli: Cli) -> Result<(), CliError> {
             Command::Run(args) => Box::pin(run::run(&args)).await,
             Command::Serve(args) => Box::pin(serve::serve(&args)).await,
             Command::Login(args) => access::login(&cli.token, &args).await,
+            Command::Journal(args) => journal::journal(&args.command).await,
             // Listens to signals while its threads work.
             Command::Simulate(args) => simulate::simulate(args).await,
             _ => Ok(()),
@@ -169,6 +176,7 @@ async fn with_coordinator(cli: Cli) -> Result<(), CliError> {
         | Command::Serve(_)
         | Command::Simulate(_)
         | Command::Login(_)
+        | Command::Journal(_)
         | Command::Schema
         | Command::Completions(_)
         | Command::Validate(_)

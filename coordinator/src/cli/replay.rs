@@ -62,7 +62,7 @@ fn failed(error: JournalError) -> CliError {
 }
 
 /// The folder that holds the journal: the one that was named, or that of a run's coordinator below it.
-fn folder_of(named: Option<&Path>) -> Result<PathBuf, CliError> {
+pub(super) fn folder_of(named: Option<&Path>) -> Result<PathBuf, CliError> {
     let folder = named.map_or_else(default_data_dir, Path::to_owned);
     let candidates = [folder.clone(), folder.join(OF_A_RUN)];
     let found = candidates

@@ -88,6 +88,21 @@ pub enum JournalError {
     /// There is no such stream.
     #[error("the journal has no stream {0}")]
     NoStream(StreamId),
+    /// A stream goes on after another one has begun.
+    #[error("the records of stream {0} do not lie together; make the export again")]
+    Scattered(StreamId),
+    /// A journal is where one should be made.
+    #[error("{} is there already, and nothing is overwritten; choose another data folder", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// SQLite cannot be told the name.
+    #[error("the name {} is not UTF-8; choose another one", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+    },
     /// SQLite refused.
     #[error("the journal {}: {source}; {}", path.display(), advice(path, source))]
     Sqlite {

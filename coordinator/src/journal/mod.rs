@@ -5,8 +5,12 @@
 //! May import the core's events, the words of `espalier-common`, SQLite, `tokio::sync` and the instruments of
 //! metrics; knows nothing of actors or gRPC.
 
+mod backup;
+mod chain;
 mod error;
 mod handle;
+mod import;
+mod inspect;
 mod lock;
 mod projection;
 mod query;
@@ -17,7 +21,7 @@ mod rows;
 mod schema;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -26,12 +30,14 @@ use std::sync::Arc;
 use espalier_common::ids::ClusterId;
 use rusqlite::Connection;
 
+pub use chain::{End, StoredRecord};
 pub use error::{JournalError, Refusal};
 pub(crate) use handle::JournalMeters;
 pub use handle::{After, Batch, JournalHandle, Record};
+pub use import::Import;
 pub use projection::{Listing, rows};
 pub use query::{LastMeasurement, MAX_PAGE_BYTES, MAX_ROWS, States, TrialPage, TrialRow};
-pub use reader::{End, JournalReader};
+pub use reader::{JournalReader, Moment};
 pub use results::FoundResult;
 pub use rows::RowChange;
 pub use stream::StreamId;
@@ -97,6 +103,18 @@ impl Journal {
     /// A broken record, or what SQLite says.
     pub fn rebuild_projections(&mut self) -> Result<(), JournalError> {
         rebuild::rebuild(&mut self.connection, &self.reader)
+    }
+
+    /// Makes the file as small as its content, and moves the log into it. Every record stays.
+    ///
+    /// # Errors
+    /// What SQLite says; a full disk, say, since the file is written anew beside itself.
+    pub fn shrink(&mut self) -> Result<(), JournalError> {
+        let at = JournalError::at(self.path());
+        self.connection.execute_batch("VACUUM").map_err(&at)?;
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(&at)
     }
 
     /// Starts the writer on its own thread. The journal is closed by [`JournalHandle::close`], or when the

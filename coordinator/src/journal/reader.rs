@@ -8,25 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use espalier_common::ids::ClusterId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::chain::{Chain, End, StoredRecord};
 use super::error::{JournalError, Refusal};
 use super::schema;
-use super::stream::{
-    Head, SCHEMA, StreamId, genesis, record_hash, record_row, record_rows, sequence_of,
-};
+use super::stream::{Head, StreamId, record_row, record_rows, sequence_of};
 
 /// Connections kept for the next reader. More may be open at one time; they are closed after use.
 const IDLE_CONNECTIONS: usize = 4;
-
-/// Where a replayed stream ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// The last record's sequence; 0 when there is none.
-    pub sequence: u64,
-    /// The last record's hash.
-    pub hash: [u8; 32],
-    /// The last record's time in Unix milliseconds; 0 when there is none.
-    pub time_ms: u64,
-}
 
 /// Reads the journal. Cheap to clone; any number of threads may read at one time.
 #[derive(Clone, Debug)]
@@ -57,7 +45,15 @@ impl JournalReader {
     /// # Errors
     /// There is none, or it is of a newer version.
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
-        let path: Arc<Path> = folder.join(super::FILE).into();
+        Self::open_file(&folder.join(super::FILE))
+    }
+
+    /// Opens a journal's file to read it only, wherever it lies: a back-up, say.
+    ///
+    /// # Errors
+    /// There is none, or it is of a newer version.
+    pub fn open_file(file: &Path) -> Result<Self, JournalError> {
+        let path: Arc<Path> = file.into();
         let connection = schema::open_reader(&path).map_err(JournalError::at(&path))?;
         let cluster = schema::identify(&connection, &path)?;
         Ok(Self::new(path, cluster))
@@ -106,10 +102,22 @@ impl JournalReader {
     /// # Errors
     /// What SQLite says, or a name that is none.
     pub fn streams(&self) -> Result<Vec<StreamId>, JournalError> {
-        self.with(|connection| {
-            let mut heads: Vec<_> = heads(connection)?.into_iter().collect();
-            heads.sort_by_key(|(_, head)| head.number);
-            Ok(heads.into_iter().map(|(stream, _)| stream).collect())
+        self.moment(|moment| moment.streams())
+    }
+
+    /// Reads several things of one moment, however long it takes.
+    ///
+    /// # Errors
+    /// What `reading` returns, or what SQLite says.
+    pub fn moment<T>(
+        &self,
+        reading: impl FnOnce(&Moment<'_>) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        self.snapshot(|connection| {
+            reading(&Moment {
+                reader: self,
+                connection,
+            })
         })
     }
 
@@ -118,39 +126,11 @@ impl JournalReader {
     ///
     /// # Errors
     /// The first record that is changed, missing, of a newer schema, or refused by `visit`.
-    pub fn replay<F>(&self, stream: StreamId, mut visit: F) -> Result<End, JournalError>
+    pub fn replay<F>(&self, stream: StreamId, visit: F) -> Result<End, JournalError>
     where
         F: FnMut(u64, u64, &str) -> Result<(), Refusal>,
     {
-        self.snapshot(|connection| {
-            let head = head_of(connection, stream)
-                .map_err(self.at())?
-                .ok_or(JournalError::NoStream(stream))?;
-            let mut chain = Chain {
-                stream,
-                end: End {
-                    sequence: 0,
-                    hash: genesis(self.cluster()),
-                    time_ms: 0,
-                },
-            };
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT row, time_ms, schema, hash, body FROM record
-                     WHERE row >= ?1 AND row < ?2 ORDER BY row",
-                )
-                .map_err(self.at())?;
-            let range = record_rows(head.number);
-            let mut found = statement
-                .query(params![range.start, range.end])
-                .map_err(self.at())?;
-            while let Some(row) = found.next().map_err(|error| chain.unreadable(&error))? {
-                let body = chain.check(row)?;
-                visit(chain.end.sequence, chain.end.time_ms, body)
-                    .map_err(|source| chain.refused(source))?;
-            }
-            chain.finish(&head)
-        })
+        self.moment(|moment| moment.replay(stream, visit))
     }
 
     /// The body of one record, unchecked: for what a replay has checked before.
@@ -208,98 +188,92 @@ impl JournalReader {
     }
 }
 
-/// A stream as far as it has been checked.
-struct Chain {
-    stream: StreamId,
-    end: End,
+/// The journal at one moment.
+pub struct Moment<'c> {
+    reader: &'c JournalReader,
+    connection: &'c Connection,
 }
 
-impl Chain {
-    /// Checks the next record and returns its body.
-    fn check<'r>(&mut self, row: &'r Row<'_>) -> Result<&'r str, JournalError> {
-        let sequence = self.end.sequence + 1;
-        let (found, time_ms, schema, hash, body) =
-            columns(row).map_err(|error| self.unreadable(&error))?;
-        if found != sequence {
-            return Err(self.broken(sequence, "it is missing"));
-        }
-        let whole = record_hash(
-            &self.end.hash,
-            self.stream,
-            sequence,
-            time_ms,
-            schema,
-            body.as_bytes(),
-        );
-        // Before the schema: a changed one is damage, not a newer version.
-        if whole != hash {
-            return Err(self.broken(sequence, "it does not match its hash"));
-        }
-        if schema > SCHEMA {
-            return Err(JournalError::NewerRecord {
-                stream: self.stream,
-                sequence,
-                found: schema,
-                known: SCHEMA,
-            });
-        }
-        self.end = End {
-            sequence,
-            hash,
-            time_ms,
-        };
-        Ok(body)
+impl Moment<'_> {
+    /// See [`JournalReader::streams`].
+    ///
+    /// # Errors
+    /// What SQLite says, or a name that is none.
+    pub fn streams(&self) -> Result<Vec<StreamId>, JournalError> {
+        let mut heads: Vec<_> = heads(self.connection)
+            .map_err(self.reader.at())?
+            .into_iter()
+            .collect();
+        heads.sort_by_key(|(_, head)| head.number);
+        Ok(heads.into_iter().map(|(stream, _)| stream).collect())
     }
 
-    /// Checks that the stream ends where it should.
-    fn finish(self, head: &Head) -> Result<End, JournalError> {
-        if self.end.sequence < head.sequence {
-            return Err(self.broken(self.end.sequence + 1, "it is missing"));
-        }
-        if self.end.sequence > head.sequence {
-            return Err(self.broken(head.sequence + 1, "it is beyond the end of the stream"));
-        }
-        if self.end.hash != head.hash {
-            return Err(self.broken(head.sequence, "the end of the stream does not match it"));
-        }
-        Ok(self.end)
+    /// See [`JournalReader::replay`].
+    ///
+    /// # Errors
+    /// The first record that is changed, missing, of a newer schema, or refused by `visit`.
+    pub fn replay<F>(&self, stream: StreamId, mut visit: F) -> Result<End, JournalError>
+    where
+        F: FnMut(u64, u64, &str) -> Result<(), Refusal>,
+    {
+        self.records(stream, |record| {
+            visit(record.sequence, record.time_ms, record.body)
+        })
     }
 
-    fn unreadable(&self, error: &rusqlite::Error) -> JournalError {
-        self.broken(
-            self.end.sequence + 1,
-            &format!("it cannot be read: {error}"),
-        )
+    /// As [`Moment::replay`], with all that a record has.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn records<F>(&self, stream: StreamId, mut visit: F) -> Result<End, JournalError>
+    where
+        F: FnMut(&StoredRecord<'_>) -> Result<(), Refusal>,
+    {
+        let at = self.reader.at();
+        let head = head_of(self.connection, stream)
+            .map_err(&at)?
+            .ok_or(JournalError::NoStream(stream))?;
+        let mut chain = Chain::new(stream, self.reader.cluster());
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT row, time_ms, schema, hash, body FROM record
+                 WHERE row >= ?1 AND row < ?2 ORDER BY row",
+            )
+            .map_err(&at)?;
+        let range = record_rows(head.number);
+        let mut found = statement
+            .query(params![range.start, range.end])
+            .map_err(&at)?;
+        while let Some(row) = found.next().map_err(|error| chain.unreadable(&error))? {
+            let record = columns(row).map_err(|error| chain.unreadable(&error))?;
+            chain.check(&record)?;
+            visit(&record).map_err(|source| chain.refused(source))?;
+        }
+        chain.finish(&head)
     }
 
-    fn broken(&self, sequence: u64, what: &str) -> JournalError {
-        JournalError::Broken {
-            stream: self.stream,
-            sequence,
-            what: what.to_owned(),
-        }
+    /// The connection, for what is checked of the file beside its records.
+    pub(super) fn connection(&self) -> &Connection {
+        self.connection
     }
 
-    fn refused(&self, source: Refusal) -> JournalError {
-        JournalError::Refused {
-            stream: self.stream,
-            sequence: self.end.sequence,
-            source,
-        }
+    /// Where it is read from.
+    #[must_use]
+    pub fn reader(&self) -> &JournalReader {
+        self.reader
     }
 }
 
-/// The columns of a record: sequence, time, schema, hash, body.
-fn columns<'r>(row: &'r Row<'_>) -> Result<(u64, u64, u32, [u8; 32], &'r str), rusqlite::Error> {
-    let body = row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?;
-    let time_ms = row.get::<_, i64>(1)? as u64;
-    Ok((
-        sequence_of(row.get(0)?),
-        time_ms,
-        row.get(2)?,
-        row.get(3)?,
-        body,
-    ))
+/// The columns of a record.
+fn columns<'r>(row: &'r Row<'_>) -> Result<StoredRecord<'r>, rusqlite::Error> {
+    Ok(StoredRecord {
+        sequence: sequence_of(row.get(0)?),
+        time_ms: row.get::<_, i64>(1)? as u64,
+        schema: row.get(2)?,
+        hash: row.get(3)?,
+        body: row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?,
+    })
 }
 
 /// Where every stream ends.

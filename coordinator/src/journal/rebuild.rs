@@ -1,4 +1,4 @@
-//! Makes the rows for listings again from the records.
+//! Makes the rows for listings again from the records, in their place or beside it.
 
 use std::cell::RefCell;
 
@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::error::{JournalError, Refusal};
 use super::projection::{Listing, rows};
-use super::reader::{JournalReader, head_of};
+use super::reader::{JournalReader, Moment, head_of};
 use super::rows::{At, RowStatements};
 use super::schema;
 use super::stream::StreamId;
@@ -32,28 +32,29 @@ pub(super) fn rebuild(
     schema::drop_projections(connection).map_err(reader.at())?;
     for stream in streams {
         if let StreamId::Search(_) = stream {
-            rebuild_search(connection, reader, stream)?;
+            let transaction = connection.unchecked_transaction().map_err(reader.at())?;
+            reader.moment(|moment| make_rows(&transaction, moment, stream))?;
+            transaction.commit().map_err(reader.at())?;
         }
     }
     schema::mark_projections_current(connection).map_err(reader.at())
 }
 
-/// Makes the rows of one search, in one transaction.
-fn rebuild_search(
-    connection: &Connection,
-    reader: &JournalReader,
+/// Makes the rows of one search in `target`, which has the tables for listings.
+pub(super) fn make_rows(
+    target: &Connection,
+    moment: &Moment<'_>,
     stream: StreamId,
 ) -> Result<(), JournalError> {
-    let at = reader.at();
-    let transaction = connection.unchecked_transaction().map_err(&at)?;
-    let head = head_of(&transaction, stream)
+    let at = moment.reader().at();
+    let head = head_of(moment.connection(), stream)
         .map_err(&at)?
         .ok_or(JournalError::NoStream(stream))?;
-    let mut statements = RowStatements::prepare(&transaction).map_err(&at)?;
+    let mut statements = RowStatements::prepare(target).map_err(&at)?;
     let mut listing: Option<Listing> = None;
     // An SQLite error is no fault of the record's: it is kept apart from what `visit` may refuse.
     let failed = RefCell::new(None);
-    let result = reader.replay(stream, |sequence, time_ms, body| {
+    let result = moment.replay(stream, |sequence, time_ms, body| {
         let event: Event = serde_json::from_str(body)?;
         if let Event::SearchCreated { definition } = &event {
             listing = Some(Listing::of(definition));
@@ -75,7 +76,5 @@ fn rebuild_search(
     if let Some(error) = failed.into_inner() {
         return Err(at(error));
     }
-    result?;
-    drop(statements);
-    transaction.commit().map_err(&at)
+    result.map(drop)
 }

@@ -127,7 +127,7 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<ClusterId,
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(&at)?;
     if application == 0 && tables == 0 {
-        create(connection).map_err(&at)?;
+        create(connection, ClusterId(uuid::Uuid::new_v4())).map_err(&at)?;
     } else if application != APPLICATION_ID {
         return Err(JournalError::Foreign {
             path: path.to_owned(),
@@ -168,12 +168,11 @@ fn cluster_of(connection: &Connection, path: &Path) -> Result<ClusterId, Journal
     })
 }
 
-/// Makes the tables of a new file, all or nothing.
-fn create(connection: &Connection) -> Result<(), rusqlite::Error> {
+/// Makes the tables of a new file for a cluster, all or nothing.
+pub(super) fn create(connection: &Connection, cluster: ClusterId) -> Result<(), rusqlite::Error> {
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(RECORDS)?;
     transaction.execute_batch(PROJECTIONS)?;
-    let cluster = ClusterId(uuid::Uuid::new_v4());
     transaction.execute(
         "INSERT INTO journal (one, format, projection, cluster) VALUES (1, ?1, ?2, ?3)",
         params![FORMAT, PROJECTION, cluster.to_string()],
@@ -192,6 +191,11 @@ pub(super) fn projections_are_current(
         .optional()
         .map_err(JournalError::at(path))?;
     Ok(found == Some(PROJECTION))
+}
+
+/// Makes empty tables for listings, where they are compared with those of a journal.
+pub(super) fn create_projections(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(PROJECTIONS)
 }
 
 /// Empties the tables for listings, and marks them as not to be used until

@@ -68,6 +68,11 @@ pub(super) struct Head {
     pub(super) hash: Hash,
 }
 
+/// By how many bits a record's row number is shifted to give its stream's number.
+pub(super) fn sequence_bits() -> u32 {
+    SEQUENCE_BITS
+}
+
 /// The row number of a record.
 pub(super) fn record_row(stream: i64, sequence: u64) -> i64 {
     (stream << SEQUENCE_BITS) | (sequence as i64)

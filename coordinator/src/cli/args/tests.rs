@@ -253,3 +253,24 @@ fn the_example_file_has_every_option_of_serve_and_can_be_read() {
         assert!(told || name == "config", "{name} is not in the file");
     }
 }
+
+#[test]
+fn journal_takes_every_option() {
+    let verify = |line: &str| match parsed!(line, Journal).command {
+        JournalCommand::Verify(args) => args,
+        other => panic!("{other:?}"),
+    };
+    let args = verify("espalier journal verify --data-dir d --output json");
+    assert_eq!(args.folder.data_dir, Some(PathBuf::from("d")));
+    assert!(args.output.json() && args.file.is_none());
+    let args = verify("espalier journal verify --file f");
+    assert_eq!(args.file, Some(PathBuf::from("f")));
+    assert!(refused("espalier journal verify --file f --data-dir d").contains("--data-dir"));
+    for verb in ["backup", "export", "import"] {
+        assert!(refused(&format!("espalier journal {verb}")).contains("<FILE>"));
+    }
+    match parsed!("espalier journal import - --data-dir d", Journal).command {
+        JournalCommand::Import(args) => assert_eq!(args.file, PathBuf::from("-")),
+        other => panic!("{other:?}"),
+    }
+}

@@ -177,7 +177,7 @@ fn failed(trial: u32, attempt: u32) -> Event {
 }
 
 /// A history in which every kind of event occurs.
-fn history() -> Vec<Event> {
+pub(crate) fn history() -> Vec<Event> {
     let trial = TrialNumber;
     let attempt = AttemptNumber;
     let weights = Digest::of(b"weights");
@@ -299,7 +299,7 @@ fn plain(stream: StreamId, time_ms: u64, bodies: &[&str]) -> Batch {
 }
 
 /// Commits each event as a batch of its own, at 1,000 ms and a millisecond later each.
-async fn commit_each(journal: &JournalHandle, events: &[Event]) {
+pub(crate) async fn commit_each(journal: &JournalHandle, events: &[Event]) {
     for (event, time_ms) in events.iter().zip(1000..) {
         let one = batch(STREAM, time_ms, std::slice::from_ref(event));
         journal.commit(one).await.unwrap();
@@ -307,7 +307,7 @@ async fn commit_each(journal: &JournalHandle, events: &[Event]) {
 }
 
 /// A folder whose journal holds these events, and is closed.
-async fn written(events: &[Event]) -> tempfile::TempDir {
+pub(crate) async fn written(events: &[Event]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(folder.path()).unwrap().start().unwrap();
     commit_each(&journal, events).await;
@@ -329,6 +329,6 @@ fn records(reader: &JournalReader, stream: StreamId) -> Vec<(u64, u64, String)> 
 }
 
 /// The file as plain SQLite, behind the journal's back.
-fn sqlite(folder: &Path) -> rusqlite::Connection {
+pub(crate) fn sqlite(folder: &Path) -> rusqlite::Connection {
     rusqlite::Connection::open(folder.join(super::FILE)).unwrap()
 }
