@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build demo test drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity chaos lint fmt docs clean
+.PHONY: help setup tools libtorch data build dist demo test test-dist drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity chaos lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -16,6 +16,11 @@ define step
 @echo "==> $(1)"
 @$(2) || { echo "make $@: failed: $(1)" >&2; echo "  $(3)" >&2; exit 1; }
 endef
+
+# The commit and the rest, for --version.
+BUILD_INFO = env $$(deploy/dist/build-info)
+# What `make dist` puts into the tarballs; the build itself takes LIBTORCH or .libtorch.
+LIBTORCH_DIR ?= $(or $(LIBTORCH),.libtorch)
 
 # Compiling libtorch's bindings takes about 2 GB in one compiler process.
 BUILD_HINT = the first error above says why; 'signal: 9' means out of memory: try CARGO_BUILD_JOBS=1 make $@
@@ -44,7 +49,13 @@ data: tools
 setup: libtorch data ## get libtorch and the demo's data set, once
 
 build: libtorch ## build the release binaries (the first time takes minutes)
-	$(call step,build: release binaries into $(TARGET)/release,$(CARGO) build --release --workspace --bins,$(BUILD_HINT))
+	$(call step,build: release binaries into $(TARGET)/release,$(BUILD_INFO) $(CARGO) build --release --workspace --bins,$(BUILD_HINT))
+
+dist: build ## make relocatable tarballs in target/dist (LIBTORCH_DIR=folder: with a CUDA libtorch)
+	$(call step,dist: tarballs into $(TARGET)/dist,deploy/dist/pack --binaries "$(TARGET)/release" --libtorch "$(LIBTORCH_DIR)" --out "$(TARGET)/dist",the message above says what to do)
+
+test-dist: dist ## unpack the tarballs elsewhere and run a search with the repository out of reach
+	$(call step,test-dist: a search from the tarballs,deploy/dist/try "$(TARGET)/dist" --hide . --hide "$(LIBTORCH_DIR)",the message above says what failed)
 
 demo: setup build ## search for a network on Fashion-MNIST: a coordinator and two workers here
 	$(call step,demo: espalier run $(SPEC) with two workers,$(TARGET)/release/espalier run $(SPEC) --workers 2 --threads 1 --data-root "$(DATA)" --data-dir "espalier-runs/demo-$$(date +%Y%m%d-%H%M%S)",the message above says what to do)
@@ -84,7 +95,7 @@ bench-trainer: setup ## compare the trainer's speed with eager PyTorch in Python
 # SEEDS, SEARCHERS, WORKERS, BENCHMARKS and THREADS narrow it down: SEEDS=10 SEARCHERS=random,bayesian WORKERS=1
 bench-search: tools ## measure searchers on published tables of results: TABLES=folder make bench-search (long)
 	@[ -n "$${TABLES:-}" ] || { echo "make bench-search: TABLES names the folder with nb201.csv.gz and nb_macro.csv.gz" >&2; exit 1; }
-	$(call step,bench-search: build,$(CARGO) build --release -p espalier-coordinator --bin espalier,$(BUILD_HINT))
+	$(call step,bench-search: build,$(BUILD_INFO) $(CARGO) build --release -p espalier-coordinator --bin espalier,$(BUILD_HINT))
 	$(call step,bench-search: run,python3 coordinator/bench/search.py "$(TARGET)/release/espalier" "$$TABLES" $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(SEARCHERS),--searchers "$(SEARCHERS)") $(if $(WORKERS),--workers "$(WORKERS)") $(if $(BENCHMARKS),--benchmarks "$(BENCHMARKS)") $(if $(THREADS),--threads "$(THREADS)"),the message above says what failed)
 
 # PyTorch comes into a virtual environment in the user's cache folder, as for bench-trainer.

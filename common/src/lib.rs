@@ -2,6 +2,7 @@
 //! failure are. Pure: no I/O, no clock, no tokio, no tonic, no tch. Every other crate may import
 //! this one; it imports none of them.
 
+pub mod build;
 pub mod candidate;
 pub mod dataset;
 pub mod evaluator;

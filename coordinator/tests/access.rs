@@ -112,6 +112,7 @@ fn registration(worker: &Uuid, name: &str) -> v1::RegisterRequest {
         device: "cpu".to_owned(),
         version: "0".to_owned(),
         cluster: Vec::new(),
+        protocol: espalier_proto::PROTOCOL_VERSION,
     }
 }
 

@@ -22,6 +22,16 @@ pub mod v1 {
 /// The encoded `FileDescriptorSet`, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/espalier.v1.descriptors"));
 
+/// The version of the wire between workers and coordinators. It is raised when the two no longer understand
+/// each other; what is only added leaves it as it is. Both sides state it when a worker registers.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// What a side that stated a version speaks: the field is younger than version 1, so 0 is that one.
+#[must_use]
+pub const fn stated_protocol(stated: u32) -> u32 {
+    if stated == 0 { 1 } else { stated }
+}
+
 /// The largest message either side takes, in bytes: a lease of 64 jobs with networks of thousands of
 /// nodes fits; anything larger is refused before it is read.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;

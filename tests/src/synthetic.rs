@@ -38,6 +38,7 @@ impl SyntheticWorker {
                 device: "cpu".to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 cluster: Vec::new(),
+                protocol: espalier_proto::PROTOCOL_VERSION,
             })
             .await?;
         Ok(Self {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use espalier_common::build::Build;
 use espalier_common::job::TRAINER;
 use espalier_common::table::TABLE;
 use espalier_proto::MAX_SLOTS;
@@ -25,7 +26,7 @@ const LEAST_SILENCE_MS: u64 = 100;
 
 /// Runs training jobs of an Espalier coordinator on this machine.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "espalier-worker", version, about)]
+#[command(name = "espalier-worker", version, long_version = build().long(), about)]
 pub struct Args {
     /// The coordinator: host:port; https://host:port or http://host:port to insist
     #[arg(long, env = "ESPALIER_JOIN", value_name = "ADDRESS")]
@@ -100,6 +101,16 @@ pub struct Args {
     /// How logs look.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// What `--version` tells.
+fn build() -> Build {
+    Build {
+        version: env!("CARGO_PKG_VERSION"),
+        commit: option_env!("ESPALIER_BUILD_COMMIT"),
+        date: option_env!("ESPALIER_BUILD_DATE"),
+        libtorch: option_env!("ESPALIER_BUILD_LIBTORCH"),
+    }
 }
 
 impl Args {

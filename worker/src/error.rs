@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use espalier_common::ids::ClusterId;
+use espalier_proto::PROTOCOL_VERSION;
 
 use crate::config::ConfigError;
 
@@ -62,6 +63,20 @@ pub enum WorkerError {
         address: String,
         /// What it said.
         status: String,
+    },
+    /// The coordinator speaks another version of the wire.
+    #[error(
+        "the coordinator at {address} is Espalier {} and speaks version {spoken} of the workers' protocol, this \
+         worker is {} and speaks version {PROTOCOL_VERSION}: install the coordinator's release on this machine",
+        if release.is_empty() { "of unknown release" } else { release }, env!("CARGO_PKG_VERSION")
+    )]
+    Protocol {
+        /// The coordinator.
+        address: String,
+        /// Its release.
+        release: String,
+        /// What it speaks.
+        spoken: u32,
     },
     /// The coordinator at the address is not the one that this worker joined.
     #[error(

@@ -9,7 +9,9 @@ fn main() {
         println!("cargo::error=torch-sys did not say where libtorch is; run `make libtorch`");
         return;
     };
-    println!("cargo::rustc-link-arg=-Wl,--enable-new-dtags,-rpath,{lib}");
+    // First what is beside it in a release (bin/ and lib/), then where libtorch was when it was built; a release
+    // keeps the first alone (deploy/dist/pack).
+    println!("cargo::rustc-link-arg=-Wl,--enable-new-dtags,-rpath,$ORIGIN/../lib:{lib}");
     // libtorch has no call that tells its version; its folder has a file that does.
     let version = Path::new(&lib).with_file_name("build-version");
     println!("cargo::rerun-if-changed={}", version.display());

@@ -170,6 +170,7 @@ impl Worker {
             device: "cpu".to_owned(),
             version: String::new(),
             cluster: Vec::new(),
+            protocol: espalier_proto::PROTOCOL_VERSION,
         };
         client.register(register).await.expect("registered");
         Self { client, id }

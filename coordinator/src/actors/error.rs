@@ -3,7 +3,7 @@
 
 use espalier_common::ids::SearchId;
 use espalier_core::search::Rejection;
-use espalier_proto::WireError;
+use espalier_proto::{PROTOCOL_VERSION, WireError};
 use espalier_runtime::tls::TlsError;
 
 use crate::artifacts::ArtifactError;
@@ -84,6 +84,19 @@ pub enum CallError {
     /// Keys and certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The worker speaks another version of the wire.
+    #[error(
+        "this coordinator is Espalier {} and speaks version {PROTOCOL_VERSION} of the workers' protocol, the \
+         worker is {release} and speaks version {spoken}: install {} on the worker's machine{}",
+        env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_VERSION"),
+        if *spoken > PROTOCOL_VERSION { ", or bring the coordinator up to date first" } else { "" }
+    )]
+    OtherProtocol {
+        /// The worker's release.
+        release: String,
+        /// What it speaks.
+        spoken: u32,
+    },
     /// A bound on what one coordinator takes is reached.
     #[error("{0}")]
     TooMany(String),

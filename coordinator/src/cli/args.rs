@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use espalier_common::build::Build;
 use espalier_common::job::TRAINER;
 use espalier_common::table::TABLE;
 use espalier_runtime::config::ConfigArgs;
@@ -46,7 +47,7 @@ const MAX_LEASE_TTL_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Searches for neural network architectures, on this machine or on a cluster
 #[derive(Debug, Parser)]
-#[command(name = "espalier", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "espalier", version, long_version = build().long(), after_help = EXIT_CODES, max_term_width = 100)]
 pub(super) struct Cli {
     /// The coordinator to ask: https://HOST:PORT, or http://HOST:PORT for one without TLS [default: that of
     /// the current context, or http://127.0.0.1:7777]
@@ -71,6 +72,16 @@ pub(super) struct Cli {
     pub(super) token: TokenArgs,
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+/// What `--version` tells.
+fn build() -> Build {
+    Build {
+        version: env!("CARGO_PKG_VERSION"),
+        commit: option_env!("ESPALIER_BUILD_COMMIT"),
+        date: option_env!("ESPALIER_BUILD_DATE"),
+        libtorch: option_env!("ESPALIER_BUILD_LIBTORCH"),
+    }
 }
 
 /// What to do.

@@ -267,7 +267,11 @@ fn name(field: &'static str, text: String) -> Result<String, CallError> {
     bounded(field, text)
 }
 
-fn bounded(field: &'static str, text: String) -> Result<String, CallError> {
+/// A text of bounded length.
+///
+/// # Errors
+/// It is longer.
+pub(super) fn bounded(field: &'static str, text: String) -> Result<String, CallError> {
     if text.len() > MAX_NAME {
         let bytes = text.len();
         return Err(CallError::Invalid(format!(

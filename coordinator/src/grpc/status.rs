@@ -32,6 +32,7 @@ impl From<CallError> for Status {
             CallError::NotRegistered
             | CallError::NoTls
             | CallError::OtherCluster { .. }
+            | CallError::OtherProtocol { .. }
             | CallError::UploadGivenUp(_) => Code::FailedPrecondition,
             CallError::TooMany(_) => Code::ResourceExhausted,
             CallError::Artifact(artifact) => match artifact {

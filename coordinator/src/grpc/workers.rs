@@ -12,16 +12,16 @@ use espalier_core::search::{
 };
 use espalier_proto::v1::worker_service_server::WorkerService;
 use espalier_proto::{
-    MAX_LEASE_WAIT_MS, MAX_MESSAGE_BYTES, MAX_SLOTS, attempt_from_wire, attempt_to_wire,
-    digest_from_wire, failure_from_wire, leased_job_to_wire, measurement_from_wire,
-    metrics_from_wire, uuid_from_wire, uuid_to_wire, v1,
+    MAX_LEASE_WAIT_MS, MAX_MESSAGE_BYTES, MAX_SLOTS, PROTOCOL_VERSION, attempt_from_wire,
+    attempt_to_wire, digest_from_wire, failure_from_wire, leased_job_to_wire,
+    measurement_from_wire, metrics_from_wire, stated_protocol, uuid_from_wire, uuid_to_wire, v1,
 };
 use tonic::{Request, Response, Status, Streaming};
 
 use super::artifacts::{self, Pieces};
 use super::caller::{check_worker, opened, worker_of};
-use super::convert::{datasets_from_wire, registration_from_wire};
-use crate::actors::{CallError, DispatcherHandle, Searches, WorkerNames};
+use super::convert::{bounded, datasets_from_wire, registration_from_wire};
+use crate::actors::{CallError, DispatcherHandle, Registration, Searches, WorkerNames};
 use crate::artifacts::{ArtifactStore, Hold};
 use crate::clock::millis;
 
@@ -36,6 +36,9 @@ const LEASE_BYTES: usize = 64;
 const MAX_JOB_BYTES: usize = MAX_MESSAGE_BYTES - 64 * 1024;
 /// The most measurements that one completion may bring: years of epochs.
 const MAX_MEASUREMENTS: usize = 100_000;
+
+/// What this coordinator is.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
 /// The worker service.
 #[derive(Clone)]
@@ -185,6 +188,30 @@ fn attempts(wire: &[v1::Attempt]) -> Result<BTreeSet<AttemptKey>, CallError> {
     Ok(keys?)
 }
 
+/// Refuses a worker that speaks another protocol, before anything else of its call is read: another protocol
+/// may mean something else by it.
+fn check_protocol(request: &v1::RegisterRequest) -> Result<(), CallError> {
+    let spoken = stated_protocol(request.protocol);
+    if spoken == PROTOCOL_VERSION {
+        return Ok(());
+    }
+    let release = bounded("version", request.version.clone())?;
+    Err(CallError::OtherProtocol { release, spoken })
+}
+
+/// A worker of another release that speaks the same protocol is served, and this is said.
+fn note_release(registration: &Registration) {
+    if registration.version != RELEASE {
+        tracing::info!(
+            worker = registration.name,
+            release = registration.version,
+            here = RELEASE,
+            "a worker of another release is served, since both speak the same protocol; install this \
+             coordinator's release there when the worker is next started"
+        );
+    }
+}
+
 #[tonic::async_trait]
 impl WorkerService for WorkerApi {
     type DownloadArtifactStream = Pieces<v1::DownloadArtifactReply>;
@@ -194,15 +221,19 @@ impl WorkerService for WorkerApi {
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterReply>, Status> {
         let (caller, request) = opened(request)?;
+        check_protocol(&request)?;
         self.check_cluster(&request.cluster)?;
         let mut registration = registration_from_wire(request)?;
         registration.token = check_worker(&self.names, &caller, &registration)?;
+        note_release(&registration);
         self.dispatcher.register(registration).await?;
         Ok(Response::new(v1::RegisterReply {
             cluster: uuid_to_wire(self.cluster.0),
             lease_ttl_ms: millis(self.lease_ttl),
             renew_every_ms: millis(self.renew_every),
             max_artifact_bytes: self.artifacts.max_bytes(),
+            version: RELEASE.to_owned(),
+            protocol: PROTOCOL_VERSION,
         }))
     }
 

@@ -140,6 +140,8 @@ pub struct TestWorker {
     pub slots: u32,
     pub call: u64,
     pub jobs: Vec<String>,
+    /// What it says that it speaks.
+    pub protocol: u32,
 }
 
 impl TestWorker {
@@ -151,6 +153,7 @@ impl TestWorker {
             slots,
             call: 0,
             jobs: vec!["train".to_owned()],
+            protocol: espalier_proto::PROTOCOL_VERSION,
         };
         worker.register_again().await.unwrap();
         worker
@@ -168,6 +171,7 @@ impl TestWorker {
             device: "cpu".to_owned(),
             version: "0.1.0".to_owned(),
             cluster: Vec::new(),
+            protocol: self.protocol,
         };
         Ok(self.client.register(request).await?.into_inner())
     }

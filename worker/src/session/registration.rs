@@ -6,7 +6,7 @@ use std::time::Duration;
 use espalier_common::evaluator::Ready;
 use espalier_common::ids::{ClusterId, WorkerId};
 use espalier_common::job::JobKind;
-use espalier_proto::{uuid_from_wire, uuid_to_wire, v1};
+use espalier_proto::{PROTOCOL_VERSION, stated_protocol, uuid_from_wire, uuid_to_wire, v1};
 use espalier_runtime::backoff::Waits;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -76,6 +76,7 @@ impl Registration {
             device: config.device.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: Vec::new(),
+            protocol: PROTOCOL_VERSION,
         };
         Self {
             client,
@@ -100,6 +101,14 @@ impl Registration {
             answer = register().await;
         }
         let reply = answer.map_err(|status| self.refused(status.message()))?;
+        let spoken = stated_protocol(reply.protocol);
+        if spoken != PROTOCOL_VERSION {
+            return Err(WorkerError::Protocol {
+                address: self.address.clone(),
+                release: reply.version,
+                spoken,
+            });
+        }
         let cluster = uuid_from_wire("cluster", &reply.cluster)
             .map(ClusterId)
             .map_err(|error| self.refused(&error.to_string()))?;

@@ -22,6 +22,8 @@ use super::PATIENCE;
 pub struct State {
     pub jobs: VecDeque<LeasedJob>,
     pub cluster: u128,
+    /// The version of the wire it says it speaks.
+    pub protocol: u32,
     /// Instances it knows.
     pub workers: Vec<Vec<u8>>,
     pub weights: WeightsDecision,
@@ -55,6 +57,7 @@ impl State {
         Self {
             jobs: VecDeque::new(),
             cluster: 1,
+            protocol: espalier_proto::PROTOCOL_VERSION,
             workers: Vec::new(),
             weights: WeightsDecision::Discard,
             drop: Vec::new(),
@@ -212,16 +215,18 @@ type Answer<T> = Result<Response<T>, Status>;
 impl WorkerService for Service {
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterReply> {
         let request = request.into_inner();
-        let cluster = self.record(Some("register"), |state| {
+        let (cluster, protocol) = self.record(Some("register"), |state| {
             state.workers.push(request.worker.clone());
             state.registers.push(request);
-            state.cluster
+            (state.cluster, state.protocol)
         });
         Ok(Response::new(v1::RegisterReply {
             cluster: cluster.to_be_bytes().to_vec(),
             lease_ttl_ms: 5000,
             renew_every_ms: 30,
             max_artifact_bytes: 1 << 20,
+            version: "0.0.9".to_owned(),
+            protocol,
         }))
     }
 

@@ -5,17 +5,22 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use espalier_common::build::Build;
 
 /// Trains networks with libtorch. Started by espalier-worker, which speaks the evaluator protocol with it
 /// over stdin and stdout; there is nothing to do by hand.
 #[derive(Parser)]
-#[command(name = "espalier-trainer", version, long_version = version())]
+#[command(name = "espalier-trainer", version, long_version = build().long())]
 struct Arguments {}
 
-fn version() -> &'static str {
-    espalier_trainer::DESCRIPTION
-        .strip_prefix("espalier-trainer ")
-        .unwrap_or(espalier_trainer::DESCRIPTION)
+fn build() -> Build {
+    Build {
+        version: env!("CARGO_PKG_VERSION"),
+        commit: option_env!("ESPALIER_BUILD_COMMIT"),
+        date: option_env!("ESPALIER_BUILD_DATE"),
+        // Not what a release says: what it was linked with.
+        libtorch: Some(env!("ESPALIER_LIBTORCH_VERSION")),
+    }
 }
 
 fn main() -> ExitCode {
