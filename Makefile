@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build dist demo test test-dist drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity chaos lint fmt docs clean
+.PHONY: help setup tools libtorch data build dist demo test test-dist test-deploy drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity chaos lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -56,6 +56,11 @@ dist: build ## make relocatable tarballs in target/dist (LIBTORCH_DIR=folder: wi
 
 test-dist: dist ## unpack the tarballs elsewhere and run a search with the repository out of reach
 	$(call step,test-dist: a search from the tarballs,deploy/dist/try "$(TARGET)/dist" --hide . --hide "$(LIBTORCH_DIR)",the message above says what failed)
+
+test-deploy: tools ## check units, scripts, images and chart with tools from packages (gets them once)
+	$(call step,test-deploy: get the tools,python3 -m venv "$(TARGET)/deploy-tools" && "$(TARGET)/deploy-tools/bin/pip" install --quiet --disable-pip-version-check --requirement deploy/requirements.txt,Debian and Ubuntu have venv in python3-venv)
+	$(call step,test-deploy: build the programs,$(CARGO) build --bin espalier --bin espalier-worker,$(BUILD_HINT))
+	$(call step,test-deploy: check,"$(TARGET)/deploy-tools/bin/python" deploy/check --bin "$(TARGET)/debug" --all,the lines with FAILED say what is wrong)
 
 demo: setup build ## search for a network on Fashion-MNIST: a coordinator and two workers here
 	$(call step,demo: espalier run $(SPEC) with two workers,$(TARGET)/release/espalier run $(SPEC) --workers 2 --threads 1 --data-root "$(DATA)" --data-dir "espalier-runs/demo-$$(date +%Y%m%d-%H%M%S)",the message above says what to do)

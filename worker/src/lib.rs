@@ -12,6 +12,7 @@
 //! - `transfer` moves weights, `cache` keeps a few of them;
 //! - `dataset` knows which data this machine has.
 
+mod alive;
 mod cache;
 mod client;
 mod config;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use espalier_common::ids::AttemptKey;
 
+use crate::alive;
 use crate::error::WorkerError;
 
 /// The work folder, locked for as long as this lives: two workers in one folder would empty each other's
@@ -45,6 +46,7 @@ impl WorkDir {
             _ => {}
         }
         fs::create_dir_all(&scratch).map_err(folder)?;
+        alive::forget(path).map_err(folder)?;
         Ok(work_dir)
     }
 

@@ -108,6 +108,7 @@ pub(super) enum Command {
     Pause(PauseArgs),
     Resume(ResumeArgs),
     Stop(StopArgs),
+    Health(HealthArgs),
     Login(LoginArgs),
     Token(TokensArgs),
     /// Print the JSON Schema of specs, for editors
@@ -242,6 +243,19 @@ pub(super) struct DataArgs {
         value_name = "DIR"
     )]
     pub(super) data_root: PathBuf,
+}
+
+/// Ask whether a coordinator takes calls, for probes: 0 yes, 1 no, 4 it cannot be reached
+///
+/// Sends no token; over TLS one is needed all the same, since the authority it names is what is trusted.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  espalier health
+  espalier health --address https://127.0.0.1:7777 --token-file tokens/viewer.token")]
+pub(super) struct HealthArgs {
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
 }
 
 /// List the searches of a coordinator

@@ -15,6 +15,9 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::contexts::Target;
 use super::error::{CliError, is_untrusted, reason_of};
@@ -54,6 +57,7 @@ type Calls = InterceptedService<Channel, Credentials>;
 pub(super) struct Client {
     service: SearchServiceClient<Calls>,
     access: AccessServiceClient<Calls>,
+    health: HealthClient<Channel>,
     address: String,
 }
 
@@ -85,14 +89,25 @@ impl Client {
             .secured
             .as_ref()
             .map(|secured| secured.bearer.clone());
+        let health = HealthClient::new(channel.clone());
         let calls = InterceptedService::new(channel, Credentials(bearer));
         Ok(Self {
             service: SearchServiceClient::new(calls.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
             access: AccessServiceClient::new(calls).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            health,
             address: address.to_owned(),
         })
+    }
+
+    /// Whether the coordinator says that it takes calls. Everyone may ask, so no token is sent.
+    pub(super) async fn is_serving(&self) -> Result<bool, CliError> {
+        let mut health = self.health.clone();
+        // No name: the coordinator as a whole.
+        let request = HealthCheckRequest::default();
+        let reply = self.call(health.check(request)).await?;
+        Ok(reply.status() == ServingStatus::Serving)
     }
 
     /// Who the coordinator takes this program's user for.

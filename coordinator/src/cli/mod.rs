@@ -13,6 +13,7 @@ mod draw;
 mod error;
 mod explain;
 mod follow;
+mod health;
 mod journal;
 mod look;
 mod output;
@@ -163,6 +164,7 @@ async fn with_coordinator(cli: Cli) -> Result<(), CliError> {
         Command::Submit(args) => submit::submit(&target, &args).await,
         Command::Watch(args) => submit::watch(&target, &args).await,
         Command::Token(args) => access::token(&connect().await?, &args.command).await,
+        Command::Health(args) => health::health(&connect().await?, &args).await,
         Command::List(args) => query::list(&connect().await?, &args).await,
         Command::Status(args) => query::status(&connect().await?, &args).await,
         Command::Trials(args) => query::trials(&connect().await?, &args).await,

@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Status};
 
+use crate::alive::Alive;
 use crate::client::is_transient;
 use crate::config::WorkerConfig;
 use crate::dataset::Datasets;
@@ -44,8 +45,6 @@ use crate::transfer::MAX_WAITING_UPLOADS;
 const RENEW_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Saying goodbye is a courtesy: without it the leases run out.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
-/// When nothing is due; any event wakes the loop earlier.
-const LONG: Duration = Duration::from_secs(3600);
 
 /// What other tasks tell the session.
 #[derive(Debug)]
@@ -100,6 +99,7 @@ pub(crate) struct Session {
     renew: RenewCalls,
     away_since: Option<Instant>,
     idle_since: Instant,
+    alive: Alive,
     /// Set when the worker ends: what is not done by then is left.
     deadline: Option<Instant>,
 }
@@ -114,7 +114,7 @@ impl Session {
         events: mpsc::Receiver<Event>,
         slots: Vec<mpsc::Sender<Assignment>>,
     ) -> Self {
-        let now = Instant::now();
+        let (now, alive) = (Instant::now(), Alive::new(&config.work_dir));
         Self {
             config,
             datasets,
@@ -141,6 +141,7 @@ impl Session {
             },
             away_since: None,
             idle_since: now,
+            alive,
             deadline: None,
         }
     }
@@ -148,6 +149,7 @@ impl Session {
     /// Serves until the worker is asked to end, or idles for long enough.
     pub(crate) async fn run(mut self, shutdown: &Shutdown) -> Result<(), WorkerError> {
         loop {
+            self.alive.beat();
             self.check_idle();
             self.begin_calls();
             if self.is_over() {
@@ -453,7 +455,6 @@ impl Session {
     }
 
     fn next_wake(&self) -> Instant {
-        let now = Instant::now();
         let renew = (!self.renew.open).then_some(self.renew.next);
         let lease = self.wants_jobs().then_some(self.lease.not_before);
         let idle = self
@@ -461,11 +462,10 @@ impl Session {
             .until_idle
             .filter(|_| self.held.is_empty() && self.deadline.is_none())
             .map(|limit| self.idle_since + limit);
-        [renew, lease, idle, self.deadline]
-            .into_iter()
+        let due = [renew, lease, idle, self.deadline];
+        due.into_iter()
             .flatten()
-            .min()
-            .unwrap_or(now + LONG)
+            .fold(self.alive.next(), Instant::min)
     }
 
     async fn leave(self) {
