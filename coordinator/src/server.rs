@@ -20,6 +20,7 @@ use tonic::transport::Server;
 use crate::access::{Access, CallMeters, CertificateSource, GuardLayer, Role, Tokens, incoming};
 use crate::actors::{ClusterLog, Context, Dispatcher, Searches, Settings, WorkerNames, recover};
 use crate::artifacts::{ArtifactError, ArtifactStore};
+use crate::disk;
 use crate::grpc::{AccessApi, SearchApi, WorkerApi};
 use crate::journal::{Journal, JournalError, JournalHandle};
 use crate::metrics::{AskTimes, Metrics, Page, Sources, with_page};
@@ -207,6 +208,7 @@ pub async fn run_and_tell(
         }
     };
     tracing::info!(%address, data_dir = %config.data_dir.display(), cluster = %coordinator.journal.cluster(), tls, searches = coordinator.searches.len(), "coordinator started");
+    disk::watch(config.data_dir.clone(), shutdown.clone());
     let served = coordinator.serve(&config, listener, &shutdown, ready).await;
     coordinator.end(&shutdown).await;
     served?;
@@ -258,6 +260,7 @@ impl Coordinator {
             dispatcher: handle,
             artifacts: artifacts.clone(),
             ask_times: AskTimes::default(),
+            names: names.clone(),
             shutdown: shutdown.clone(),
         };
         let searches = Searches::new(context.clone());

@@ -6,6 +6,7 @@ pub mod chaos;
 mod client;
 mod cluster;
 mod data;
+pub mod logs;
 mod process;
 mod synthetic;
 

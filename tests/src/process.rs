@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::logs::Catalogue;
+
 /// The path of a binary of this workspace, built in the same profile as the tests.
 ///
 /// # Panics
@@ -137,6 +139,13 @@ impl Drop for Process {
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- {} ---\n{}", self.name, self.log());
+            return;
+        }
+        // Whatever a test is about, its processes log nothing that is not documented.
+        for line in self.log().lines() {
+            if let Err(error) = Catalogue::get().check(line) {
+                panic!("{}: {error}: {line}", self.name);
+            }
         }
     }
 }

@@ -55,7 +55,7 @@ impl Alive {
         let path = self.path.clone();
         self.writing = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = write(&path) {
-                tracing::warn!(path = %path.display(), %error, again_ms = millis(EVERY),
+                tracing::warn!(path = %path.display(), %error, wait_ms = millis(EVERY),
                     "the sign of life cannot be written; a probe may take this worker for dead");
             }
         }));

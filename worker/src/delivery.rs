@@ -196,8 +196,8 @@ fn complete_request(spooled: &Spooled) -> v1::CompleteRequest {
 
 /// A coordinator that answers and refuses, but not for good.
 fn log_given_up(key: AttemptKey, call: &'static str, status: &Status) {
-    tracing::error!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, call, %status,
-        "refused {MOST_REFUSALS} times; given up. A completion stays on disk for the next start of this worker");
+    tracing::error!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, call, %status, tries = MOST_REFUSALS,
+        "refused over and over; given up. A completion stays on disk for the next start of this worker");
 }
 
 fn log_refused(key: AttemptKey, call: &'static str, status: &Status) {

@@ -160,7 +160,7 @@ impl Slot {
     fn log(&self, job: &LeasedJob, from: &str, to: &str, duration: Duration) {
         tracing::info!(search = %job.search, name = job.search_name, trial = job.trial.0, attempt = job.attempt.0,
             worker = self.config.name, slot = self.index, job = %job.job.kind(), evaluator = job.evaluator,
-            from, to, duration_ms = millis(duration), "attempt");
+            from, to, duration_ms = millis(duration), "attempt changed");
     }
 
     async fn run(
@@ -387,7 +387,7 @@ impl Slot {
         };
         let failure = failure_to_wire(&failure.bounded());
         tracing::warn!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, slot = self.index,
-            domain = failure.domain, kind = failure.kind, message = failure.message, "attempt failed");
+            domain = failure.domain, kind = failure.kind, reason = failure.message, "attempt failed");
         self.delivery.fail(key, failure).await;
     }
 }

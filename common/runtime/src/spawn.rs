@@ -44,7 +44,11 @@ where
             Ok(output) => output,
             Err(panic) => {
                 let message = panic_message(panic.as_ref());
-                tracing::error!(task = name, message, "a task panicked; this is a bug");
+                tracing::error!(
+                    task = name,
+                    reason = message,
+                    "a task panicked; this is a bug"
+                );
                 if let Some(shutdown) = critical {
                     shutdown.fail(format!("task {name} panicked: {message}"));
                 }

@@ -168,13 +168,13 @@ impl GuardLayer {
             return;
         }
         // The path comes from outside.
-        let method: String = path.chars().take(100).collect();
+        let call: String = path.chars().take(100).collect();
         let peer = ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
         tracing::warn!(
             peer,
-            method,
-            reason = kind,
-            message = refusal.status.message(),
+            call,
+            kind,
+            reason = refusal.status.message(),
             "call refused; the same from this peer is not said again for a minute"
         );
     }

@@ -107,34 +107,39 @@ impl ClusterEvent {
         }
     }
 
-    fn log(&self) {
+    /// Its line in the log; before the names learn of it, so a worker's name is the one that it had.
+    fn log(&self, names: &WorkerNames) {
         match self {
             Self::WorkerRegistered {
-                worker,
-                name,
+                worker: instance,
+                name: worker,
                 slots,
                 device,
                 ..
             } => {
-                tracing::info!(%worker, name, slots, device, from = "unknown", to = "registered", "worker registered")
+                tracing::info!(worker, %instance, slots, device, from = "unknown", to = "registered", "worker registered")
             }
-            Self::WorkerLeft { worker } => {
-                tracing::info!(%worker, from = "registered", to = "left", "worker left")
+            Self::WorkerLeft { worker: instance } => {
+                let worker = names.name(*instance);
+                tracing::info!(worker, %instance, from = "registered", to = "left", "worker left")
             }
             Self::WorkerLost {
-                worker,
+                worker: instance,
                 restarted: true,
             } => {
-                tracing::info!(%worker, from = "registered", to = "replaced", "worker was started again")
+                let worker = names.name(*instance);
+                tracing::info!(worker, %instance, from = "registered", to = "replaced", "worker was started again")
             }
             Self::WorkerLost {
-                worker,
+                worker: instance,
                 restarted: false,
             } => {
-                tracing::warn!(%worker, from = "registered", to = "lost", "worker lost: no sign of it for three times to live")
+                let worker = names.name(*instance);
+                tracing::warn!(worker, %instance, from = "registered", to = "lost", "worker lost: no sign of it for three times to live")
             }
-            Self::WorkerCutOff { worker } => {
-                tracing::warn!(%worker, from = "registered", to = "cut_off", "worker cut off: its token was revoked")
+            Self::WorkerCutOff { worker: instance } => {
+                let worker = names.name(*instance);
+                tracing::warn!(worker, %instance, from = "registered", to = "cut_off", "worker cut off: its token was revoked")
             }
             Self::TokenCreated { token } => {
                 tracing::info!(token = %token.id, role = %token.role, label = token.label, "token created")
@@ -182,7 +187,7 @@ impl ClusterLog {
         let mut records = Vec::with_capacity(events.len());
         let mut waiters = Vec::new();
         for (event, waiter) in events {
-            event.log();
+            event.log(&self.names);
             self.names.learn(&event);
             learn_token(&self.tokens, &event);
             match serde_json::to_string(&event) {

@@ -287,6 +287,7 @@ budget: {trials: 3}
             dispatcher,
             artifacts: ArtifactStore::open(&folder.join("artifacts"), 1).unwrap(),
             ask_times: AskTimes::default(),
+            names: WorkerNames::default(),
             shutdown: shutdown.clone(),
         })
     }

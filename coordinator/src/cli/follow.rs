@@ -6,6 +6,7 @@ use std::time::Duration;
 use espalier_proto::v1;
 use espalier_runtime::Shutdown;
 use espalier_runtime::backoff::Waits;
+use espalier_runtime::logging::millis;
 use tonic::Streaming;
 
 use super::client::Client;
@@ -67,7 +68,7 @@ async fn follow_on(
         let wait = waits.next_wait();
         tracing::debug!(
             reason = lost,
-            wait_ms = wait.as_millis(),
+            wait_ms = millis(wait),
             "lost the coordinator"
         );
         progress.notice(&format!(

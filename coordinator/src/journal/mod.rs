@@ -19,6 +19,7 @@ mod rebuild;
 mod results;
 mod rows;
 mod schema;
+mod slow;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;

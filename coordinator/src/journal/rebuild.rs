@@ -25,7 +25,7 @@ pub(super) fn rebuild(
 ) -> Result<(), JournalError> {
     let streams = reader.streams()?;
     tracing::info!(
-        journal = %reader.path().display(),
+        path = %reader.path().display(),
         streams = streams.len(),
         "rebuilding the listings from the journal"
     );

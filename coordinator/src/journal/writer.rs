@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
+use espalier_runtime::logging::millis;
 use rusqlite::{Connection, Statement, params};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::error::JournalError;
 use super::handle::{Batch, Health, JournalMeters, Message};
 use super::rows::{At, RowStatements};
+use super::slow::SlowCommits;
 use super::stream::{Hash, Head, SCHEMA, StreamId, genesis, record_hash, record_row};
 use super::{Journal, reader};
 
@@ -135,22 +137,24 @@ fn run(
             // prevents it, which does no harm: the log is read at the next start.
             let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
             if let Err(error) = moved {
-                tracing::warn!(journal = %reader.path().display(), "closing the journal: {error}");
+                tracing::warn!(path = %reader.path().display(), %error, "the journal was not closed in order; nothing is lost");
             }
             waiting
         }
         Err(source) => {
             let error = JournalError::at(reader.path())(source);
             tracing::error!(
-                journal = %reader.path().display(),
-                "{error}. Nothing that was acknowledged is lost; nothing more is acknowledged"
+                path = %reader.path().display(),
+                %error,
+                "the journal cannot be written any more. Nothing that was acknowledged is lost; nothing more is \
+                 acknowledged, and the coordinator ends: mend what the error says and start it again"
             );
             health.fail(&error.to_string());
             None
         }
     };
     if let Err((_, error)) = connection.close() {
-        tracing::warn!(journal = %reader.path().display(), "closing the journal: {error}");
+        tracing::warn!(path = %reader.path().display(), %error, "the journal was not closed in order; nothing is lost");
     }
     drop(lock);
     waiting
@@ -166,6 +170,7 @@ fn write(
 ) -> Result<Option<oneshot::Sender<()>>, rusqlite::Error> {
     let mut writer = Writer::new(connection, heads, genesis)?;
     let (mut expected, mut patience) = (0, Duration::ZERO);
+    let mut slow = SlowCommits::default();
     loop {
         let flow = queue.next(expected, patience);
         expected = queue.group.len();
@@ -175,6 +180,15 @@ fn write(
         if records > 0 {
             meters.commit_seconds.observe(took.as_secs_f64());
             meters.records.inc_by(records as u64);
+            if let Some(commits) = slow.note(took, Instant::now()) {
+                tracing::warn!(
+                    duration_ms = millis(took),
+                    records,
+                    commits,
+                    "a slow journal: every answer waits for its commits. Give the data folder a faster disk, or \
+                     one of its own"
+                );
+            }
         }
         patience = took / PATIENCE;
         while let Some((batch, _room)) = queue.group.pop_front() {

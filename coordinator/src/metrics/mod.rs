@@ -69,6 +69,7 @@ struct PageGauges {
     journal_size: Gauge,
     artifacts: Gauge,
     artifacts_size: Gauge,
+    data_free: Gauge,
     log_lines_lost: Counter,
 }
 
@@ -222,6 +223,8 @@ fn add_journal(catalogue: &mut Catalogue, gauges: &PageGauges, journal: &Journal
         bytes("artifacts_size", meaning),
         gauges.artifacts_size.clone(),
     );
+    let meaning = "Room on the disk of the data folder; 0 where the system does not say";
+    catalogue.add(bytes("data_free", meaning), gauges.data_free.clone());
 }
 
 fn add_calls(catalogue: &mut Catalogue, calls: &CallMeters) {
@@ -283,6 +286,7 @@ impl PageGauges {
         set(&self.journal_size, now.journal_bytes);
         set(&self.artifacts, now.artifacts.files);
         set(&self.artifacts_size, now.artifacts.bytes);
+        set(&self.data_free, now.data_free_bytes);
         let counted = self.log_lines_lost.get();
         let more = now.log_lines_lost.saturating_sub(counted);
         self.log_lines_lost.inc_by(more);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::actors::{DispatcherHandle, SearchTally, Searches};
 use crate::artifacts::{ArtifactStore, Usage};
+use crate::disk::Room;
 use crate::journal::JournalHandle;
 
 /// Thousands of files are not looked at for every reader of the page.
@@ -48,8 +49,14 @@ impl Sources {
             journal_queue_bytes: self.journal.queued_bytes(),
             journal_bytes: self.journal.bytes(),
             artifacts: self.usage(),
+            data_free_bytes: self.free(),
             log_lines_lost: espalier_runtime::logging::lines_lost(),
         }
+    }
+
+    fn free(&self) -> u64 {
+        let folder = self.journal.path().parent();
+        folder.and_then(Room::of).map_or(0, |room| room.free)
     }
 
     fn usage(&self) -> Usage {
@@ -83,6 +90,7 @@ pub(crate) struct Snapshot {
     pub(super) journal_queue_bytes: u64,
     pub(super) journal_bytes: u64,
     pub(super) artifacts: Usage,
+    pub(super) data_free_bytes: u64,
     pub(super) log_lines_lost: u64,
 }
 

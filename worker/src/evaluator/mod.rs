@@ -107,7 +107,7 @@ impl Evaluator {
             duration_ms = millis(began.elapsed()),
             from = "starting",
             to = "ready",
-            "evaluator"
+            "evaluator ready"
         );
         Ok(evaluator)
     }

@@ -84,7 +84,7 @@ impl Scope {
         if before >= MAX_LOGGED_LINES {
             if before == MAX_LOGGED_LINES {
                 tracing::warn!(target: "evaluator", search, trial, attempt, slot, evaluator,
-                    "more than {MAX_LOGGED_LINES} lines from this attempt; the rest is not logged");
+                    lines = MAX_LOGGED_LINES, "more lines than these came from this attempt; the rest is not logged");
             }
             return;
         }
@@ -93,16 +93,19 @@ impl Scope {
             .nth(MAX_LOGGED_CHARACTERS)
             .map_or(text.len(), |(index, _)| index);
         let line = &text[..end];
-        macro_rules! emit {
-            ($level:ident) => {
-                tracing::$level!(target: "evaluator", search, trial, attempt, slot, evaluator, "{line}")
-            };
-        }
         match level {
-            LogLevel::Debug => emit!(debug),
-            LogLevel::Info => emit!(info),
-            LogLevel::Warn => emit!(warn),
-            LogLevel::Error => emit!(error),
+            LogLevel::Debug => {
+                tracing::debug!(target: "evaluator", search, trial, attempt, slot, evaluator, "{line}");
+            }
+            LogLevel::Info => {
+                tracing::info!(target: "evaluator", search, trial, attempt, slot, evaluator, "{line}");
+            }
+            LogLevel::Warn => {
+                tracing::warn!(target: "evaluator", search, trial, attempt, slot, evaluator, "{line}");
+            }
+            LogLevel::Error => {
+                tracing::error!(target: "evaluator", search, trial, attempt, slot, evaluator, "{line}");
+            }
         }
     }
 }
@@ -185,7 +188,7 @@ pub(super) async fn read_stdout(
                     slot = scope.slot,
                     evaluator = scope.evaluator,
                     ?attempt_id,
-                    ?message,
+                    said = ?message,
                     "a message about another attempt; passed over"
                 );
                 continue;

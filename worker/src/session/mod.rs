@@ -334,7 +334,7 @@ impl Session {
                 from = "away",
                 to = "reached",
                 duration_ms,
-                "coordinator"
+                "coordinator reached again"
             );
         }
     }
@@ -343,7 +343,7 @@ impl Session {
         if self.away_since.is_none() {
             self.away_since = Some(Instant::now());
             tracing::warn!(worker = self.config.name, from = "reached", to = "away", %status,
-                "coordinator; running jobs go on, and it is tried again until it is back");
+                "coordinator away; running jobs go on, and it is tried again until it is back");
         }
     }
 
@@ -418,7 +418,7 @@ impl Session {
         )
         .bounded();
         let failure = failure_to_wire(&failure);
-        tracing::warn!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, message = failure.message,
+        tracing::warn!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, reason = failure.message,
             "attempt failed");
         self.delivery
             .in_background(|delivery| async move { delivery.fail(key, failure).await });
@@ -440,7 +440,7 @@ impl Session {
             to = "draining",
             reason = why,
             held = self.held.len(),
-            "worker"
+            "worker is draining"
         );
         self.deadline = Some(Instant::now() + self.config.drain_timeout);
         for stop in self.held.values() {
@@ -486,7 +486,7 @@ impl Session {
             worker = self.config.name,
             from = "draining",
             to = "left",
-            "worker"
+            "worker left"
         );
     }
 }

@@ -125,7 +125,7 @@ impl Registration {
         let (least, most) = RENEW_BOUNDS;
         let renew_every = Duration::from_millis(reply.renew_every_ms.clamp(least, most));
         tracing::info!(worker = self.request.name, %cluster, coordinator = self.address, slots = self.request.slots,
-            device = self.request.device, from = "joining", to = "registered", "worker");
+            device = self.request.device, from = "joining", to = "registered", "worker registered");
         Ok(Welcome {
             cluster,
             renew_every,

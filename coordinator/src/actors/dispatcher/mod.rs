@@ -6,6 +6,7 @@
 mod health;
 mod registry;
 mod searches;
+mod stall;
 mod tally;
 mod task;
 mod tokens;

@@ -61,6 +61,11 @@ impl OpenSearch {
         self.training() > 0 || test || self.retries().next().is_some()
     }
 
+    /// Whether something of it is to run and nothing does.
+    pub(super) fn stands_still(&self) -> bool {
+        self.summary.running == 0 && (self.has_work() || self.summary.would_ask)
+    }
+
     /// Whether a retry has waited long enough to go where it failed before.
     pub(super) fn is_rested(&self, trial: TrialNumber, now: Instant) -> bool {
         let rested = self.rested_at.get(&trial);

@@ -11,12 +11,14 @@ use espalier_common::ids::{AttemptKey, SearchId, WorkerId};
 use espalier_core::dispatch::{BEFORE_START, LeaseTable, NO_CALL};
 use espalier_core::search::ReleaseReason;
 use espalier_runtime::Shutdown;
+use espalier_runtime::logging::millis;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::health::Infirmary;
 use super::registry::{Registry, Worker};
 use super::searches::OpenSearches;
+use super::stall::{Change, Stalls};
 use super::tally::ClusterTally;
 use super::waiting::{Polls, answer_empty};
 use super::{
@@ -51,6 +53,7 @@ pub(crate) struct Dispatcher {
     searches: OpenSearches,
     pub(super) registry: Registry,
     infirmary: Infirmary,
+    stalls: Stalls,
     pub(super) leases: LeaseTable<Instant>,
     waiting: Polls,
     tally: Arc<ClusterTally>,
@@ -77,6 +80,7 @@ impl Dispatcher {
             searches: OpenSearches::default(),
             registry: Registry::default(),
             infirmary: Infirmary::new(Instant::now()),
+            stalls: Stalls::new(settings.lease_ttl),
             leases: LeaseTable::new(settings.lease_ttl, Instant::now()),
             waiting: Polls::default(),
             outbox: Vec::new(),
@@ -352,12 +356,35 @@ impl Dispatcher {
             self.outbox.push((key.search, Request::Expire { key }));
         }
         self.infirmary.forget(now);
+        self.look_for_stalls(now);
         let silence = self.settings.lease_ttl * SILENT_TTLS;
         for worker in self.registry.forget_silent(now, silence) {
             let id = worker.registration.worker;
             self.waiting.dismiss(id);
             self.events
                 .push((ClusterEvent::left(id, Departure::Lost), None));
+        }
+    }
+
+    /// Says which searches have stood still for long, and why.
+    fn look_for_stalls(&mut self, now: Instant) {
+        let searches = self.searches.iter();
+        let searches = searches.map(|open| (open.link.profile.id, open.stands_still()));
+        for (id, change) in self.stalls.look(searches, now) {
+            let Some(open) = self.searches.get(id) else {
+                continue;
+            };
+            let name = &open.link.profile.name;
+            match change {
+                Change::Stalled(passed) => {
+                    let reason = self.why_waiting(open, now);
+                    let reason = reason.unwrap_or_else(|| "no worker asks for a job".to_owned());
+                    tracing::warn!(search = %id, name, from = "running", to = "stalled", duration_ms = millis(passed), reason, "search stalled: it has jobs and none runs. Mend what the reason says");
+                }
+                Change::Over(passed) => {
+                    tracing::info!(search = %id, name, from = "stalled", to = "running", duration_ms = millis(passed), "search stands still no longer");
+                }
+            }
         }
     }
 

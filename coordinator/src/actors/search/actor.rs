@@ -25,6 +25,7 @@ use super::status::{self, SearchStatus, TrialChange, Update};
 use super::tally::Tally;
 use super::uploads::FailedUploads;
 use super::{MAILBOX, Request, Retry, SearchHandle, SearchLink, SearchProfile};
+use crate::actors::cluster::WorkerNames;
 use crate::actors::dispatcher::{
     Answered, DispatcherHandle, NO_CALL, News, Poll, SearchSummary, Sign,
 };
@@ -52,6 +53,7 @@ pub(crate) struct Context {
     pub(crate) dispatcher: DispatcherHandle,
     pub(crate) artifacts: ArtifactStore,
     pub(crate) ask_times: AskTimes,
+    pub(crate) names: WorkerNames,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -148,7 +150,7 @@ impl Context {
         let tally = Tally::of(&search);
         let mut actor = SearchActor {
             last_ask: search.next_ask().saturating_sub(1),
-            log: EventLog::new(&search),
+            log: EventLog::new(&search, self.names.clone()),
             listing: Listing::of(search.definition()),
             search,
             searcher,

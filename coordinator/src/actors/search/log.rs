@@ -2,27 +2,46 @@
 
 use std::collections::BTreeMap;
 
-use espalier_common::ids::{AttemptNumber, TrialNumber};
+use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
 use espalier_core::search::{Event, LivePhase, Refused, Search, TrialState};
+
+use crate::actors::cluster::WorkerNames;
 
 /// Writes the log of one search.
 #[derive(Debug)]
 pub(super) struct EventLog {
-    /// When the attempts that run were leased, to say how long they took. At most one runs a trial.
-    leased_ms: BTreeMap<TrialNumber, (AttemptNumber, u64)>,
+    /// When and to whom the attempts that run were leased. At most one runs a trial.
+    leased: BTreeMap<TrialNumber, Leased>,
+    names: WorkerNames,
     /// The phase that the search was in before the event.
     phase: &'static str,
 }
 
+/// A lease that began.
+#[derive(Clone, Copy, Debug)]
+struct Leased {
+    attempt: AttemptNumber,
+    worker: WorkerId,
+    since_ms: u64,
+}
+
 impl EventLog {
     /// The log of a search, which may have been there before this start of the coordinator.
-    pub(super) fn new(search: &Search) -> Self {
+    pub(super) fn new(search: &Search, names: WorkerNames) -> Self {
         let running = search.live().iter();
         let running = running.filter(|(_, live)| live.phase == LivePhase::Running);
         Self {
-            leased_ms: running
-                .map(|(trial, live)| (*trial, (live.attempt, live.since_ms)))
+            leased: running
+                .map(|(trial, live)| {
+                    let leased = Leased {
+                        attempt: live.attempt,
+                        worker: live.worker,
+                        since_ms: live.since_ms,
+                    };
+                    (*trial, leased)
+                })
                 .collect(),
+            names,
             phase: search.phase().name(),
         }
     }
@@ -43,21 +62,29 @@ impl EventLog {
 
     /// An attempt is not needed any more.
     pub(super) fn dropped(&mut self, trial: TrialNumber) {
-        self.leased_ms.remove(&trial);
+        self.leased.remove(&trial);
     }
 
-    fn took(&mut self, trial: TrialNumber, attempt: AttemptNumber, time_ms: u64) -> Option<u64> {
-        // A stale completion ends a trial that another attempt runs; how long it took itself is not known here.
-        let (leased, since) = *self.leased_ms.get(&trial)?;
-        (leased == attempt).then(|| {
-            self.leased_ms.remove(&trial);
-            time_ms.saturating_sub(since)
-        })
+    /// The worker that ran an attempt, and for how long.
+    fn took(
+        &mut self,
+        trial: TrialNumber,
+        attempt: AttemptNumber,
+        time_ms: u64,
+    ) -> (Option<String>, Option<u64>) {
+        // A stale completion ends a trial that another attempt runs; what is not known here is left out.
+        let leased = self.leased.get(&trial).copied();
+        let Some(leased) = leased.filter(|leased| leased.attempt == attempt) else {
+            return (None, None);
+        };
+        self.leased.remove(&trial);
+        let duration_ms = time_ms.saturating_sub(leased.since_ms);
+        (Some(self.names.name(leased.worker)), Some(duration_ms))
     }
 
     /// The state from which a trial goes on when nothing is said of an attempt.
     fn stands(&self, trial: TrialNumber) -> &'static str {
-        if self.leased_ms.contains_key(&trial) {
+        if self.leased.contains_key(&trial) {
             "running"
         } else {
             "queued"
@@ -74,9 +101,15 @@ impl EventLog {
         else {
             return false;
         };
-        self.leased_ms.insert(*trial, (*attempt, time_ms));
+        let leased = Leased {
+            attempt: *attempt,
+            worker: *worker,
+            since_ms: time_ms,
+        };
+        self.leased.insert(*trial, leased);
+        let worker = self.names.name(*worker);
         let (from, job) = (rest_state(search, *trial), job.kind());
-        tracing::info!(search = %search.id(), trial = trial.0, attempt = attempt.0, %worker, %job, from, to = "running", "job leased");
+        tracing::info!(search = %search.id(), trial = trial.0, attempt = attempt.0, worker, %job, from, to = "running", "job leased");
         true
     }
 
@@ -93,8 +126,9 @@ impl EventLog {
                 ..
             } => {
                 let from = self.stands(*trial);
-                let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, %worker, from, to = "completed", score, step, duration_ms, "trial completed");
+                let (_, duration_ms) = self.took(*trial, *attempt, time_ms);
+                let worker = self.names.name(*worker);
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from, to = "completed", score, step, duration_ms, "trial completed");
             }
             Event::TrialReused {
                 trial,
@@ -106,8 +140,8 @@ impl EventLog {
                 tracing::info!(search = %id, trial = trial.0, from = "queued", to = "completed", score, %of, of_trial, "result of another search reused");
             }
             Event::TrialRetrained { trial, attempt, .. } => {
-                let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to = "completed", duration_ms, "best trial trained again");
+                let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to = "completed", duration_ms, "best trial trained again");
             }
             Event::TestCompleted {
                 trial,
@@ -115,15 +149,16 @@ impl EventLog {
                 metrics,
                 ..
             } => {
-                let duration_ms = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to = "completed", duration_ms, ?metrics, "best trial tested");
+                let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to = "completed", duration_ms, ?metrics, "best trial tested");
             }
             Event::UploadResumed {
                 trial,
                 attempt,
                 worker,
             } => {
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, %worker, from = "lost", to = "uploading", "upload of the best weights taken up again");
+                let worker = self.names.name(*worker);
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "lost", to = "uploading", "upload of the best weights taken up again");
             }
             Event::WeightsStored {
                 trial,
@@ -146,24 +181,24 @@ impl EventLog {
                 attempt,
                 failure,
             } => {
-                let duration_ms = self.took(*trial, *attempt, time_ms);
+                let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
                 let to = rest_state(search, *trial);
                 let (domain, kind) = (failure.domain, failure.kind);
-                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to, duration_ms, %domain, %kind, reason = failure.message, "attempt failed");
+                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to, duration_ms, %domain, %kind, reason = failure.message, "attempt failed");
             }
             Event::LeaseExpired { trial, attempt } => {
-                let duration_ms = self.took(*trial, *attempt, time_ms);
+                let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
                 let to = rest_state(search, *trial);
-                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to, duration_ms, "lease expired: its worker was not heard of");
+                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to, duration_ms, "lease expired: its worker was not heard of");
             }
             Event::AttemptReleased {
                 trial,
                 attempt,
                 reason,
             } => {
-                let duration_ms = self.took(*trial, *attempt, time_ms);
+                let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
                 let to = rest_state(search, *trial);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, from = "running", to, duration_ms, %reason, "attempt handed back");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to, duration_ms, %reason, "attempt handed back");
             }
             _ => return false,
         }
@@ -188,7 +223,7 @@ impl EventLog {
                     tracing::info!(search = %id, trial = trial.0, ask, from = "proposed", to = "infeasible", reason, "proposal refused");
                 }
                 Refused::Duplicate { of } => {
-                    tracing::debug!(search = %id, ask, of = of.0, "proposal seen before");
+                    tracing::debug!(search = %id, ask, of_trial = of.0, "proposal seen before");
                 }
             },
             Event::Measured {
@@ -344,7 +379,7 @@ budget: {trials: 9}
     #[test]
     fn a_failed_attempt_says_from_where_to_where_and_how_long_it_took_also_after_a_restart() {
         let mut search = leased();
-        let mut log = EventLog::new(&search);
+        let mut log = EventLog::new(&search, WorkerNames::default());
         let (trial, attempt) = (TrialNumber(1), AttemptNumber(1));
         let fail = Command::FailJob {
             trial,
@@ -362,7 +397,7 @@ budget: {trials: 9}
     #[test]
     fn every_line_of_a_change_of_state_says_from_and_to() {
         let mut search = leased();
-        let mut log = EventLog::new(&search);
+        let mut log = EventLog::new(&search, WorkerNames::default());
         let lines = lines_of(&mut search, &mut log, Command::StopSearch, 2_000);
         let moves: Vec<_> = lines
             .iter()
@@ -381,8 +416,8 @@ budget: {trials: 9}
     #[test]
     fn attempts_that_are_dropped_leave_nothing_behind() {
         let mut search = leased();
-        let mut log = EventLog::new(&search);
-        assert_eq!(log.leased_ms.len(), 1);
+        let mut log = EventLog::new(&search, WorkerNames::default());
+        assert_eq!(log.leased.len(), 1);
         for effect in step(&mut search, Command::StopSearch, 2_000)
             .unwrap()
             .effects
@@ -391,6 +426,6 @@ budget: {trials: 9}
                 log.dropped(trial);
             }
         }
-        assert_eq!(log.leased_ms.len(), 0);
+        assert_eq!(log.leased.len(), 0);
     }
 }

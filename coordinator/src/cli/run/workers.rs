@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use espalier_common::table::TABLE;
 use espalier_runtime::Shutdown;
 use espalier_runtime::backoff::Waits;
+use espalier_runtime::logging::millis;
 use espalier_runtime::secrets::{TOKEN_FILE_VARIABLE, TOKEN_VARIABLE};
 use tokio::task::JoinSet;
 
@@ -136,7 +137,7 @@ impl Keeper {
             let wait = waits.next_wait();
             tracing::info!(
                 worker = name,
-                wait_ms = wait.as_millis(),
+                wait_ms = millis(wait),
                 "worker is started again"
             );
             tokio::select! {

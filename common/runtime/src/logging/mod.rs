@@ -1,14 +1,20 @@
-//! Logs go to stderr: coloured lines on a terminal, one JSON object a line elsewhere. `RUST_LOG` says
-//! what is shown (default `info`). May import tracing, tracing-subscriber and clap.
+//! Logs go to stderr: coloured lines on a terminal, one JSON object a line elsewhere; or to a file that is put
+//! aside when it gets large. `RUST_LOG` says what is shown (default `info`). May import tracing,
+//! tracing-subscriber and clap.
+
+mod rotating;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::Subscriber;
 use tracing::field::display;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use rotating::RotatingFile;
 
 /// What is shown when `RUST_LOG` is not set.
 const DEFAULT_FILTER: &str = "info";
@@ -33,9 +39,9 @@ pub enum LogFormat {
 }
 
 /// The options of logging; flatten them into a command's own.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct LogArgs {
-    /// How log lines on stderr look; RUST_LOG says which are shown (default: info)
+    /// How log lines look; RUST_LOG says which are shown (default: info)
     #[arg(
         long,
         env = "ESPALIER_LOG_FORMAT",
@@ -45,6 +51,29 @@ pub struct LogArgs {
         value_name = "FORMAT"
     )]
     pub log_format: LogFormat,
+    /// Write the log to this file and not to stderr; it is put aside (FILE.1, FILE.2, …) when it gets large
+    #[arg(long, env = "ESPALIER_LOG_FILE", global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// A log file has at most so many bytes
+    #[arg(
+        long,
+        env = "ESPALIER_LOG_FILE_BYTES",
+        global = true,
+        value_name = "BYTES",
+        default_value_t = 100_000_000,
+        value_parser = clap::value_parser!(u64).range(1_000..),
+    )]
+    pub log_file_bytes: u64,
+    /// So many former log files are kept
+    #[arg(
+        long,
+        env = "ESPALIER_LOG_FILES",
+        global = true,
+        value_name = "NUMBER",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=1_000),
+    )]
+    pub log_files: u32,
 }
 
 /// Why logging cannot start.
@@ -60,6 +89,14 @@ pub enum LoggingError {
         value: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The log file cannot be written.
+    #[error("the log file {} cannot be written: {source}; give this user the right to, or leave --log-file out", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// A second call.
     #[error("logging was started before in this process")]
@@ -108,12 +145,20 @@ impl<W: io::Write> io::Write for Counting<W> {
     }
 }
 
-/// Starts logging to stderr.
+/// Starts logging to stderr, or to a file.
 ///
 /// # Errors
 /// See [`LoggingError`].
-pub fn init(format: LogFormat) -> Result<(), LoggingError> {
-    init_with_writer(format, std::io::stderr)
+pub fn init(args: &LogArgs) -> Result<(), LoggingError> {
+    let Some(path) = &args.log_file else {
+        return init_with_writer(args.log_format, io::stderr);
+    };
+    let file = RotatingFile::open(path, args.log_file_bytes, args.log_files);
+    let file = file.map_err(|source| LoggingError::File {
+        path: path.clone(),
+        source,
+    })?;
+    start(args.log_format != LogFormat::Pretty, false, file)
 }
 
 /// Starts logging to a writer of the caller's, which should end up on stderr: one that draws a progress
@@ -133,18 +178,25 @@ where
     };
     // https://no-color.org: any value but the empty one turns colours off.
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    start(json, colours, writer)
+}
+
+fn start<W>(json: bool, colours: bool, writer: W) -> Result<(), LoggingError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = filter(std::env::var("RUST_LOG").ok())?;
     let subscriber = subscriber(json, colours, filter, writer);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::StartedBefore)?;
     // Else the text of a panic would stand between the JSON lines.
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
-        let message = panic.payload_as_str().unwrap_or("no message");
+        let reason = panic.payload_as_str().unwrap_or("no message");
         // Only when RUST_BACKTRACE asks for one.
         let backtrace = Backtrace::capture();
         let backtrace =
             (backtrace.status() == BacktraceStatus::Captured).then(|| display(backtrace));
-        tracing::error!(location, backtrace, "panic: {message}");
+        tracing::error!(location, backtrace, reason, "panic; this is a bug");
     }));
     Ok(())
 }

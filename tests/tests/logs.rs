@@ -1,0 +1,254 @@
+//! Log lines against their documentation, the recipes in it, and the lines that ask somebody to act.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use espalier_tests::logs::{Catalogue, FIELDS};
+use espalier_tests::{Cluster, WorkerOptions, repository, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// Between these lines of the document is what a test writes.
+const BEGIN: &str = "<!-- written by a test: begin -->\n";
+const END: &str = "<!-- written by a test: end -->";
+
+fn document() -> Result<String> {
+    Ok(std::fs::read_to_string(repository().join("docs/logs.md"))?)
+}
+
+#[test]
+fn the_documented_lines_and_fields_are_those_that_the_programs_log() -> Result<()> {
+    let text = document()?;
+    let (before, rest) = text.split_once(BEGIN).context("where it begins")?;
+    let (written, after) = rest.split_once(END).context("where it ends")?;
+    let wanted = Catalogue::get().tables();
+    if written != wanted && std::env::var_os("UPDATE_DOCS").is_some() {
+        let text = format!("{before}{BEGIN}{wanted}{END}{after}");
+        std::fs::write(repository().join("docs/logs.md"), text)?;
+        return Ok(());
+    }
+    let lines = |text: &str| -> BTreeSet<String> { text.lines().map(str::to_owned).collect() };
+    let (written, wanted) = (lines(written), lines(&wanted));
+    let (new, gone) = (wanted.difference(&written), written.difference(&wanted));
+    assert!(
+        written == wanted,
+        "docs/logs.md is not what the programs log: run this test with UPDATE_DOCS=1. New: {:#?}, gone: {:#?}",
+        new.collect::<Vec<_>>(),
+        gone.collect::<Vec<_>>()
+    );
+    Ok(())
+}
+
+#[test]
+fn every_field_has_a_meaning_and_every_meaning_a_field() {
+    let known: BTreeSet<&str> = FIELDS.iter().map(|field| field.name).collect();
+    assert_eq!(known.len(), FIELDS.len(), "a field is there twice");
+    let sites = Catalogue::get().sites.values().flatten();
+    let used = sites.flat_map(|site| &site.fields);
+    let used: BTreeSet<&str> = used.map(String::as_str).collect();
+    let nameless: Vec<_> = used.difference(&known).collect();
+    assert!(
+        nameless.is_empty(),
+        "fields without a meaning in tests/src/logs/fields.rs: {nameless:?}"
+    );
+    let unused: Vec<_> = known.difference(&used).collect();
+    assert!(unused.is_empty(), "fields that no line has: {unused:?}");
+}
+
+#[test]
+fn a_line_or_a_field_that_is_not_documented_is_found() {
+    let catalogue = Catalogue::get();
+    let line = |level: &str, target: &str, rest: &str| {
+        format!("{{\"timestamp\":\"t\",\"level\":\"{level}\",\"target\":\"{target}\",{rest}}}")
+    };
+    let own = "espalier_coordinator::server";
+    let check = |level, target, rest| catalogue.check(&line(level, target, rest));
+    check("INFO", own, "\"message\":\"coordinator ended\"").unwrap();
+    check("INFO", own, "\"message\":\"trial completed\",\"score\":1.0").unwrap();
+    check("INFO", "evaluator", "\"message\":\"epoch 3\",\"trial\":1").unwrap();
+    check("WARN", "hyper", "\"message\":\"anything\"").unwrap();
+    assert!(check("WARN", own, "\"message\":\"coordinator ended\"").is_err());
+    assert!(check("INFO", own, "\"message\":\"something new\"").is_err());
+    assert!(check("INFO", own, "\"message\":\"coordinator ended\",\"x\":1").is_err());
+    assert!(check("INFO", "evaluator", "\"message\":\"epoch 3\",\"x\":1").is_err());
+}
+
+fn spec(name: &str, trials: u32) -> String {
+    format!(
+        "name: {name}
+hyperparameters: {{x: {{range: [0.0, 1.0]}}, y: {{choice: [1, 2, 3]}}}}
+evaluator: scripted
+training: {{epochs: 1}}
+searcher: random
+objectives: [{{maximize: score}}]
+budget: {{trials: {trials}}}
+seed: 7
+"
+    )
+}
+
+/// The commands of a recipe in the document: the block after its heading.
+fn recipe(text: &str, heading: &str) -> Result<String> {
+    let (_, rest) = text
+        .split_once(&format!("### {heading}\n"))
+        .context(heading.to_owned())?;
+    let (_, rest) = rest.split_once("```sh\n").context("a block")?;
+    let (block, _) = rest.split_once("```").context("its end")?;
+    Ok(block.to_owned())
+}
+
+/// Runs a recipe beside a log. jq has to be there: a recipe that was not run proves nothing.
+fn run(recipe: &str, log: &str) -> Result<Vec<Vec<String>>> {
+    let jq = Command::new("jq").arg("--version").output();
+    ensure!(
+        jq.is_ok(),
+        "jq is not installed, and this test runs it: apt-get install jq"
+    );
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("coordinator.log"), log)?;
+    let mut shell = Command::new("sh")
+        .arg("-e")
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut stdin = shell.stdin.take().context("a pipe")?;
+    stdin.write_all(recipe.as_bytes())?;
+    drop(stdin);
+    let output = shell.wait_with_output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{errors}\n{recipe}");
+    let text = String::from_utf8(output.stdout)?;
+    let lines = text.lines();
+    Ok(lines
+        .map(|line| line.split('\t').map(str::to_owned).collect())
+        .collect())
+}
+
+#[tokio::test]
+async fn the_recipes_of_the_document_tell_what_a_search_did() -> Result<()> {
+    let cluster = Cluster::start(5_000).await?;
+    cluster.control("crash-once", "")?;
+    cluster.control("seconds", "0.1")?;
+    let searches = cluster.searches()?;
+    let worker = cluster.start_worker("node", &WorkerOptions::default())?;
+    let search = searches.create(&spec("logged", 5), String::new()).await?;
+    let status = searches.finished(&search, LIMIT).await?;
+    // One that waits for a program that nobody has.
+    let other = spec("idle", 2).replace("evaluator: scripted", "evaluator: nobodys");
+    searches.create(&other, String::new()).await?;
+    drop(worker);
+    let log = cluster.coordinator.as_ref().context("a coordinator")?.log();
+    // Its first line is the one on stdout.
+    let lines = log.lines().filter(|line| line.starts_with('{'));
+    let log: String = lines.flat_map(|line| [line, "\n"]).collect();
+    let text = document()?;
+
+    let best = run(&recipe(&text, "Best so far over time")?, &log)?;
+    let last = best.last().context("a best")?;
+    assert_eq!(last[1].parse::<u32>().ok(), status.best_trial, "{best:?}");
+    assert_eq!(last[2].parse::<f64>().ok(), status.best_score, "{best:?}");
+    let scores: Vec<f64> = best
+        .iter()
+        .filter_map(|line| line[2].parse().ok())
+        .collect();
+    assert!(scores.is_sorted() && scores.len() == best.len(), "{best:?}");
+
+    let states = run(&recipe(&text, "Trials by state")?, &log)?;
+    assert!(
+        states.contains(&vec!["completed".to_owned(), "5".to_owned()]),
+        "{states:?}"
+    );
+
+    let idle = run(&recipe(&text, "Workers by idle share")?, &log)?;
+    assert_eq!(idle.len(), 1, "{idle:?}");
+    assert_eq!(idle[0][0], "node");
+    let share: f64 = idle[0][1].parse()?;
+    assert!((0.0..=1.0).contains(&share), "{idle:?}");
+
+    let failed = run(&recipe(&text, "Why trials failed")?, &log)?;
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(
+        (failed[0][0].as_str(), failed[0][1].as_str()),
+        ("1", "crashed")
+    );
+    assert!(failed[0][3].contains("exited with code 3"), "{failed:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_search_that_stands_still_is_one_warning_that_says_why() -> Result<()> {
+    // Ten times to live: five minutes with the usual one.
+    let cluster = Cluster::start(200).await?;
+    let searches = cluster.searches()?;
+    let search = searches.create(&spec("lonely", 2), String::new()).await?;
+    let log = || {
+        cluster
+            .coordinator
+            .as_ref()
+            .map(|one| one.log())
+            .unwrap_or_default()
+    };
+    wait_until("a warning", LIMIT, || async {
+        Ok(log().contains("search stalled").then_some(()))
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let lines: Vec<String> = log().lines().map(str::to_owned).collect();
+    let stalled: Vec<&String> = lines
+        .iter()
+        .filter(|line| line.contains("search stalled"))
+        .collect();
+    assert_eq!(stalled.len(), 1, "{stalled:?}");
+    assert!(
+        stalled[0].contains("\"WARN\"") && stalled[0].contains(&search),
+        "{stalled:?}"
+    );
+    assert!(stalled[0].contains("worker"), "no reason: {stalled:?}");
+    let _worker = cluster.start_worker("late", &WorkerOptions::default())?;
+    searches.finished(&search, LIMIT).await?;
+    assert!(log().contains("stands still no longer"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_log_file_is_put_aside_when_it_gets_large_and_nothing_goes_to_stderr() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(espalier_tests::binary("espalier"));
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--output", "json"])
+        .args(["--log-file-bytes", "1000", "--log-files", "2", "--log-file"])
+        .arg(folder.path().join("espalier.log"))
+        .arg("--data-dir")
+        .arg(folder.path().join("coordinator"));
+    let mut process = espalier_tests::Process::start("serve", folder.path(), command, true)?;
+    let mut line = String::new();
+    let stdout = process.child().stdout.take().context("a pipe")?;
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line)?;
+    let ready: serde_json::Value = serde_json::from_str(&line)?;
+    let searches = espalier_tests::Searches::new(ready["address"].as_str().context("an address")?)?;
+    for number in 0..12 {
+        searches
+            .create(&spec(&format!("s{number}"), 1), String::new())
+            .await?;
+    }
+    let mut files: Vec<String> = std::fs::read_dir(folder.path())?
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .filter(|name| name.starts_with("espalier.log"))
+        .collect();
+    files.sort();
+    assert_eq!(files, ["espalier.log", "espalier.log.1", "espalier.log.2"]);
+    for name in &files {
+        let text = std::fs::read_to_string(folder.path().join(name))?;
+        assert!(text.len() <= 1_000, "{name}: {}", text.len());
+        for line in text.lines() {
+            Catalogue::get().check(line)?;
+            serde_json::from_str::<serde_json::Value>(line).context(line.to_owned())?;
+        }
+    }
+    assert_eq!(process.log(), "");
+    Ok(())
+}
