@@ -10,6 +10,7 @@ pub mod failure;
 pub mod ids;
 pub mod job;
 pub mod known;
+pub mod labels;
 pub mod metrics;
 pub mod network;
 pub mod observation;

@@ -113,6 +113,7 @@ fn registration(worker: &Uuid, name: &str) -> v1::RegisterRequest {
         version: "0".to_owned(),
         cluster: Vec::new(),
         protocol: espalier_proto::PROTOCOL_VERSION,
+        labels: std::collections::HashMap::default(),
     }
 }
 

@@ -217,7 +217,7 @@ fn watching_goes_on_when_the_coordinator_was_killed_and_started_again() {
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert!(
         rest.iter()
-            .any(|line| line == "search tiny: finished: stopped by the user"),
+            .any(|line| line.starts_with("search tiny: finished: stopped by the user (")),
         "{rest:?}"
     );
     assert_eq!(watch.wait().unwrap().code(), Some(1));

@@ -3,6 +3,7 @@ $ESPALIER_TEST_CONTROL make it misbehave.
 
   seconds      sleep so long before every measurement
   hang-once    the first evaluation that sees it takes it away and is silent for ever
+  diverge      while it is there, every evaluation fails: the candidate diverges
   crash-once   the first evaluation that sees it takes it away and ends the process
 Every evaluation leaves a marker `started-TRIAL-ATTEMPT-PID`.
 """
@@ -45,6 +46,11 @@ def evaluate(job):
     if take("crash-once"):
         print("scripted evaluator crashes on purpose", file=sys.stderr, flush=True)
         os._exit(3)
+    if control("diverge") is not None:
+        time.sleep(float(control("seconds") or 0))
+        failure = {"domain": "candidate", "kind": "diverged", "message": "the loss is NaN"}
+        send("failed", attempt_id=name, failure=failure)
+        return
     decisions = job["decisions"]
     x, y = decisions["hyperparameters.x"], decisions["hyperparameters.y"]
     for epoch in range(1, job["job"]["train"]["to"] + 1):

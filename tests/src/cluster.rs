@@ -21,6 +21,8 @@ pub struct WorkerOptions {
     pub silence_ms: u64,
     /// Whether the libtorch trainer is offered; else only the scripted evaluator.
     pub trainer: bool,
+    /// What the operator says of it, each as `name=value`.
+    pub labels: Vec<String>,
 }
 
 impl Default for WorkerOptions {
@@ -29,6 +31,7 @@ impl Default for WorkerOptions {
             slots: 1,
             silence_ms: 60_000,
             trainer: false,
+            labels: Vec::new(),
         }
     }
 }
@@ -141,6 +144,9 @@ impl Cluster {
             .arg("--evaluator")
             .arg(format!("scripted=python3 {}", script.display()))
             .env("ESPALIER_TEST_CONTROL", self.path("control"));
+        for label in &options.labels {
+            command.args(["--label", label]);
+        }
         if !options.trainer {
             command.arg("--trainer").arg(self.path("no-trainer"));
         }

@@ -39,6 +39,7 @@ impl SyntheticWorker {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 cluster: Vec::new(),
                 protocol: espalier_proto::PROTOCOL_VERSION,
+                labels: std::collections::HashMap::default(),
             })
             .await?;
         Ok(Self {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use espalier_common::build::Build;
 use espalier_common::job::TRAINER;
+use espalier_common::labels::Labels;
+use espalier_common::spec::time_ms;
 use espalier_common::table::TABLE;
 use espalier_proto::MAX_SLOTS;
 use espalier_runtime::config::{self, ConfigArgs};
@@ -37,6 +39,14 @@ pub struct Args {
     /// This worker's name, the same across restarts [default: the host's name]
     #[arg(long, env = "ESPALIER_NAME")]
     pub name: Option<String>,
+    /// What specs may ask of a worker, e.g. gpu=h100; may be given several times
+    #[arg(
+        long = "label",
+        env = "ESPALIER_LABELS",
+        value_name = "NAME=VALUE",
+        value_delimiter = ','
+    )]
+    pub labels: Vec<String>,
     /// How many jobs run at once
     #[arg(long, env = "ESPALIER_SLOTS", default_value_t = 1, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SLOTS)))]
@@ -222,6 +232,8 @@ pub struct WorkerConfig {
     pub token: Option<JoinToken>,
     /// The worker's name, the same across restarts.
     pub name: String,
+    /// What its operator says of it.
+    pub labels: Labels,
     /// How many jobs run at once.
     pub slots: u32,
     /// Threads for each slot.
@@ -283,6 +295,7 @@ impl WorkerConfig {
             join: coordinator_url(&args.join, member, token.is_some())?,
             token,
             name,
+            labels: labels(&args.labels)?,
             slots: args.slots,
             threads: args.threads.unwrap_or((cores / args.slots).max(1)),
             device: args.device,
@@ -450,18 +463,25 @@ fn coordinator_url(text: &str, member: bool, token: bool) -> Result<String, Conf
 
 /// A whole number with its unit: `500ms`, `90s`, `10m`, `2h`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let wrong = || format!("{text:?} is not a time; write 500ms, 90s, 10m or 2h");
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let milliseconds = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => None,
-    };
-    milliseconds.map(Duration::from_millis).ok_or_else(wrong)
+    time_ms(text).map(Duration::from_millis)
+}
+
+/// Labels, each as `NAME=VALUE`.
+fn labels(given: &[String]) -> Result<Labels, ConfigError> {
+    const OPTION: &str = "--label";
+    let mut labels = Labels::default();
+    for text in given
+        .iter()
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty())
+    {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| bad(OPTION, format!("{text:?} has no `=`; write NAME=VALUE")))?;
+        let added = labels.add(name, value);
+        added.map_err(|error| bad(OPTION, error.to_string()))?;
+    }
+    Ok(labels)
 }
 
 #[cfg(test)]

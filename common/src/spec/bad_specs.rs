@@ -351,7 +351,7 @@ fn a_mistake_in_the_meaning_is_told_with_its_place() {
     let all: Vec<_> = meaning().iter().map(|text| mistakes(text)).collect();
     insta::assert_snapshot!(all.join("\n"), @r#"
         x.yaml:23:42: budget.target.acuracy: a target is about the objective's metric, which is `accuracy`; did you mean "accuracy"?
-        x.yaml:23:9: budget: `trials`, `time` or both are needed, or the search might never end
+        x.yaml:23:9: budget: `trials`, `time` or `deadline` is needed, or the search might never end
         x.yaml:21:13: objectives: the trainer does not measure "f1", only accuracy, loss, train_loss
         x.yaml:21:13: objectives: this would look for the worst loss
         x.yaml:7:22: network[1].repeat.times.range: the low end 3 must be less than the high end 1
@@ -377,7 +377,7 @@ fn a_mistake_in_the_meaning_is_told_with_its_place() {
         x.yaml:4:50: network[0].conv.kernel: `$stride` is known on the edges of a `cell` only
         x.yaml:13:10: network[2].use: there is no block "stage" under `blocks:`
         x.yaml:13:11: network[2].use: there is no block "stag" under `blocks:`; did you mean "stage"?
-        x.yaml:15:1: x: unknown key; `name`, `preset`, `dataset`, `network`, `blocks`, `tie`, `training`, `hyperparameters`, `evaluator`, `searcher`, `objectives`, `constraints`, `budget`, `parallel`, `seed`, `attempts`, `repeat`, `warm_start` or `reuse` can stand here
+        x.yaml:15:1: x: unknown key; `name`, `preset`, `dataset`, `network`, `blocks`, `tie`, `training`, `hyperparameters`, `evaluator`, `searcher`, `objectives`, `constraints`, `budget`, `parallel`, `weight`, `worker`, `seed`, `attempts`, `repeat`, `warm_start` or `reuse` can stand here
         x.yaml:13:11: network[2].from: no earlier block that can be seen from here has the name "stem" (those of this list and of the lists around it, within one definition)
         x.yaml:14:21: network[3].from.choice[0]: no earlier block that can be seen from here has the name "stam" (those of this list and of the lists around it, within one definition); did you mean "stem"?
         x.yaml:13:22: network[2].name: no block can have the name `previous`, which stands for the output of the block before
@@ -394,7 +394,7 @@ fn a_mistake_in_the_meaning_is_told_with_its_place() {
         x.yaml:1:1: `network` is missing: the trainer trains networks (for a program of your own, say `evaluator:` and `hyperparameters:`)
         x.yaml:1:1: training: `epochs` is missing: the trainer must know how long to train
         x.yaml:2:18: hyperparameters: the trainer reads no hyperparameters; they are for an `evaluator` of your own
-        x.yaml:1:1: a map is expected here, with `name`, `preset`, `dataset`, `network`, `blocks`, `tie`, `training`, `hyperparameters`, `evaluator`, `searcher`, `objectives`, `constraints`, `budget`, `parallel`, `seed`, `attempts`, `repeat`, `warm_start` or `reuse`
+        x.yaml:1:1: a map is expected here, with `name`, `preset`, `dataset`, `network`, `blocks`, `tie`, `training`, `hyperparameters`, `evaluator`, `searcher`, `objectives`, `constraints`, `budget`, `parallel`, `weight`, `worker`, `seed`, `attempts`, `repeat`, `warm_start` or `reuse`
         x.yaml:1:1: `network` is missing: the trainer trains networks (for a program of your own, say `evaluator:` and `hyperparameters:`)
         x.yaml:1:1: training: `epochs` is missing: the trainer must know how long to train
         "#);

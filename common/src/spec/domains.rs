@@ -264,7 +264,7 @@ pub(super) fn range_kinds(kind: Kind) -> Option<(Kind, Kind)> {
             Some((Kind::Count { min, max }, Kind::Count { min: 1, max }))
         }
         Kind::Number { .. } | Kind::Any => Some((kind, Kind::Any)),
-        Kind::Flag | Kind::Word(_) | Kind::Name | Kind::Text | Kind::Time => None,
+        Kind::Flag | Kind::Word(_) | Kind::Name | Kind::Text | Kind::Time | Kind::Moment => None,
     }
 }
 

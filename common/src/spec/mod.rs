@@ -23,6 +23,7 @@ mod words;
 mod words_blocks;
 mod words_network;
 mod words_search;
+mod words_searchers;
 mod words_table;
 mod yaml;
 
@@ -47,6 +48,7 @@ pub use constraint::{Constraint, Measure, Violation};
 pub use error::{SpecError, SpecErrors};
 pub use feasible::{NoneFeasible, Refusal};
 pub use read::{read, read_searcher, read_warned};
+pub use scalar::{moment_ms, time_ms};
 pub use schema::schema;
 
 pub(crate) use error::nearest;
@@ -57,6 +59,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::DatasetReference;
 use crate::known::Known;
+use crate::labels::Labels;
 use crate::metrics::Objective;
 use crate::space::Space;
 use crate::table::TableSpec;
@@ -83,6 +86,13 @@ pub struct Spec {
     pub budget: Budget,
     /// The most trials that run at one time; absent: as many as there are slots.
     pub parallel: Option<u32>,
+    /// Its share of the workers beside other searches: of two that both want more, one of weight 3 gets three
+    /// times the slots of one of weight 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u32,
+    /// What a worker must be to run its trials.
+    #[serde(default, skip_serializing_if = "WorkerSpec::is_any")]
+    pub worker: WorkerSpec,
     /// Seed of the searcher and of every trial.
     pub seed: u64,
     /// The most attempts at one trial.
@@ -96,6 +106,37 @@ pub struct Spec {
     /// Whether results that other searches have for the same candidate are taken instead of training it.
     #[serde(default)]
     pub reuse: bool,
+}
+
+/// The most trials of a budget.
+pub const MAX_TRIALS: u32 = 100_000_000;
+/// The most trials at one time.
+pub const MAX_PARALLEL: u32 = 100_000;
+/// The greatest weight.
+pub const MAX_WEIGHT: u32 = 1_000;
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(weight: &u32) -> bool {
+    *weight == 1
+}
+
+/// What a worker must be to run the trials of a search.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSpec {
+    /// Labels that its operator gave it, with their values: all of these, among others.
+    pub labels: Labels,
+}
+
+impl WorkerSpec {
+    /// Whether any worker will do.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.labels.is_empty()
+    }
 }
 
 /// Where candidates that a search begins with come from.
@@ -280,7 +321,7 @@ impl SearcherSpec {
     }
 }
 
-/// When a search ends: at whatever comes first. At least one of `trials` and `time_ms` is given.
+/// When a search ends: at whatever comes first. At least one of `trials`, `time_ms` and `deadline_ms` is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
@@ -292,6 +333,9 @@ pub struct Budget {
     pub target: Option<f64>,
     /// After so many trials in a row without a better one.
     pub patience: Option<u32>,
+    /// At this time, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
     /// After so much compute, in milliseconds of single attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compute_ms: Option<u64>,

@@ -4,7 +4,7 @@ use super::error::{SpecError, SpecErrors};
 use super::reader::{At, Fields, Reader};
 use super::words;
 use super::yaml;
-use super::{Budget, EvaluatorSpec, Repeat, SearcherSpec, Spec};
+use super::{Budget, EvaluatorSpec, Repeat, SearcherSpec, Spec, WorkerSpec};
 use crate::job::TRAINER;
 use crate::metrics::{Direction, Objective};
 use crate::space::{Scalar, Setting, Space, Training};
@@ -97,6 +97,11 @@ impl Reader<'_> {
             None => Budget::default(),
         };
         let parallel = self.small(&fields, "parallel");
+        let weight = self.small(&fields, "weight").unwrap_or(1);
+        let worker = match fields.get("worker") {
+            Some(at) => self.worker(at),
+            None => WorkerSpec::default(),
+        };
         let seed = self.scalar(&fields, "seed").unwrap_or(0);
         let attempts = self.small(&fields, "attempts").unwrap_or(DEFAULT_ATTEMPTS);
         self.settle_table(&fields, evaluator.as_mut(), &mut space, objective.as_ref());
@@ -132,6 +137,8 @@ impl Reader<'_> {
             constraints,
             budget,
             parallel,
+            weight,
+            worker,
             seed,
             attempts,
             repeat,

@@ -1,5 +1,8 @@
 //! Scalars of a spec: the kinds there are, with their bounds, and how each is written.
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use crate::candidate::Value;
 
 /// The longest time: ten years, so that milliseconds and sums of them fit everywhere.
@@ -32,6 +35,8 @@ pub(super) enum Kind {
     Text,
     /// A number with a unit of time.
     Time,
+    /// A point in time, with its offset from UTC.
+    Moment,
     /// Any scalar but null.
     Any,
 }
@@ -82,6 +87,7 @@ impl Kind {
             Self::Name => name(text, plain),
             Self::Text => plain_text(text, plain),
             Self::Time => time(text, plain).map(|ms| Value::Integer(ms.cast_signed())),
+            Self::Moment => moment_ms(text).map(|ms| Value::Integer(ms.cast_signed())),
             Self::Any => any(text, plain),
         }
     }
@@ -244,6 +250,14 @@ fn plain_text(text: &str, plain: bool) -> Result<Value, String> {
     }
 }
 
+/// A time as specs and commands write it, `30m` or `1.5h`, in milliseconds.
+///
+/// # Errors
+/// A sentence that says what is expected.
+pub fn time_ms(text: &str) -> Result<u64, String> {
+    time(text, true)
+}
+
 fn time(text: &str, plain: bool) -> Result<u64, String> {
     let wrong = || {
         format!(
@@ -261,6 +275,22 @@ fn time(text: &str, plain: bool) -> Result<u64, String> {
         ms if ms > MAX_TIME_MS => Err(format!("{text} is too long; at most 3660d")),
         ms => Ok(ms),
     }
+}
+
+/// A point in time as RFC 3339 has it, in Unix milliseconds.
+///
+/// # Errors
+/// A sentence that says what is expected.
+pub fn moment_ms(text: &str) -> Result<u64, String> {
+    let parsed = OffsetDateTime::parse(text, &Rfc3339).ok();
+    let ms = parsed.map(|moment| moment.unix_timestamp_nanos() / 1_000_000);
+    ms.and_then(|ms| u64::try_from(ms).ok()).ok_or_else(|| {
+        format!(
+            "{} is not a point in time: date, time and offset, as 2030-01-31T18:00:00Z or \
+             2030-01-31T18:00:00+02:00",
+            shown(text)
+        )
+    })
 }
 
 /// What a scalar is by itself, as YAML's core schema has it. What that leaves a text but reads as a number or

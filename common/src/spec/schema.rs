@@ -12,6 +12,7 @@ use super::words::{
     self, ACTIVATION_WORDS, Argument, OPTIMIZERS, SCHEDULES, SEARCHERS, Shape, Table,
 };
 use crate::known::MAX_KNOWN;
+use crate::labels::MAX_LABELS;
 
 /// The JSON Schema (2020-12) of a spec, for editors.
 #[must_use]
@@ -43,7 +44,7 @@ pub(super) fn tables() -> impl Iterator<Item = &'static Table> {
         .copied()
 }
 
-static TABLES: [&Table; 17] = [
+static TABLES: [&Table; 18] = [
     &words::DATASET,
     &words::TRAINING,
     &words::SGD,
@@ -59,6 +60,7 @@ static TABLES: [&Table; 17] = [
     &words::CONSTRAINT,
     &words::BOUNDS,
     &words::BUDGET,
+    &words::WORKER,
     &words::WARM_START,
     &words::WARM_CANDIDATE,
 ];
@@ -129,6 +131,9 @@ fn of_kind(kind: Kind) -> Json {
         Kind::Name => json!({ "type": "string", "pattern": name_pattern() }),
         Kind::Text => json!({ "type": "string", "minLength": 1, "maxLength": MAX_TEXT_VALUE }),
         Kind::Time => json!({ "type": "string", "pattern": time_pattern() }),
+        Kind::Moment => {
+            json!({ "type": "string", "format": "date-time", "pattern": MOMENT_PATTERN })
+        }
         Kind::Any => json!({ "type": ["boolean", "number", "string"] }),
     }
 }
@@ -140,6 +145,11 @@ fn counts(min: u64, max: u64) -> Vec<Json> {
         json!({ "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?[kMG]$" }),
     ]
 }
+
+/// As in [`crate::labels`].
+const LABEL_PATTERN: &str = "^[A-Za-z0-9._/-]{1,64}$";
+/// As in RFC 3339; which days a month has, only the reader knows.
+const MOMENT_PATTERN: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$";
 
 fn name_pattern() -> String {
     format!("^[A-Za-z0-9_-]{{1,{MAX_NAME}}}$")
@@ -335,6 +345,18 @@ fn structures_of_searches() -> Vec<(&'static str, Json)> {
         (
             "warm_decisions",
             json!({ "type": "object", "additionalProperties": of_kind(Kind::Any) }),
+        ),
+        (
+            "labels",
+            json!({
+                "type": "object",
+                "propertyNames": { "pattern": LABEL_PATTERN },
+                "additionalProperties": { "anyOf": [
+                    { "type": "string", "pattern": LABEL_PATTERN },
+                    { "type": ["boolean", "number"] },
+                ] },
+                "maxProperties": MAX_LABELS,
+            }),
         ),
         (
             "target",

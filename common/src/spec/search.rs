@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::reader::{At, Fields, Reader, either};
 use super::scalar::Kind;
 use super::words::{self, Table};
-use super::{Budget, Constraint, EvaluatorSpec, Measure, SearcherSpec};
+use super::{Budget, Constraint, EvaluatorSpec, Measure, SearcherSpec, WorkerSpec};
 use crate::candidate::Value;
 use crate::dataset::{DatasetFormat, DatasetReference};
+use crate::labels::Labels;
 use crate::metrics::{Direction, Objective};
 use crate::space::{OptimizerSpace, ScheduleSpace, Setting, Training};
 
@@ -358,6 +359,7 @@ impl Reader<'_> {
                 .get("target")
                 .and_then(|at| self.target(at, objective)),
             patience: self.small(&fields, "patience"),
+            deadline_ms: self.scalar(&fields, "deadline"),
             compute_ms: self.scalar(&fields, "compute"),
             expected_improvement: self.scalar(&fields, "expected_improvement"),
         };
@@ -373,13 +375,44 @@ impl Reader<'_> {
                 ),
             );
         }
-        if fields.get("trials").or(fields.get("time")).is_none() {
+        let ends = ["trials", "time", "deadline"];
+        if ends.iter().all(|end| fields.get(end).is_none()) {
             self.wrong(
                 at,
-                "`trials`, `time` or both are needed, or the search might never end",
+                "`trials`, `time` or `deadline` is needed, or the search might never end",
             );
         }
         budget
+    }
+
+    /// What a worker must be.
+    pub(super) fn worker(&mut self, at: &At<'_>) -> WorkerSpec {
+        let fields = self.fields(at, &words::WORKER);
+        let labels = fields.get("labels").map(|at| self.labels(at));
+        WorkerSpec {
+            labels: labels.unwrap_or_default(),
+        }
+    }
+
+    fn labels(&mut self, at: &At<'_>) -> Labels {
+        let mut labels = Labels::default();
+        let Some(entries) = at.entries() else {
+            self.wrong(
+                at,
+                "labels with their values are expected here, as {gpu: h100}",
+            );
+            return labels;
+        };
+        for (key, entry) in entries {
+            let Some((value, _)) = entry.scalar() else {
+                self.wrong(&entry, "the value of a label is a word");
+                continue;
+            };
+            if let Err(problem) = labels.add(&key.text, value) {
+                self.wrong(&entry, problem.to_string());
+            }
+        }
+        labels
     }
 
     fn target(&mut self, at: &At<'_>, objective: Option<&Objective>) -> Option<f64> {

@@ -8,10 +8,10 @@ pub(super) use super::words_blocks::{
 };
 pub(super) use super::words_network::{ACTIVATION_WORDS, LAYER_TABLES, TIMES_INPUT};
 pub(super) use super::words_search::{
-    ADAMW, BOUNDS, BUDGET, CONSTRAINT, DATASET, EVALUATOR, EVOLUTION, OBJECTIVE, OPTIMIZERS,
-    RANDOM, SCHEDULE, SCHEDULES, SEARCHERS, SGD, SPEC, TARGET, TRAINING, WARM_CANDIDATE,
-    WARM_START,
+    ADAMW, BOUNDS, BUDGET, CONSTRAINT, DATASET, EVALUATOR, OBJECTIVE, OPTIMIZERS, SCHEDULE,
+    SCHEDULES, SGD, SPEC, TARGET, TRAINING, WARM_CANDIDATE, WARM_START, WORKER,
 };
+pub(super) use super::words_searchers::{EVOLUTION, RANDOM, SEARCHERS};
 pub(super) use super::words_table::{EPOCHS, LENGTH, TABLE, TABLE_COST, TABLE_DECISION};
 
 /// The keys that a map may have.

@@ -171,6 +171,7 @@ impl Worker {
             version: String::new(),
             cluster: Vec::new(),
             protocol: espalier_proto::PROTOCOL_VERSION,
+            labels: std::collections::HashMap::default(),
         };
         client.register(register).await.expect("registered");
         Self { client, id }

@@ -5,10 +5,12 @@ mod explain;
 mod health;
 mod leases;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use espalier_common::ids::{Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::JobKind;
+use espalier_common::labels::Labels;
 
 pub use explain::{Waiting, explain};
 pub use health::{Health, retry_wait_ms};
@@ -25,6 +27,8 @@ pub struct Offer {
     pub evaluators: BTreeMap<String, BTreeSet<JobKind>>,
     /// Fingerprints of data sets it was found to lack.
     pub missing: BTreeSet<Digest>,
+    /// What its operator says of it.
+    pub labels: Labels,
     /// It rests after failures of its own: nothing is leased to it until the rest is over.
     pub resting: bool,
 }
@@ -44,8 +48,12 @@ pub struct Demand {
     pub running: u32,
     /// The most jobs that may run at one time.
     pub parallel: Option<u32>,
+    /// Its share of the workers beside other searches, at least 1.
+    pub weight: u32,
     /// The evaluator that runs its jobs.
     pub evaluator: String,
+    /// Labels that a worker must have.
+    pub labels: Labels,
     /// Fingerprint of the data set its jobs need.
     pub dataset: Option<Digest>,
 }
@@ -116,7 +124,7 @@ impl Demand {
     /// What `offer` can do for this search; `None` when it can do nothing. Every search trains, so an
     /// evaluator that does not train is of no use to it.
     fn fit(&self, offer: &Offer) -> Option<Fit> {
-        if self.lacks_data(offer) {
+        if self.lacks_data(offer) || !offer.labels.meet(&self.labels) {
             return None;
         }
         let kinds = offer.evaluators.get(&self.evaluator)?;
@@ -134,8 +142,9 @@ impl Demand {
 /// Chooses. `offers` in the order in which the workers began to wait, `demands` in the order in which the
 /// searches were created.
 ///
-/// Slots go one by one to the search with the fewest running jobs (the older of equals), so searches share
-/// the workers evenly whatever their sizes. Of the workers that fit it, the slot comes from the one that
+/// Slots go one by one to the search with the fewest running jobs for its weight (the older of equals), so
+/// searches of one weight share the workers evenly whatever their sizes, and one of weight 3 gets three times the
+/// slots of one of weight 1 (D'Hondt's rule). Of the workers that fit it, the slot comes from the one that
 /// fits the fewest searches, so that one which could serve others is left to them; then from the one that
 /// was granted the least, so that scarce jobs spread over machines; then from the one that waits longest.
 #[must_use]
@@ -179,6 +188,7 @@ struct Share<'a> {
     training: u32,
     test: bool,
     running: u32,
+    weight: u32,
     room: u32,
 }
 
@@ -189,8 +199,17 @@ impl<'a> Share<'a> {
             training: demand.training,
             test: demand.test,
             running: demand.running,
+            weight: demand.weight.max(1),
             room: demand.room(),
         }
+    }
+
+    /// Whether the next slot is rather its own than the other's: the quotients of jobs and weight, compared without
+    /// a division.
+    fn compare(&self, other: &Self) -> Ordering {
+        let quotient =
+            |share: &Self, by: &Self| (u64::from(share.running) + 1) * u64::from(by.weight);
+        quotient(self, other).cmp(&quotient(other, self))
     }
 
     fn wants(&self) -> bool {
@@ -266,7 +285,7 @@ fn next_search(searches: &[Share<'_>]) -> Option<usize> {
         .enumerate()
         .filter(|(_, share)| share.wants());
     wanting
-        .min_by_key(|(index, share)| (share.running, *index))
+        .min_by(|(_, one), (_, other)| one.compare(other))
         .map(|(index, _)| index)
 }
 

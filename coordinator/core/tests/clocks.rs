@@ -5,6 +5,7 @@
 mod support;
 
 use espalier_core::search::Command;
+use espalier_core::search::Steer;
 use support::{FLAT, Run, definition};
 
 const HOUR: u64 = 3_600_000;
@@ -48,10 +49,7 @@ fn time_without_a_coordinator_and_clocks_that_are_set_use_up_no_compute() {
     for set in [-2 * HOUR as i64, 2 * HOUR as i64] {
         let mut run = run("trials: 9, compute: 1h");
         run.now_ms += 10_000;
-        run.command(Command::PauseSearch {
-            reason: espalier_core::search::PauseReason::User,
-        })
-        .unwrap();
+        run.command(Steer::Pause.into()).unwrap();
         run.now_ms = run.now_ms.checked_add_signed(set).unwrap();
         run.command(Command::Recover).unwrap();
         run.now_ms += 5_000;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_common::ids::{Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::JobKind::{self, Test, Train};
+use espalier_common::labels::Labels;
 use espalier_core::dispatch::{
     Demand, Grant, Health, Offer, Retry, Waiting, explain, pick, retry_wait_ms,
 };
@@ -16,6 +17,7 @@ fn offer(id: u128, slots: u32) -> Offer {
         slots,
         evaluators: BTreeMap::from([("trainer".to_owned(), BTreeSet::from([Train, Test]))]),
         missing: BTreeSet::new(),
+        labels: Labels::default(),
         resting: false,
     }
 }
@@ -28,6 +30,8 @@ fn demand(id: u128, training: u32, running: u32) -> Demand {
         retries: Vec::new(),
         running,
         parallel: None,
+        weight: 1,
+        labels: Labels::default(),
         evaluator: "trainer".to_owned(),
         dataset: None,
     }
@@ -254,7 +258,8 @@ prop_compose! {
             .into_iter()
             .map(|(name, kinds): (&str, BTreeSet<JobKind>)| (name.to_owned(), kinds))
             .collect();
-        Offer { worker: WorkerId(Uuid::nil()), slots, evaluators, missing, resting }
+        let labels = Labels::default();
+        Offer { worker: WorkerId(Uuid::nil()), slots, evaluators, missing, labels, resting }
     }
 }
 
@@ -279,6 +284,7 @@ prop_compose! {
         retries in prop::collection::vec(any_retry(), 0..3),
         running in 0_u32..5,
         parallel in prop::option::of(1_u32..6),
+        weight in 1_u32..4,
         evaluator in prop::sample::select(&NAMES[..2]),
         dataset in prop::option::of((0_u8..3).prop_map(fingerprint)),
     ) -> Demand {
@@ -289,6 +295,8 @@ prop_compose! {
             retries,
             running,
             parallel,
+            weight,
+            labels: Labels::default(),
             evaluator: evaluator.to_owned(),
             dataset,
         }
@@ -422,4 +430,43 @@ proptest! {
             prop_assert_eq!(reasons.is_empty(), !wants || !alone.is_empty(), "{:?}", reasons);
         }
     }
+}
+
+#[test]
+fn a_search_of_three_times_the_weight_gets_three_times_the_slots() {
+    let mut heavy = demand(2, 100, 0);
+    heavy.weight = 3;
+    let grants = pick(&[offer(1, 20)], &[demand(1, 100, 0), heavy.clone()]);
+    assert_eq!((granted_to(&grants, 1), granted_to(&grants, 2)), (5, 15));
+    // What runs already counts.
+    heavy.running = 30;
+    let grants = pick(&[offer(1, 20)], &[demand(1, 100, 0), heavy]);
+    assert_eq!((granted_to(&grants, 1), granted_to(&grants, 2)), (12, 8));
+}
+
+#[test]
+fn a_job_goes_to_a_worker_with_the_labels_that_its_spec_asks_for() {
+    let label = |value| {
+        let mut labels = Labels::default();
+        labels.add("gpu", value).unwrap();
+        labels
+    };
+    let mut wanting = demand(1, 5, 0);
+    wanting.labels = label("h100");
+    let (mut other, mut right) = (offer(1, 2), offer(2, 2));
+    other.labels = label("a100");
+    right.labels = label("h100");
+    let plain = offer(3, 2);
+    let grants = pick(
+        &[other.clone(), right, plain.clone()],
+        std::slice::from_ref(&wanting),
+    );
+    let workers: Vec<WorkerId> = grants.iter().map(|grant| grant.worker).collect();
+    assert_eq!(workers, [WorkerId(Uuid::from_u128(2))]);
+    assert_eq!(granted_to(&grants, 1), 2);
+    let why = explain(&wanting, &[other, plain]);
+    assert_eq!(
+        why.iter().map(Waiting::to_string).collect::<Vec<_>>(),
+        ["none of 2 workers has the labels gpu=h100; start one with --label"]
+    );
 }

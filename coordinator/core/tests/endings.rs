@@ -6,7 +6,7 @@ mod support;
 
 use espalier_common::observation::Origin;
 use espalier_common::spec;
-use espalier_core::search::{Command, Event, FinishReason, Phase};
+use espalier_core::search::{Event, FinishReason, Phase, Steer};
 use support::{Run, definition, toy_score};
 
 fn spec_with(budget: &str, more: &str) -> String {
@@ -187,6 +187,6 @@ fn a_searcher_without_a_model_refuses_to_end_by_expectations() {
 #[test]
 fn when_the_user_stops_it() {
     let mut run = Run::new(&definition(&spec_with("{trials: 9}", "searcher: random")));
-    run.command(Command::StopSearch).unwrap();
+    run.command(Steer::Stop.into()).unwrap();
     assert_eq!(*run.search.phase(), Phase::Finished(FinishReason::Stopped));
 }

@@ -13,7 +13,7 @@ use espalier_common::ids::{Digest, TrialNumber};
 use espalier_common::job::{Job, LeasedJob};
 use espalier_common::metrics::{Measurement, Metrics};
 use espalier_core::search::{
-    Command, Completion, Effect, FinishReason, Phase, Rejection, ReleaseReason, Reply, Step,
+    Command, Completion, Effect, FinishReason, Phase, Rejection, ReleaseReason, Reply, Steer, Step,
     TrialState, WeightsAnswer,
 };
 use support::{Run, completion, definition, worker};
@@ -237,7 +237,7 @@ fn every_way_of_losing_a_worker_is_remembered_and_handing_back_is_not() {
         .unwrap();
     let job = run.lease(4, 1).remove(0);
     fail(&mut run, &job, FailureDomain::User).unwrap();
-    run.command(Command::ResumeSearch).unwrap();
+    run.command(Steer::Resume.into()).unwrap();
     let failed_on = run.search.waiting().retries.remove(0).failed_on;
     assert_eq!(failed_on, BTreeSet::from([worker(2), worker(3)]));
 }
@@ -478,6 +478,6 @@ fn compute_counts_every_attempt_for_as_long_as_it_was_held() {
     // What runs when the search is stopped was compute as well.
     run.lease(1, 1).remove(0);
     run.now_ms += 4_000;
-    run.command(Command::StopSearch).unwrap();
+    run.command(Steer::Stop.into()).unwrap();
     close(&run, 20.0);
 }

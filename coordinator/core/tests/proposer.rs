@@ -14,7 +14,7 @@ use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::{Digest, TrialNumber};
 use espalier_common::job::LeasedJob;
 use espalier_common::observation::{Observation, Origin, Outcome, Proposal};
-use espalier_core::search::{Command, Event, FinishReason, Phase, Refused};
+use espalier_core::search::{Command, Event, FinishReason, Phase, Refused, Steer};
 use espalier_core::searcher::{AskContext, MAX_REFUSALS, MAX_SEARCHER_DRAWS, Proposer, Searcher};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -372,12 +372,11 @@ fn play(run: &mut Run, held: &mut Vec<LeasedJob>, one: Move) {
             .unwrap();
         }
         Move::Pause => {
-            let reason = espalier_core::search::PauseReason::User;
             // Refused when the search has come to its end.
-            let _ = run.command(Command::PauseSearch { reason });
+            let _ = run.command(Steer::Pause.into());
         }
         Move::Resume => {
-            let _ = run.command(Command::ResumeSearch);
+            let _ = run.command(Steer::Resume.into());
         }
         Move::Ask | Move::Complete(_) | Move::Diverge(_) => {}
     }

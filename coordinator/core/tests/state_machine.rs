@@ -13,9 +13,10 @@ use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber};
 use espalier_common::job::{Job, LeasedJob};
 use espalier_common::metrics::{Measurement, Metrics};
 use espalier_core::search::{
-    Command, Completion, Event, FinishReason, PauseReason, Phase, Rejection, ReleaseReason, Reply,
-    StoredResult, TrialOf, WeightsAnswer,
+    Command, Completion, Event, FinishReason, LimitsChange, Phase, Prepared, Rejection,
+    ReleaseReason, Reply, Steer, StoredResult, TrialOf, WeightsAnswer,
 };
+use espalier_core::searcher::Proposer;
 use proptest::prelude::*;
 use support::model::Model;
 use support::{FLAT, IMAGES, Run, completion, definition_with, retries, worker};
@@ -62,6 +63,10 @@ enum Act {
     Pause,
     Resume,
     Stop,
+    Steer {
+        wish: u8,
+        number: u32,
+    },
     Recover,
     Wait(u64),
     Unknown,
@@ -97,6 +102,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => Just(Act::Pause),
         3 => Just(Act::Resume),
         1 => prop::bool::weighted(0.1).prop_map(|stop| if stop { Act::Stop } else { Act::Recover }),
+        4 => (0_u8..7, 1_u32..9).prop_map(|(wish, number)| Act::Steer { wish, number }),
         2 => (1_u64..2_000).prop_map(Act::Wait),
         1 => Just(Act::Unknown),
     ];
@@ -254,11 +260,10 @@ impl Drive {
                 self.run.now_ms += time;
                 Some(Command::CheckTime)
             }
-            Act::Pause => Some(Command::PauseSearch {
-                reason: PauseReason::User,
-            }),
-            Act::Resume => Some(Command::ResumeSearch),
-            Act::Stop => Some(Command::StopSearch),
+            Act::Pause => Some(Steer::Pause.into()),
+            Act::Resume => Some(Steer::Resume.into()),
+            Act::Stop => Some(Steer::Stop.into()),
+            Act::Steer { wish, number } => self.wish(wish, number).map(Command::from),
             Act::Recover => {
                 // What was under way is lost.
                 self.run.in_flight.clear();
@@ -274,6 +279,56 @@ impl Drive {
             // Most of what comes too late is refused; `command` checks that it changes nothing.
             let _ = self.command(command);
         }
+    }
+
+    /// What a user may want, of a trial with this number or of something else.
+    fn wish(&self, wish: u8, number: u32) -> Option<Steer> {
+        let trial = TrialNumber(number);
+        let limit = |change| Some(Steer::Limit(change));
+        match wish {
+            0 => Some(Steer::Cancel(trial)),
+            1 => Some(Steer::Pin(trial)),
+            2 => limit(LimitsChange {
+                trials: Some(8 + number),
+                ..LimitsChange::default()
+            }),
+            3 => limit(LimitsChange {
+                parallel: Some(number - 1),
+                weight: Some(number),
+                ..LimitsChange::default()
+            }),
+            4 => {
+                let proposal = self.proposed(trial)?;
+                Some(Steer::Retry(vec![(trial, proposal)]))
+            }
+            // A candidate that is out on its way, a trial already, or neither.
+            5 => Some(Steer::Enqueue {
+                proposal: self.drawn(number)?,
+                first: number.is_multiple_of(2),
+            }),
+            _ => Some(Steer::Ban {
+                proposal: self.drawn(number)?,
+            }),
+        }
+    }
+
+    /// What a trial was proposed as.
+    fn proposed(&self, wanted: TrialNumber) -> Option<Box<Prepared>> {
+        let mut events = self.run.journal.iter();
+        events.find_map(|(event, _)| match event {
+            Event::TrialProposed {
+                trial, proposal, ..
+            } if *trial == wanted => Some(proposal.clone()),
+            _ => None,
+        })
+    }
+
+    /// One of a few candidates of the space, the same for the same number.
+    fn drawn(&self, number: u32) -> Option<Box<Prepared>> {
+        let definition = self.run.search.definition();
+        let mut other = Proposer::new(definition);
+        let answer = other.ask(u64::from(number));
+        answer.outcome.ok()
     }
 
     fn of_a_job(&self, act: Act) -> Option<Command> {
@@ -348,7 +403,7 @@ impl Drive {
             if matches!(self.run.search.phase(), Phase::Finished(_)) {
                 return;
             }
-            self.command(Command::ResumeSearch).unwrap();
+            self.command(Steer::Resume.into()).unwrap();
             self.propose();
             self.deliver(None);
             for job in self.lease(7, 4, true, true) {

@@ -61,6 +61,20 @@ pub(crate) const METHODS: &[(&str, Who)] = &[
     ("/espalier.v1.SearchService/Pause", Only(&[ADMIN])),
     ("/espalier.v1.SearchService/Resume", Only(&[ADMIN])),
     ("/espalier.v1.SearchService/Stop", Only(&[ADMIN])),
+    ("/espalier.v1.SearchService/SetLimits", Only(&[ADMIN])),
+    ("/espalier.v1.SearchService/Enqueue", Only(&[ADMIN])),
+    ("/espalier.v1.SearchService/Ban", Only(&[ADMIN])),
+    ("/espalier.v1.SearchService/Pin", Only(&[ADMIN])),
+    ("/espalier.v1.SearchService/Cancel", Only(&[ADMIN])),
+    ("/espalier.v1.SearchService/Retry", Only(&[ADMIN])),
+    (
+        "/espalier.v1.SearchService/ListFailures",
+        Only(&[ADMIN, VIEWER]),
+    ),
+    (
+        "/espalier.v1.SearchService/ListWishes",
+        Only(&[ADMIN, VIEWER]),
+    ),
     (
         "/espalier.v1.SearchService/ListTrials",
         Only(&[ADMIN, VIEWER]),
@@ -167,6 +181,12 @@ mod tests {
                 "Pause",
                 "Resume",
                 "Stop",
+                "SetLimits",
+                "Enqueue",
+                "Ban",
+                "Pin",
+                "Cancel",
+                "Retry",
                 "CreateToken",
                 "RevokeToken",
             ];

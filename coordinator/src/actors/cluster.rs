@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use espalier_common::ids::WorkerId;
+use espalier_common::labels::Labels;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -33,6 +34,9 @@ pub(crate) enum ClusterEvent {
         device: String,
         /// Its version.
         version: String,
+        /// What its operator says of it.
+        #[serde(default, skip_serializing_if = "Labels::is_empty")]
+        labels: Labels,
         /// The token by which it joined; none without TLS.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         token: Option<TokenId>,
@@ -88,6 +92,7 @@ impl ClusterEvent {
             evaluators: registration.evaluators.keys().cloned().collect(),
             device: registration.device.clone(),
             version: registration.version.clone(),
+            labels: registration.labels.clone(),
             token: registration.token.clone(),
         }
     }
@@ -265,6 +270,7 @@ impl WorkerNames {
             evaluators: Vec::new(),
             device: String::new(),
             version: String::new(),
+            labels: Labels::default(),
             token: None,
         });
     }

@@ -19,6 +19,7 @@ mod journal;
 mod look;
 mod records;
 mod simulate;
+mod steer;
 
 pub(super) use access::{
     LoginArgs, TlsArgs, TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs, TokensArgs,
@@ -31,6 +32,10 @@ pub(super) use look::{
 };
 pub(super) use records::{ExplainArgs, ReplayArgs};
 pub(super) use simulate::SimulateArgs;
+pub(super) use steer::{
+    BanArgs, CancelArgs, EnqueueArgs, FailuresArgs, HistoryArgs, PauseArgs, PinArgs, ResumeArgs,
+    RetryArgs, SetArgs, StopArgs, Total,
+};
 
 /// Where data sets lie when nobody says otherwise.
 pub(super) const DEFAULT_DATA_ROOT: &str = "data";
@@ -109,6 +114,14 @@ pub(super) enum Command {
     Resume(ResumeArgs),
     Stop(StopArgs),
     Health(HealthArgs),
+    Set(SetArgs),
+    Enqueue(EnqueueArgs),
+    Ban(BanArgs),
+    Pin(PinArgs),
+    Cancel(CancelArgs),
+    Retry(RetryArgs),
+    Failures(FailuresArgs),
+    History(HistoryArgs),
     Login(LoginArgs),
     Token(TokensArgs),
     /// Print the JSON Schema of specs, for editors
@@ -356,36 +369,6 @@ pub(super) struct BestArgs {
     /// Put the best trial's weights and candidate into this folder
     #[arg(long, value_name = "DIR")]
     pub(super) download: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
-}
-
-/// Pause a search: running trials go on, no further one starts
-#[derive(Debug, Args)]
-pub(super) struct PauseArgs {
-    /// The search: its id, a beginning of the id, or its name
-    #[arg(value_name = "SEARCH")]
-    pub(super) search: String,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
-}
-
-/// Resume a paused search
-#[derive(Debug, Args)]
-pub(super) struct ResumeArgs {
-    /// The search: its id, a beginning of the id, or its name
-    #[arg(value_name = "SEARCH")]
-    pub(super) search: String,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
-}
-
-/// End a search now: running trials are dropped; what it found is kept
-#[derive(Debug, Args)]
-pub(super) struct StopArgs {
-    /// The search: its id, a beginning of the id, or its name
-    #[arg(value_name = "SEARCH")]
-    pub(super) search: String,
     #[command(flatten)]
     pub(super) output: OutputArgs,
 }

@@ -35,19 +35,51 @@ const PAGE: u32 = 1_000;
 /// Times that a creation is tried again when the coordinator goes away in the middle of it.
 const CREATE_RETRIES: u32 = 4;
 
+/// Under this a call says which user of which machine it is of; the coordinator writes it beside what users change.
+const USER: &str = "espalier-user";
+/// The longest name of a user and a machine.
+const MAX_USER: usize = 90;
+
 /// What every call carries.
 #[derive(Clone)]
-struct Credentials(Option<MetadataValue<Ascii>>);
+struct Credentials {
+    bearer: Option<MetadataValue<Ascii>>,
+    user: Option<MetadataValue<Ascii>>,
+}
 
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(bearer) = &self.0 {
+        if let Some(user) = &self.user {
+            request.metadata_mut().insert(USER, user.clone());
+        }
+        if let Some(bearer) = &self.bearer {
             request
                 .metadata_mut()
                 .insert("authorization", bearer.clone());
         }
         Ok(request)
     }
+}
+
+/// This user and machine, as `alice@node-1`: what is not plain letters is left out.
+fn user() -> String {
+    let plain = |text: String| -> String {
+        let letters = text.chars().filter(|c| c.is_ascii_graphic());
+        letters.take(MAX_USER / 2).collect()
+    };
+    let user = ["USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
+    let host = nix::unistd::gethostname().ok();
+    let host = host.and_then(|name| name.into_string().ok());
+    let (user, host) = (
+        user.map(plain).unwrap_or_default(),
+        host.map(plain).unwrap_or_default(),
+    );
+    format!(
+        "{}@{host}",
+        if user.is_empty() { "somebody" } else { &user }
+    )
 }
 
 type Calls = InterceptedService<Channel, Credentials>;
@@ -90,7 +122,13 @@ impl Client {
             .as_ref()
             .map(|secured| secured.bearer.clone());
         let health = HealthClient::new(channel.clone());
-        let calls = InterceptedService::new(channel, Credentials(bearer));
+        let calls = InterceptedService::new(
+            channel,
+            Credentials {
+                bearer,
+                user: user().parse().ok(),
+            },
+        );
         Ok(Self {
             service: SearchServiceClient::new(calls.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -231,6 +269,70 @@ impl Client {
         let search = search.to_owned();
         self.call(self.service.clone().stop(v1::StopRequest { search }))
             .await
+    }
+
+    /// Changes what bounds a search.
+    pub(super) async fn set_limits(
+        &self,
+        request: v1::SetLimitsRequest,
+    ) -> Result<v1::SearchStatus, CliError> {
+        self.call(self.service.clone().set_limits(request)).await
+    }
+
+    /// Proposes a candidate.
+    pub(super) async fn enqueue(
+        &self,
+        request: v1::EnqueueRequest,
+    ) -> Result<v1::SearchStatus, CliError> {
+        self.call(self.service.clone().enqueue(request)).await
+    }
+
+    /// Keeps a candidate from being tried.
+    pub(super) async fn ban(&self, request: v1::BanRequest) -> Result<v1::SearchStatus, CliError> {
+        self.call(self.service.clone().ban(request)).await
+    }
+
+    /// Runs a queued trial next.
+    pub(super) async fn pin(&self, search: &str, trial: u32) -> Result<v1::SearchStatus, CliError> {
+        let search = search.to_owned();
+        let request = v1::PinRequest { search, trial };
+        self.call(self.service.clone().pin(request)).await
+    }
+
+    /// Gives a trial up.
+    pub(super) async fn cancel(
+        &self,
+        search: &str,
+        trial: u32,
+    ) -> Result<v1::SearchStatus, CliError> {
+        let search = search.to_owned();
+        let request = v1::CancelRequest { search, trial };
+        self.call(self.service.clone().cancel(request)).await
+    }
+
+    /// Tries trials again; answers with their numbers.
+    pub(super) async fn retry(
+        &self,
+        request: v1::RetryRequest,
+    ) -> Result<(v1::SearchStatus, Vec<u32>), CliError> {
+        let reply = self.call(self.service.clone().retry(request)).await?;
+        let status = reply.status.ok_or_else(|| self.broken("an empty reply"))?;
+        Ok((status, reply.trials))
+    }
+
+    /// Why attempts failed.
+    pub(super) async fn failures(&self, search: &str) -> Result<v1::ListFailuresReply, CliError> {
+        let search = search.to_owned();
+        let request = v1::ListFailuresRequest { search };
+        self.call(self.service.clone().list_failures(request)).await
+    }
+
+    /// Who wanted what of a search.
+    pub(super) async fn wishes(&self, search: &str) -> Result<Vec<v1::Wish>, CliError> {
+        let search = search.to_owned();
+        let request = v1::ListWishesRequest { search };
+        let reply = self.call(self.service.clone().list_wishes(request)).await?;
+        Ok(reply.wishes)
     }
 
     /// The page of trials after a number, at most `limit` of them, and whether there are more.

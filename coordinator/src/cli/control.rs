@@ -1,12 +1,17 @@
-//! The commands that steer a search: `pause`, `resume`, `stop`.
+//! The commands that steer a search while it runs. May import the client and what renders its answers.
 
-use espalier_proto::v1::SearchStatus;
+use espalier_proto::v1;
+use serde::Serialize;
 
-use super::args::{PauseArgs, ResumeArgs, StopArgs};
+use super::args::{
+    BanArgs, CancelArgs, EnqueueArgs, FailuresArgs, HistoryArgs, PauseArgs, PinArgs, ResumeArgs,
+    RetryArgs, SetArgs, StopArgs, Total,
+};
+use super::candidate_file::{Place, load};
 use super::client::Client;
 use super::error::CliError;
-use super::output::{OutputArgs, stdout};
-use super::render::{SearchView, status_line};
+use super::output::{OutputArgs, stdout, table_width};
+use super::render::{SearchView, failures_table, status_line, wishes_table};
 
 /// `espalier pause`.
 pub(super) async fn pause(client: &Client, args: &PauseArgs) -> Result<(), CliError> {
@@ -23,7 +28,189 @@ pub(super) async fn stop(client: &Client, args: &StopArgs) -> Result<(), CliErro
     print(&client.stop(&args.search).await?, args.output)
 }
 
-fn print(status: &SearchStatus, output: OutputArgs) -> Result<(), CliError> {
+/// `espalier set`. What is added is added here, so that a call that is repeated changes nothing more.
+pub(super) async fn set(client: &Client, args: &SetArgs) -> Result<(), CliError> {
+    let status = client.get(&args.search).await?;
+    let budget = status.budget.unwrap_or_default();
+    let request = v1::SetLimitsRequest {
+        search: super::render::uuid_text(&status.id),
+        trials: total("trials", args.trials, budget.trials, u32::checked_add)?,
+        time_ms: total("time", args.time, budget.time_ms, u64::checked_add)?,
+        compute_ms: total("compute", args.compute, budget.compute_ms, u64::checked_add)?,
+        deadline_ms: args.deadline,
+        patience: args.patience,
+        target: args.target,
+        parallel: args.parallel,
+        weight: args.weight,
+    };
+    let nothing = v1::SetLimitsRequest {
+        search: request.search.clone(),
+        ..v1::SetLimitsRequest::default()
+    };
+    if request == nothing {
+        let message = "nothing is to be set; give --trials, --time, --parallel, …: see --help";
+        return Err(CliError::Usage(message.to_owned()));
+    }
+    let status = client.set_limits(request).await?;
+    if args.output.json() {
+        return print(&status, args.output);
+    }
+    let mut out = stdout();
+    out.text(&super::render::status_text(&status, None))?;
+    out.flush()
+}
+
+/// The new total of a limit.
+fn total<T: Copy>(
+    option: &str,
+    wanted: Option<Total<T>>,
+    present: Option<T>,
+    add: impl Fn(T, T) -> Option<T>,
+) -> Result<Option<T>, CliError> {
+    match (wanted, present) {
+        (None, _) => Ok(None),
+        (Some(Total::To(value)), _) => Ok(Some(value)),
+        (Some(Total::More(more)), Some(present)) => match add(present, more) {
+            Some(sum) => Ok(Some(sum)),
+            None => Err(CliError::Usage(format!("--{option}: the sum is too large"))),
+        },
+        (Some(Total::More(_)), None) => Err(CliError::Usage(format!(
+            "--{option}: the search has no such limit yet; give a total, without the +"
+        ))),
+    }
+}
+
+/// `espalier enqueue`.
+pub(super) async fn enqueue(client: &Client, args: &EnqueueArgs) -> Result<(), CliError> {
+    let request = v1::EnqueueRequest {
+        search: args.search.clone(),
+        candidate_json: candidate(&args.candidate)?,
+        first: args.first,
+    };
+    print(&client.enqueue(request).await?, args.output)
+}
+
+/// `espalier ban`.
+pub(super) async fn ban(client: &Client, args: &BanArgs) -> Result<(), CliError> {
+    let request = v1::BanRequest {
+        search: args.search.clone(),
+        candidate_json: candidate(&args.candidate)?,
+    };
+    print(&client.ban(request).await?, args.output)
+}
+
+/// The decisions of the candidate at a place, as JSON.
+fn candidate(place: &str) -> Result<String, CliError> {
+    let candidates = load(&[Place::of(place)])?;
+    let decisions = candidates.first().map(|candidate| &candidate.decisions);
+    serde_json::to_string(&decisions).map_err(|error| CliError::Spec(format!("{place}: {error}")))
+}
+
+/// `espalier pin`.
+pub(super) async fn pin(client: &Client, args: &PinArgs) -> Result<(), CliError> {
+    print(&client.pin(&args.search, args.trial).await?, args.output)
+}
+
+/// `espalier cancel`.
+pub(super) async fn cancel(client: &Client, args: &CancelArgs) -> Result<(), CliError> {
+    let mut status = client.get(&args.search).await?;
+    let search = super::render::uuid_text(&status.id);
+    for trial in &args.trials {
+        status = client.cancel(&search, *trial).await?;
+    }
+    print(&status, args.output)
+}
+
+/// `espalier retry`.
+pub(super) async fn retry(client: &Client, args: &RetryArgs) -> Result<(), CliError> {
+    let request = v1::RetryRequest {
+        search: args.search.clone(),
+        trials: args.trials.clone(),
+        reason: args.reason.clone().unwrap_or_default(),
+    };
+    let (status, trials) = client.retry(request).await?;
+    if !args.output.json() {
+        let mut out = stdout();
+        out.line(&match trials.len() {
+            0 => "no trial failed so".to_owned(),
+            1 => "1 trial waits again".to_owned(),
+            several => format!("{several} trials wait again"),
+        })?;
+        out.flush()?;
+    }
+    print(&status, args.output)
+}
+
+/// A group of failures as JSON. Its keys are stable.
+#[derive(Serialize)]
+struct FailureView<'a> {
+    domain: &'a str,
+    kind: &'a str,
+    last_line: &'a str,
+    message: &'a str,
+    attempts: u32,
+    trials: &'a [u32],
+    trial_count: u32,
+    workers: &'a [String],
+    last_ms: u64,
+}
+
+/// `espalier failures`.
+pub(super) async fn failures(client: &Client, args: &FailuresArgs) -> Result<(), CliError> {
+    let reply = client.failures(&args.search).await?;
+    let mut out = stdout();
+    if args.output.json() {
+        let views = reply.groups.iter().map(|group| FailureView {
+            domain: &group.domain,
+            kind: &group.kind,
+            last_line: &group.last_line,
+            message: &group.message,
+            attempts: group.attempts,
+            trials: &group.trials,
+            trial_count: group.trial_count,
+            workers: &group.workers,
+            last_ms: group.last_ms,
+        });
+        out.json(&views.collect::<Vec<_>>())?;
+    } else if reply.groups.is_empty() {
+        out.line("no attempt has failed")?;
+    } else {
+        out.text(&failures_table(&reply.groups, table_width()))?;
+        if reply.more {
+            out.line("there are more reasons; these are the most frequent")?;
+        }
+    }
+    out.flush()
+}
+
+/// A wish as JSON. Its keys are stable.
+#[derive(Serialize)]
+struct WishView<'a> {
+    time_ms: u64,
+    by: Option<&'a str>,
+    wish: &'a str,
+}
+
+/// `espalier history`.
+pub(super) async fn history(client: &Client, args: &HistoryArgs) -> Result<(), CliError> {
+    let wishes = client.wishes(&args.search).await?;
+    let mut out = stdout();
+    if args.output.json() {
+        let views = wishes.iter().map(|wish| WishView {
+            time_ms: wish.time_ms,
+            by: Some(wish.by.as_str()).filter(|by| !by.is_empty()),
+            wish: &wish.wish,
+        });
+        out.json(&views.collect::<Vec<_>>())?;
+    } else if wishes.is_empty() {
+        out.line("nobody has changed anything of this search")?;
+    } else {
+        out.text(&wishes_table(&wishes, table_width()))?;
+    }
+    out.flush()
+}
+
+fn print(status: &v1::SearchStatus, output: OutputArgs) -> Result<(), CliError> {
     let mut out = stdout();
     if output.json() {
         out.json(&SearchView::new(status, None))?;

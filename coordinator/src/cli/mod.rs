@@ -173,6 +173,14 @@ async fn with_coordinator(cli: Cli) -> Result<(), CliError> {
         Command::Pause(args) => control::pause(&connect().await?, &args).await,
         Command::Resume(args) => control::resume(&connect().await?, &args).await,
         Command::Stop(args) => control::stop(&connect().await?, &args).await,
+        Command::Set(args) => control::set(&connect().await?, &args).await,
+        Command::Enqueue(args) => control::enqueue(&connect().await?, &args).await,
+        Command::Ban(args) => control::ban(&connect().await?, &args).await,
+        Command::Pin(args) => control::pin(&connect().await?, &args).await,
+        Command::Cancel(args) => control::cancel(&connect().await?, &args).await,
+        Command::Retry(args) => control::retry(&connect().await?, &args).await,
+        Command::Failures(args) => control::failures(&connect().await?, &args).await,
+        Command::History(args) => control::history(&connect().await?, &args).await,
         // Done above, or by `alone`.
         Command::Run(_)
         | Command::Serve(_)

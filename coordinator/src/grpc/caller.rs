@@ -15,6 +15,27 @@ pub(super) fn opened<T>(request: Request<T>) -> Result<(Principal, T), CallError
     Ok((caller, request.into_inner()))
 }
 
+/// Under this a client says which user of which machine it works for.
+const USER: &str = "espalier-user";
+/// The longest name of a user that is taken.
+const MAX_USER: usize = 96;
+
+/// The message of a request, and who sent it as far as that is known: the token, and what the client says of its
+/// user, which nobody has checked.
+pub(super) fn said_by<T>(request: Request<T>) -> Result<(Option<String>, T), CallError> {
+    let user = request.metadata().get(USER);
+    let user = user.and_then(|value| value.to_str().ok());
+    let user = user.map(|user| user.chars().take(MAX_USER).collect::<String>());
+    let user = user.filter(|user| !user.is_empty());
+    let (caller, message) = opened(request)?;
+    let by = match (user, caller) {
+        (Some(user), Principal::Token(token, _)) => Some(format!("{user}, token {token}")),
+        (None, Principal::Token(token, _)) => Some(format!("token {token}")),
+        (user, _) => user,
+    };
+    Ok((by, message))
+}
+
 /// The instance that a message names, if it is the caller's: one that registered under the name that the
 /// caller's certificate has. Without TLS whoever calls is believed.
 pub(super) fn worker_of(
@@ -62,6 +83,7 @@ fn other_worker(certificate: &str, claimed: &str) -> CallError {
 mod tests {
     use std::collections::BTreeMap;
 
+    use espalier_common::labels::Labels;
     use uuid::Uuid;
 
     use super::*;
@@ -81,6 +103,7 @@ mod tests {
             evaluators: BTreeMap::new(),
             device: "cpu".to_owned(),
             version: String::new(),
+            labels: Labels::default(),
             token: None,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_common::ids::{Digest, WorkerId};
 use espalier_common::job::JobKind;
+use espalier_common::labels::Labels;
 use espalier_common::metrics::Direction;
 use espalier_core::search::PauseReason;
 use espalier_proto::{
@@ -29,6 +30,7 @@ const MAX_DATASETS: usize = 4_096;
 /// A search's status.
 pub(super) fn status_to_wire(status: &SearchStatus) -> v1::SearchStatus {
     let spec = &status.definition.spec;
+    let budget = &status.limits.budget;
     let counts = &status.counts;
     let best = status.best.as_ref();
     let weights = best.and_then(|best| best.weights);
@@ -53,13 +55,16 @@ pub(super) fn status_to_wire(status: &SearchStatus) -> v1::SearchStatus {
             reused: counts.reused,
         }),
         budget: Some(v1::Budget {
-            trials: spec.budget.trials,
-            time_ms: spec.budget.time_ms,
-            target: spec.budget.target,
-            patience: spec.budget.patience,
-            compute_ms: spec.budget.compute_ms,
-            expected_improvement: spec.budget.expected_improvement,
+            trials: budget.trials,
+            time_ms: budget.time_ms,
+            target: budget.target,
+            patience: budget.patience,
+            compute_ms: budget.compute_ms,
+            expected_improvement: budget.expected_improvement,
+            deadline_ms: budget.deadline_ms,
         }),
+        parallel: status.limits.parallel,
+        weight: status.limits.weight,
         metric: spec.objective.metric.clone(),
         direction: match spec.objective.direction {
             Direction::Maximize => "maximize",
@@ -179,6 +184,9 @@ fn worker_to_wire(worker: WorkerStatus) -> v1::Worker {
         device: registration.device,
         last_seen_ms_ago: millis(worker.last_seen),
         version: registration.version,
+        labels: (registration.labels.iter())
+            .map(|(label, value)| (label.to_owned(), value.to_owned()))
+            .collect(),
     }
 }
 
@@ -211,7 +219,13 @@ pub(super) fn registration_from_wire(
             .collect::<Result<_, _>>()?;
         evaluators.insert(name, jobs);
     }
+    let mut labels = Labels::default();
+    for (label, value) in &request.labels {
+        let added = labels.add(label, value);
+        added.map_err(|error| CallError::Invalid(error.to_string()))?;
+    }
     Ok(Registration {
+        labels,
         worker,
         name: name("name", request.name)?,
         slots: request.slots,

@@ -6,8 +6,10 @@ mod access;
 mod artifacts;
 mod caller;
 mod convert;
+mod looks_back;
 mod searches;
 mod status;
+mod steering;
 mod watch;
 mod workers;
 

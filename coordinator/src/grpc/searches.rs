@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use espalier_common::ids::{ClusterId, SearchId, TrialNumber};
 use espalier_common::spec::WarmStart;
-use espalier_core::search::{Command, Definition, PauseReason, TrialState};
+use espalier_core::search::{Command, Definition, Steer, TrialState};
 use espalier_proto::v1::search_service_server::SearchService;
 use espalier_proto::{digest_from_wire, uuid_from_wire, uuid_to_wire, v1};
 use prost::Message as _;
@@ -12,7 +12,9 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::artifacts::{self, Pieces};
+use super::caller::said_by;
 use super::convert::{cluster_to_wire, status_to_wire, trial_to_wire};
+use super::looks_back;
 use super::watch::{self, Changes};
 use crate::actors::{
     CallError, DispatcherHandle, NewSearch, SearchHandle, Searches, WorkerNames, earlier,
@@ -51,17 +53,21 @@ pub(crate) struct SearchApi {
 }
 
 impl SearchApi {
-    async fn change(
+    /// Carries out what a user wants of a search.
+    pub(super) async fn steer(
         &self,
-        name: &str,
-        command: Command,
+        search: &SearchHandle,
+        steer: Steer,
+        by: Option<String>,
     ) -> Result<Response<v1::SearchStatus>, Status> {
-        let search = self.searches.find(name)?;
-        search.command(command).await?;
-        self.status(&search).await
+        search.command(Command::Steer { steer, by }).await?;
+        self.status(search).await
     }
 
-    async fn status(&self, search: &SearchHandle) -> Result<Response<v1::SearchStatus>, Status> {
+    pub(super) async fn status(
+        &self,
+        search: &SearchHandle,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
         let status = search.status().await?;
         Ok(Response::new(status_to_wire(&status)))
     }
@@ -212,25 +218,93 @@ impl SearchService for SearchApi {
         &self,
         request: Request<v1::PauseRequest>,
     ) -> Result<Response<v1::SearchStatus>, Status> {
-        let reason = PauseReason::User;
-        let command = Command::PauseSearch { reason };
-        self.change(&request.into_inner().search, command).await
+        let (by, request) = said_by(request)?;
+        let search = self.searches.find(&request.search)?;
+        self.steer(&search, Steer::Pause, by).await
     }
 
     async fn resume(
         &self,
         request: Request<v1::ResumeRequest>,
     ) -> Result<Response<v1::SearchStatus>, Status> {
-        self.change(&request.into_inner().search, Command::ResumeSearch)
-            .await
+        let (by, request) = said_by(request)?;
+        let search = self.searches.find(&request.search)?;
+        self.steer(&search, Steer::Resume, by).await
     }
 
     async fn stop(
         &self,
         request: Request<v1::StopRequest>,
     ) -> Result<Response<v1::SearchStatus>, Status> {
-        self.change(&request.into_inner().search, Command::StopSearch)
-            .await
+        let (by, request) = said_by(request)?;
+        let search = self.searches.find(&request.search)?;
+        self.steer(&search, Steer::Stop, by).await
+    }
+
+    async fn set_limits(
+        &self,
+        request: Request<v1::SetLimitsRequest>,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        self.change_limits(request).await
+    }
+
+    async fn enqueue(
+        &self,
+        request: Request<v1::EnqueueRequest>,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        self.enqueue_candidate(request).await
+    }
+
+    async fn ban(
+        &self,
+        request: Request<v1::BanRequest>,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        self.ban_candidate(request).await
+    }
+
+    async fn pin(
+        &self,
+        request: Request<v1::PinRequest>,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        let (by, request) = said_by(request)?;
+        let search = self.searches.find(&request.search)?;
+        let steer = Steer::Pin(TrialNumber(request.trial));
+        self.steer(&search, steer, by).await
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<v1::CancelRequest>,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        let (by, request) = said_by(request)?;
+        let search = self.searches.find(&request.search)?;
+        let steer = Steer::Cancel(TrialNumber(request.trial));
+        self.steer(&search, steer, by).await
+    }
+
+    async fn retry(
+        &self,
+        request: Request<v1::RetryRequest>,
+    ) -> Result<Response<v1::RetryReply>, Status> {
+        self.retry_trials(request).await
+    }
+
+    async fn list_failures(
+        &self,
+        request: Request<v1::ListFailuresRequest>,
+    ) -> Result<Response<v1::ListFailuresReply>, Status> {
+        let search = self.searches.find(&request.into_inner().search)?;
+        let read = looks_back::failures(&self.reader, search.profile().id, &self.names);
+        Ok(Response::new(read.await?))
+    }
+
+    async fn list_wishes(
+        &self,
+        request: Request<v1::ListWishesRequest>,
+    ) -> Result<Response<v1::ListWishesReply>, Status> {
+        let search = self.searches.find(&request.into_inner().search)?;
+        let read = looks_back::wishes(&self.reader, search.profile().id);
+        Ok(Response::new(read.await?))
     }
 
     async fn list_trials(

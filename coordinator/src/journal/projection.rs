@@ -35,6 +35,9 @@ pub fn rows(listing: &Listing, event: &Event) -> Vec<RowChange> {
         | Event::TimePassed
         | Event::UploadResumed { .. }
         | Event::ProposalsEnded { .. }
+        | Event::Steered { .. }
+        | Event::LimitsChanged { .. }
+        | Event::TrialPinned { .. }
         | Event::SearchPaused { .. }
         | Event::SearchResumed
         | Event::SearchFinishing { .. }
@@ -49,6 +52,7 @@ pub fn rows(listing: &Listing, event: &Event) -> Vec<RowChange> {
                 .circumstances
                 .map(|circumstances| result_key(&circumstances, &proposal.candidate_id)),
         }],
+        Event::TrialRetried { trial, .. } => vec![RowChange::ReopenTrial { trial: *trial }],
         Event::JobLeased {
             trial,
             attempt,

@@ -75,6 +75,8 @@ pub struct TrialRow {
     pub candidate_id: Option<Digest>,
     /// Where the candidate came from.
     pub origin: Origin,
+    /// What its searcher put into its proposal.
+    pub memo: Option<serde_json::Value>,
     /// Parameters of the network, if there is one.
     pub parameters: Option<u64>,
     /// Multiply-accumulate operations per example, if there is a network.
@@ -247,6 +249,7 @@ fn trial_row_of(row: &Row<'_>) -> Result<(u64, TrialRow), rusqlite::Error> {
         measured,
         candidate: Candidate::default(),
         candidate_id: None,
+        memo: None,
         origin: Origin::new("", ""),
         parameters: None,
         macs: None,
@@ -277,6 +280,7 @@ fn complete(trial: &mut TrialRow, body: &str) -> Result<(), Refusal> {
         Event::TrialProposed { proposal, .. } => {
             trial.candidate = proposal.candidate;
             trial.candidate_id = Some(proposal.candidate_id);
+            trial.memo = proposal.memo;
             trial.origin = proposal.origin;
             trial.parameters = proposal.parameters;
             trial.macs = proposal.macs;

@@ -106,6 +106,11 @@ pub enum RowChange {
         /// Why, when there is a fault.
         reason: Option<String>,
     },
+    /// A trial that failed or was cancelled waits again.
+    ReopenTrial {
+        /// The trial.
+        trial: TrialNumber,
+    },
     /// An evaluator has spent time on a trial.
     AddSeconds {
         /// The trial.
@@ -143,6 +148,7 @@ pub(super) struct RowStatements<'c> {
     add_result: Statement<'c>,
     reuse_trial: Statement<'c>,
     close_trial: Statement<'c>,
+    reopen_trial: Statement<'c>,
     add_seconds: Statement<'c>,
     store_weights: Statement<'c>,
     result_weights: Statement<'c>,
@@ -198,6 +204,10 @@ impl<'c> RowStatements<'c> {
             close_trial: connection.prepare(
                 "UPDATE trial SET state = ?2, reason = ?3, updated_ms = ?4
                  WHERE row = ?1 AND state <= 1",
+            )?,
+            reopen_trial: connection.prepare(
+                "UPDATE trial SET state = 0, reason = NULL, updated_ms = ?2
+                 WHERE row = ?1 AND state IN (3, 5)",
             )?,
             add_seconds: connection.prepare(
                 "UPDATE trial SET seconds = seconds + ?2, updated_ms = ?3 WHERE row = ?1",
@@ -288,6 +298,9 @@ impl<'c> RowStatements<'c> {
             } => self
                 .close_trial
                 .execute(params![row(trial), state_code(*state), reason, time]),
+            RowChange::ReopenTrial { trial } => {
+                self.reopen_trial.execute(params![row(trial), time])
+            }
             RowChange::AddSeconds { trial, seconds } => {
                 self.add_seconds.execute(params![row(trial), seconds, time])
             }

@@ -172,6 +172,7 @@ impl TestWorker {
             version: "0.1.0".to_owned(),
             cluster: Vec::new(),
             protocol: self.protocol,
+            labels: std::collections::HashMap::default(),
         };
         Ok(self.client.register(request).await?.into_inner())
     }

@@ -77,6 +77,9 @@ impl Registration {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: Vec::new(),
             protocol: PROTOCOL_VERSION,
+            labels: (config.labels.iter())
+                .map(|(label, value)| (label.to_owned(), value.to_owned()))
+                .collect(),
         };
         Self {
             client,

@@ -61,6 +61,7 @@ impl Bench {
             join: self.fake.url(),
             token: None,
             name: "w1".to_owned(),
+            labels: Default::default(),
             slots: 1,
             threads: 1,
             device: "cpu".to_owned(),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use espalier_common::ids::Digest;
 use espalier_common::job::JobKind;
+use espalier_common::labels::Labels;
 
 use super::{Demand, Fit, Offer};
 
@@ -24,6 +25,13 @@ pub enum Waiting {
         of: usize,
         /// The data set's fingerprint.
         fingerprint: Digest,
+    },
+    /// No worker that offers the evaluator has the labels.
+    NoLabels {
+        /// So many workers offer the evaluator.
+        of: usize,
+        /// What is asked for.
+        labels: Labels,
     },
     /// No worker that has evaluator and data can run the test of the best.
     NoTest(String),
@@ -61,6 +69,10 @@ impl fmt::Display for Waiting {
                 f,
                 "{workers} of {of} workers lack the data set (fingerprint {}); put it under their --data-root",
                 fingerprint.short()
+            ),
+            Self::NoLabels { of, labels } => write!(
+                f,
+                "none of {of} workers has the labels {labels}; start one with --label"
             ),
             Self::NoTest(name) => {
                 write!(
@@ -109,6 +121,17 @@ pub fn explain(demand: &Demand, workers: &[Offer]) -> Vec<Waiting> {
         .collect();
     if offering.is_empty() {
         return vec![Waiting::NoEvaluator(demand.evaluator.clone())];
+    }
+    let offers = offering.len();
+    let offering: Vec<&Offer> = offering
+        .into_iter()
+        .filter(|worker| worker.labels.meet(&demand.labels))
+        .collect();
+    if offering.is_empty() {
+        return vec![Waiting::NoLabels {
+            of: offers,
+            labels: demand.labels.clone(),
+        }];
     }
     let able: Vec<(&Offer, Fit)> = offering
         .iter()

@@ -6,7 +6,7 @@ mod attempts;
 use espalier_common::ids::TrialNumber;
 use espalier_common::observation::Outcome;
 
-use super::event::{Effect, Event, Prepared, Refusal, Refused};
+use super::event::{Effect, Event, FinishReason, PauseReason, Prepared, Refusal, Refused};
 use super::state::{OpenTrial, Phase, RepeatedFailure, Search, Trial, TrialState};
 
 impl Search {
@@ -25,6 +25,10 @@ impl Search {
             | Event::SearchResumed
             | Event::SearchFinishing { .. }
             | Event::SearchFinished { .. } => self.apply_to_search(event, before, time_ms),
+            Event::Steered { by, .. } => self.steered_by.clone_from(by),
+            Event::LimitsChanged { limits } => self.limits = *limits,
+            Event::TrialPinned { trial } => self.apply_pin(*trial),
+            Event::TrialRetried { trial, proposal } => self.apply_retry(*trial, proposal),
             Event::ProposalRefused { .. }
             | Event::TrialProposed { .. }
             | Event::ProposalsEnded { .. } => self.apply_to_proposals(event),
@@ -74,15 +78,20 @@ impl Search {
             }
             Event::SearchPaused { reason } => {
                 self.stop_clock(time_ms);
+                let by = self.steered_by.clone();
+                self.phase_by = by.filter(|_| *reason == PauseReason::User);
                 self.phase = Phase::Paused(reason.clone());
             }
             Event::SearchResumed => {
                 self.repeated = RepeatedFailure::default();
+                self.phase_by = None;
                 self.running_since = (self.counts.leased > 0).then_some(time_ms);
                 self.phase = Phase::Running;
             }
             Event::SearchFinishing { reason } => {
                 self.stop_clock(time_ms);
+                let by = self.steered_by.clone();
+                self.phase_by = by.filter(|_| *reason == FinishReason::Stopped);
                 self.phase = Phase::Finishing(reason.clone());
             }
             Event::SearchFinished { reason, shortfall } => {
@@ -117,7 +126,7 @@ impl Search {
     }
 
     fn apply_refusal(&mut self, ask: u64, refusal: &Refusal) {
-        self.next_ask = ask + 1;
+        self.next_ask = self.next_ask.max(ask + 1);
         match &refusal.refused {
             Refused::Duplicate { .. } => self.counts.duplicates += 1,
             Refused::Infeasible {
@@ -140,7 +149,7 @@ impl Search {
     }
 
     fn apply_proposal(&mut self, ask: u64, trial: TrialNumber, proposal: &Prepared) {
-        self.next_ask = ask + 1;
+        self.next_ask = self.next_ask.max(ask + 1);
         self.counts.accepted += 1;
         self.note_expectation(proposal);
         self.trials.push(Trial {
@@ -150,6 +159,33 @@ impl Search {
             score: None,
         });
         self.identities.insert(proposal.candidate_id, trial);
+        let open = OpenTrial::new(Box::new(proposal.clone()));
+        self.open.insert(trial, open);
+        self.queue.push_back(trial);
+    }
+
+    fn apply_pin(&mut self, trial: TrialNumber) {
+        if let Some(place) = self.queue.iter().position(|queued| *queued == trial) {
+            self.queue.remove(place);
+            self.queue.push_front(trial);
+        }
+    }
+
+    fn apply_retry(&mut self, trial: TrialNumber, proposal: &Prepared) {
+        let Some(known) = self.trial_mut(trial) else {
+            return;
+        };
+        let state = std::mem::replace(&mut known.state, TrialState::Queued);
+        known.ended_by = None;
+        let never_ran = known.attempts == 0;
+        match state {
+            TrialState::Failed => self.counts.failed -= 1,
+            TrialState::Cancelled => {
+                self.counts.cancelled -= 1;
+                self.uncharged -= u32::from(never_ran);
+            }
+            _ => {}
+        }
         let open = OpenTrial::new(Box::new(proposal.clone()));
         self.open.insert(trial, open);
         self.queue.push_back(trial);

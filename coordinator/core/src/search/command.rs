@@ -7,8 +7,9 @@ use espalier_common::ids::{AttemptNumber, Digest, TrialNumber, WorkerId};
 use espalier_common::job::LeasedJob;
 use espalier_common::metrics::{Measurement, Metrics};
 
-use super::event::{FinishReason, PauseReason, Prepared, Refusal, ReleaseReason};
+use super::event::{FinishReason, Prepared, Refusal, ReleaseReason};
 use super::reuse::StoredResult;
+use super::steer::Steer;
 
 /// What somebody wants of a search.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,15 +100,13 @@ pub enum Command {
         /// Digest of what was stored.
         weights: Digest,
     },
-    /// Stop leasing.
-    PauseSearch {
-        /// Why.
-        reason: PauseReason,
+    /// A user wants something.
+    Steer {
+        /// What.
+        steer: Steer,
+        /// Who, in words, as far as it is known.
+        by: Option<String>,
     },
-    /// Lease again.
-    ResumeSearch,
-    /// End the search now.
-    StopSearch,
     /// The coordinator was started again.
     Recover,
     /// Time has passed: look at the time budget.

@@ -7,7 +7,7 @@ use espalier_common::job::Job;
 use espalier_common::metrics::Measurement;
 
 use super::command::{Command, Drop, Rejection, Reply};
-use super::event::{Event, FinishReason, PauseReason, Prepared, Refusal, Refused, ReleaseReason};
+use super::event::{Event, Prepared, Refusal, Refused, ReleaseReason};
 use super::state::{LiveAttempt, LivePhase, Phase, Search, Trial};
 
 /// What a command comes to, before it is applied.
@@ -87,9 +87,7 @@ pub(super) fn decide(
             attempt,
             weights,
         } => search.decide_weights(trial, attempt, weights),
-        Command::PauseSearch { reason } => pause(search, reason),
-        Command::ResumeSearch => resume(search),
-        Command::StopSearch => stop(search),
+        Command::Steer { steer, by } => search.decide_steer(steer, by, now_ms).map(Decision::done),
         Command::Recover => Ok(Decision::done(recover(search))),
         Command::CheckTime => Ok(Decision::done(search.decide_time(now_ms))),
     }
@@ -180,7 +178,10 @@ fn lease(
     now_ms: u64,
 ) -> Decision {
     let mut work: Vec<(TrialNumber, Job)> = Vec::new();
-    if search.phase == Phase::Running && !search.time_is_up(now_ms) {
+    if search.phase == Phase::Running
+        && !search.time_is_up(now_ms)
+        && !search.deadline_has_passed(now_ms)
+    {
         let to = search.definition.spec.space.training.epochs;
         let wanted = slots.min(search.free_parallel()) as usize;
         let allowed = search.queue.iter().copied();
@@ -282,40 +283,6 @@ fn release(
         events.extend(search.exhausted_by_loss(trial));
     }
     Ok(Decision::done(events))
-}
-
-fn pause(search: &Search, reason: PauseReason) -> Result<Decision, Rejection> {
-    match &search.phase {
-        Phase::Running => Ok(Decision::done(vec![Event::SearchPaused { reason }])),
-        Phase::Paused(_) => Ok(Decision::done(Vec::new())),
-        Phase::Finishing(_) => Err(Rejection::WrongPhase {
-            phase: "finishing",
-            wanted: "paused",
-        }),
-        Phase::Finished(reason) => Err(Rejection::Finished(reason.clone())),
-    }
-}
-
-fn resume(search: &Search) -> Result<Decision, Rejection> {
-    match &search.phase {
-        Phase::Running | Phase::Finishing(_) => Ok(Decision::done(Vec::new())),
-        Phase::Paused(_) => Ok(Decision::done(vec![Event::SearchResumed])),
-        Phase::Finished(reason) => Err(Rejection::Finished(reason.clone())),
-    }
-}
-
-fn stop(search: &Search) -> Result<Decision, Rejection> {
-    match &search.phase {
-        Phase::Finished(FinishReason::Stopped) | Phase::Finishing(FinishReason::Stopped) => {
-            Ok(Decision::done(Vec::new()))
-        }
-        Phase::Finished(reason) => Err(Rejection::Finished(reason.clone())),
-        Phase::Running | Phase::Paused(_) | Phase::Finishing(_) => {
-            Ok(Decision::done(vec![Event::SearchFinishing {
-                reason: FinishReason::Stopped,
-            }]))
-        }
-    }
 }
 
 fn recover(search: &Search) -> Vec<Event> {

@@ -12,6 +12,7 @@ use espalier_common::observation::{Observation, Origin};
 use serde::{Deserialize, Serialize};
 
 use super::definition::Definition;
+use super::limits::Limits;
 use super::reuse::TrialOf;
 
 /// What happened to a search.
@@ -31,14 +32,14 @@ pub enum Event {
     TimePassed,
     /// A proposal was refused before it became work.
     ProposalRefused {
-        /// The ask that made it.
+        /// The ask that made it; 0: none did, a user banned it.
         ask: u64,
         /// What was refused, and why.
         refusal: Refusal,
     },
     /// A trial was proposed and waits for a worker.
     TrialProposed {
-        /// The ask that made it.
+        /// The ask that made it; 0: none did, a user enqueued it.
         ask: u64,
         /// How many observations the searcher had been told when it answered.
         told: u64,
@@ -197,6 +198,31 @@ pub enum Event {
         /// The trial.
         trial: TrialNumber,
     },
+    /// A user wanted something of the search; what follows from it are the events after this one.
+    Steered {
+        /// Who, in words; absent when nobody said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// What, in words.
+        wish: String,
+    },
+    /// What bounds the search is something else from now on.
+    LimitsChanged {
+        /// All of it.
+        limits: Limits,
+    },
+    /// A trial that waits is before all others that wait.
+    TrialPinned {
+        /// The trial.
+        trial: TrialNumber,
+    },
+    /// A trial that failed or was cancelled waits again, with all the attempts that a new one has.
+    TrialRetried {
+        /// The trial.
+        trial: TrialNumber,
+        /// What is tried, as when it was proposed.
+        proposal: Box<Prepared>,
+    },
     /// No job is leased until the search is resumed. Running attempts go on.
     SearchPaused {
         /// Why.
@@ -308,6 +334,8 @@ pub enum FinishReason {
     Trials,
     /// As much time as the budget has.
     Time,
+    /// The deadline has come.
+    Deadline,
     /// The target is reached.
     Target,
     /// As many trials without a better one as the patience allows.
@@ -365,6 +393,7 @@ impl fmt::Display for FinishReason {
         match self {
             Self::Trials => f.write_str("the budget of trials is used up"),
             Self::Time => f.write_str("the time budget is used up"),
+            Self::Deadline => f.write_str("the deadline has come"),
             Self::Target => f.write_str("the target is reached"),
             Self::Patience => f.write_str("no better trial within the patience"),
             Self::Compute => f.write_str("the budget of compute is used up"),

@@ -9,7 +9,7 @@ const IN_A_ROW: u32 = 3;
 impl Search {
     /// Notes what is expected of a proposal. One of which nothing is said (drawn at random, say) begins anew.
     pub(super) fn note_expectation(&mut self, proposal: &Prepared) {
-        let Some(least) = self.definition.spec.budget.expected_improvement else {
+        let Some(least) = self.limits.budget.expected_improvement else {
             return;
         };
         let small = proposal
@@ -33,7 +33,7 @@ impl Search {
 
     /// Whether the budget of compute is used up, by attempts that have ended.
     pub(super) fn compute_is_used_up(&self) -> bool {
-        let budget = self.definition.spec.budget.compute_ms;
+        let budget = self.limits.budget.compute_ms;
         // Fits a double's whole numbers for 285,000 years.
         budget.is_some_and(|budget| self.compute_seconds * 1_000.0 >= budget as f64)
     }

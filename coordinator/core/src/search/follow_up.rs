@@ -18,7 +18,7 @@ pub(super) fn follow_up(search: &Search, now_ms: u64) -> Option<Event> {
 
 impl Search {
     fn reason_to_finish(&self, now_ms: u64) -> Option<FinishReason> {
-        let budget = &self.definition.spec.budget;
+        let budget = &self.limits.budget;
         if let (Some(target), Some(best)) = (budget.target, &self.best)
             && !self.objective().better(target, best.score)
         {
@@ -29,6 +29,9 @@ impl Search {
             .is_some_and(|patience| self.completed_since_best >= patience)
         {
             return Some(FinishReason::Patience);
+        }
+        if self.deadline_has_passed(now_ms) {
+            return Some(FinishReason::Deadline);
         }
         if self.time_is_up(now_ms) {
             return Some(FinishReason::Time);

@@ -13,8 +13,10 @@ mod fail;
 mod faults;
 mod follow_up;
 mod jobs;
+mod limits;
 mod reuse;
 mod state;
+mod steer;
 mod time;
 mod waiting;
 mod weights;
@@ -24,8 +26,11 @@ pub use definition::{Definition, INLINE_EVALUATOR};
 pub use event::{
     Effect, Event, FinishReason, PauseReason, Prepared, Refusal, Refused, ReleaseReason,
 };
+pub use limits::{Limits, LimitsChange};
 pub use reuse::{StoredResult, TrialOf, result_key};
 pub use state::{Best, Counts, LiveAttempt, LivePhase, Phase, Search, Trial, TrialState};
+pub(crate) use steer::NO_ASK;
+pub use steer::Steer;
 pub use waiting::{WaitingJobs, WaitingRetry};
 
 /// What one command came to.

@@ -154,12 +154,13 @@ impl Search {
 
     /// Accepted trials that count against a budget of trials: those that are or will be leased.
     pub(super) fn charged(&self) -> u32 {
-        self.counts.accepted.saturating_sub(self.counts.reused)
+        let free = self.counts.reused.saturating_add(self.uncharged);
+        self.counts.accepted.saturating_sub(free)
     }
 
     /// Whether the budget of trials is used up.
     pub(super) fn trials_used_up(&self) -> bool {
-        let budget = self.definition.spec.budget.trials;
+        let budget = self.limits.budget.trials;
         budget.is_some_and(|trials| self.charged() >= trials)
     }
 }

@@ -11,6 +11,7 @@ use espalier_common::metrics::{Measurement, Metrics, Objective};
 use super::definition::Definition;
 use super::event::{Event, FinishReason, PauseReason, Prepared};
 use super::faults::Faults;
+use super::limits::Limits;
 
 /// Where a search stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,7 +208,14 @@ pub struct Search {
     pub(super) id: SearchId,
     pub(super) definition: Arc<Definition>,
     pub(super) phase: Phase,
+    /// What its spec says, or what users have changed that to.
+    pub(super) limits: Limits,
+    /// Who steered it last, and who paused or stopped it.
+    pub(super) steered_by: Option<String>,
+    pub(super) phase_by: Option<String>,
     pub(super) counts: Counts,
+    /// Trials that were cancelled before they were leased: the budget does not count them.
+    pub(super) uncharged: u32,
     pub(super) trials: Vec<Trial>,
     pub(super) queue: VecDeque<TrialNumber>,
     pub(super) open: BTreeMap<TrialNumber, OpenTrial>,
@@ -252,9 +260,13 @@ impl Search {
     pub fn new(id: SearchId, definition: Arc<Definition>, time_ms: u64) -> Self {
         Self {
             id,
+            limits: Limits::of(&definition.spec),
             definition,
             phase: Phase::Running,
+            steered_by: None,
+            phase_by: None,
             counts: Counts::default(),
+            uncharged: 0,
             trials: Vec::new(),
             queue: VecDeque::new(),
             open: BTreeMap::new(),
@@ -295,6 +307,12 @@ impl Search {
     #[must_use]
     pub fn phase(&self) -> &Phase {
         &self.phase
+    }
+
+    /// Who paused or stopped it, when a user did and it is known.
+    #[must_use]
+    pub fn phase_by(&self) -> Option<&str> {
+        self.phase_by.as_deref()
     }
 
     /// How many trials and proposals of each kind.
@@ -358,8 +376,7 @@ impl Search {
     /// How many more attempts `parallel` allows.
     #[must_use]
     pub fn free_parallel(&self) -> u32 {
-        self.definition
-            .spec
+        self.limits
             .parallel
             .map_or(u32::MAX, |limit| limit.saturating_sub(self.running()))
     }
@@ -371,7 +388,7 @@ impl Search {
         if self.phase != Phase::Running || ended {
             return 0;
         }
-        let trials = self.definition.spec.budget.trials;
+        let trials = self.limits.budget.trials;
         trials.map_or(u32::MAX, |trials| trials.saturating_sub(self.charged()))
     }
 

@@ -1,8 +1,9 @@
 //! The time budget: wall time while the search is running, from its first lease on, by the coordinator's clock.
-//! The journal is its only memory, so while nothing happens the passing of time is an event now and then.
+//! The journal is its only memory, so while nothing happens the passing of time is an event now and then. And the
+//! deadline: a time of that clock, whatever the search does meanwhile.
 
 use super::event::Event;
-use super::state::Search;
+use super::state::{Phase, Search};
 
 /// So much of the budget may be lost when the coordinator dies, ...
 const LOST_PART: u64 = 100;
@@ -22,15 +23,26 @@ impl Search {
     }
 
     pub(super) fn time_is_up(&self, now_ms: u64) -> bool {
-        let budget = self.definition.spec.budget.time_ms;
+        let budget = self.limits.budget.time_ms;
         budget.is_some_and(|budget| self.elapsed_ms(now_ms) >= budget)
+    }
+
+    pub(super) fn deadline_has_passed(&self, now_ms: u64) -> bool {
+        let deadline = self.limits.budget.deadline_ms;
+        deadline.is_some_and(|deadline| now_ms >= deadline)
     }
 
     /// In how many milliseconds the search wants to be asked to look at the time; `None` while no clock runs.
     #[must_use]
     pub fn time_to_look_ms(&self, now_ms: u64) -> Option<u64> {
-        let (budget, to_note) = self.time_to_note_ms(now_ms)?;
-        Some(budget.saturating_sub(self.elapsed_ms(now_ms)).min(to_note))
+        let budget = self.time_to_note_ms(now_ms).map(|(budget, to_note)| {
+            let left = budget.saturating_sub(self.elapsed_ms(now_ms));
+            left.min(to_note)
+        });
+        let goes_on = matches!(self.phase, Phase::Running | Phase::Paused(_));
+        let deadline = self.limits.budget.deadline_ms.filter(|_| goes_on);
+        let deadline = deadline.map(|deadline| deadline.saturating_sub(now_ms));
+        budget.into_iter().chain(deadline).min()
     }
 
     pub(super) fn decide_time(&self, now_ms: u64) -> Vec<Event> {
@@ -42,7 +54,7 @@ impl Search {
 
     /// The budget, and in how many milliseconds it is to be noted that time has passed.
     fn time_to_note_ms(&self, now_ms: u64) -> Option<(u64, u64)> {
-        let budget = self.definition.spec.budget.time_ms?;
+        let budget = self.limits.budget.time_ms?;
         self.running_since?;
         let every = (budget / LOST_PART).clamp(LEAST_LOST_MS, MOST_LOST_MS);
         let since = now_ms.saturating_sub(self.last_ms);

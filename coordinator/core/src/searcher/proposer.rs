@@ -9,7 +9,8 @@
 //! - `ask(n)` for n = 1, 2, 3, …: propose something. Its answer becomes the command `RecordProposal`; more
 //!   than one ask may be under way.
 //! - `recorded(event)` for every event that the journal has come to hold, in its order. Those about
-//!   proposals count (`ProposalRefused`, `TrialProposed`, `ProposalsEnded`), the others are passed over.
+//!   proposals count (`ProposalRefused`, `TrialProposed`, `TrialRetried`, `ProposalsEnded`), the others are
+//!   passed over.
 //! - `tell(observation)` for every `Effect::Tell`, at the place of the event it follows from. Infeasible
 //!   proposals and duplicates have none: the proposer tells the searcher of them itself when their
 //!   `ProposalRefused` comes back.
@@ -166,6 +167,7 @@ impl Proposer {
                 self.book.proposed(*trial, proposal);
                 self.book.settled(*ask);
             }
+            Event::TrialRetried { trial, proposal } => self.book.proposed(*trial, proposal),
             Event::ProposalsEnded { ask, .. } => self.book.settled(*ask),
             _ => return,
         }

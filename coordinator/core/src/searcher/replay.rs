@@ -12,7 +12,7 @@ use espalier_common::ids::{SearchId, TrialNumber};
 use serde::Serialize;
 
 use super::proposer::{Answer, Proposer};
-use crate::search::{Effect, Event, Prepared, Refusal, Refused, Search};
+use crate::search::{Effect, Event, NO_ASK, Prepared, Refusal, Refused, Search};
 
 /// Where in the stream of messages an ask was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ impl AskPlaces {
             return;
         };
         match heard {
+            // A user's, of no ask.
+            _ if *ask == NO_ASK => {}
             Some(heard) => self.places.push_back(AskPlace {
                 ask: *ask,
                 heard: *heard,
@@ -142,7 +144,7 @@ impl Replay {
 
     fn compare(&mut self, event: &Event) {
         match event {
-            Event::ProposalRefused { ask, refusal } => {
+            Event::ProposalRefused { ask, refusal } if *ask != NO_ASK => {
                 if self.refused.0 != *ask {
                     self.refused = (*ask, Vec::new());
                 }
@@ -167,6 +169,9 @@ impl Replay {
         trial: Option<TrialNumber>,
         outcome: Result<Box<Prepared>, String>,
     ) {
+        if ask == NO_ASK {
+            return;
+        }
         let (of, refused) = std::mem::take(&mut self.refused);
         let Some(answer) = self.answers.pop_front_if(|answer| answer.ask == ask) else {
             return; // of before its place was recorded

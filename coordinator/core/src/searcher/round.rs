@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use espalier_common::candidate::Candidate;
 use espalier_common::ids::{Digest, TrialNumber};
 use espalier_common::observation::{Observation, Outcome, Proposal};
-use espalier_common::spec::Repeat;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::book::{Book, Unrecorded, assignment_id};
+use super::fit::{Fit, Size, fit};
 use super::{AskContext, Searcher, random, rng_for, warm_start};
 use crate::search::{Definition, Prepared, Refusal, Refused};
 
@@ -260,18 +260,14 @@ impl<'a> Round<'a> {
             self.refuse_duplicate(proposal, assignment, of);
             return None;
         }
-        let spec = &self.definition.spec;
-        let dataset = self.definition.dataset.as_ref();
-        let built = match spec.space.build(&proposal.candidate, dataset) {
-            Ok(built) => built,
-            Err(infeasible) => {
-                self.refuse_infeasible(proposal, assignment, None, infeasible.to_string());
-                return None;
-            }
-        };
-        let identity = match spec.repeat {
-            Repeat::Never => built.candidate_id,
-            Repeat::ByDecisions => assignment,
+        let Fit {
+            candidate_id,
+            verdict,
+        } = fit(self.definition, &proposal.candidate, assignment);
+        let Some(identity) = candidate_id else {
+            let reason = verdict.err().unwrap_or_default();
+            self.refuse_infeasible(proposal, assignment, None, reason);
+            return None;
         };
         if let Some(of) = self.book.trial_of(&identity) {
             self.refuse_duplicate(proposal, assignment, of);
@@ -282,21 +278,20 @@ impl<'a> Round<'a> {
             "it is the same as one proposed just before".clone_into(&mut self.last);
             return None;
         }
-        let broken = spec
-            .constraints
-            .iter()
-            .find_map(|constraint| constraint.check(&built).err());
-        if let Some(violation) = broken {
-            self.refuse_infeasible(proposal, assignment, Some(identity), violation.to_string());
-            return None;
-        }
+        let Size { parameters, macs } = match verdict {
+            Ok(size) => size,
+            Err(reason) => {
+                self.refuse_infeasible(proposal, assignment, Some(identity), reason);
+                return None;
+            }
+        };
         Some(Prepared {
             candidate: proposal.candidate,
             candidate_id: identity,
             origin: proposal.origin,
             memo: proposal.memo,
-            parameters: built.parameters,
-            macs: built.macs,
+            parameters,
+            macs,
         })
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use espalier_common::failure::Failure;
 use espalier_common::ids::{SearchId, TrialNumber, WorkerId};
 use espalier_common::job::{JobKind, LeasedJob};
+use espalier_common::labels::Labels;
 use espalier_common::table::{Answer, Table};
 use uuid::Uuid;
 
@@ -141,7 +142,11 @@ impl<'t> Simulator<'t> {
         let test_metric = test_metric(&definition.spec.objective);
         let factors = cluster.factors(definition.spec.seed);
         let evaluator = definition.evaluator().to_owned();
-        let offer = |number| offer(WorkerId(Uuid::from_u128(number)), evaluator.clone());
+        let labels = definition.spec.worker.labels.clone();
+        let offer = |number| {
+            let worker = WorkerId(Uuid::from_u128(number));
+            offer(worker, evaluator.clone(), labels.clone())
+        };
         let id = SearchId(Uuid::from_u128(1));
         let definition = Arc::new(definition);
         Self {
@@ -196,7 +201,7 @@ impl<'t> Simulator<'t> {
 
     /// When the budget of time is used up.
     fn end_of_time(&self) -> Option<u64> {
-        let budget = self.definition.spec.budget.time_ms?;
+        let budget = self.search.limits().budget.time_ms?;
         if !matches!(self.search.phase(), Phase::Running) {
             return None;
         }
@@ -234,7 +239,9 @@ impl<'t> Simulator<'t> {
             test: false,
             retries: waiting.retries.iter().map(retry).collect(),
             running: self.search.running(),
-            parallel: self.definition.spec.parallel,
+            parallel: self.search.limits().parallel,
+            weight: 1,
+            labels: self.definition.spec.worker.labels.clone(),
             evaluator: self.definition.evaluator().to_owned(),
             dataset: self.definition.needs(),
         };
@@ -331,7 +338,8 @@ impl<'t> Simulator<'t> {
             )),
             _ => worker,
         };
-        self.waiting.push(offer(back, job.evaluator));
+        let labels = self.definition.spec.worker.labels.clone();
+        self.waiting.push(offer(back, job.evaluator, labels));
         // Of a trial that was cancelled meanwhile nothing is taken any more.
         if self
             .search
@@ -413,12 +421,14 @@ impl<'t> Simulator<'t> {
     }
 }
 
-fn offer(worker: WorkerId, evaluator: String) -> Offer {
+/// A worker of the simulated cluster: they are as the search wants them.
+fn offer(worker: WorkerId, evaluator: String, labels: Labels) -> Offer {
     Offer {
         worker,
         slots: 1,
         evaluators: BTreeMap::from([(evaluator, [JobKind::Train].into())]),
         missing: BTreeSet::new(),
+        labels,
         resting: false,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_common::ids::WorkerId;
 use espalier_common::job::JobKind;
+use espalier_common::labels::Labels;
 use espalier_core::dispatch::{Demand, Grant, Offer, Retry, pick, retry_wait_ms};
 use espalier_core::search::{Command, Phase, Reply, WaitingRetry};
 
@@ -66,6 +67,7 @@ impl Coordinator {
                 .map(|evaluator| (evaluator.to_owned(), kinds(name)))
                 .into(),
             missing: BTreeSet::new(),
+            labels: Labels::default(),
             resting: self.rests(agenda, name),
         }
     }
@@ -89,7 +91,9 @@ impl Coordinator {
                 .map(|retry| self.retry(agenda, live, retry))
                 .collect(),
             running: live.search.running(),
-            parallel: definition.spec.parallel,
+            parallel: live.search.limits().parallel,
+            weight: live.search.limits().weight,
+            labels: definition.spec.worker.labels.clone(),
             evaluator: definition.evaluator().to_owned(),
             dataset: None,
         }

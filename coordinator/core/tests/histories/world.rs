@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use espalier_common::ids::SearchId;
 use espalier_core::dispatch::NO_CALL;
-use espalier_core::search::{Command, Definition, PauseReason, Phase};
+use espalier_core::search::{Definition, Phase, Steer};
 use uuid::Uuid;
 
 use super::account::Account;
@@ -272,20 +272,15 @@ impl World {
         let (agenda, account) = (&mut self.agenda, &mut self.account);
         match fault {
             Fault::Pause { search } => {
-                let reason = PauseReason::User;
-                let _ = self.coordinator.command(
-                    agenda,
-                    account,
-                    search,
-                    Command::PauseSearch { reason },
-                    NO_CALL,
-                );
+                let _ =
+                    self.coordinator
+                        .command(agenda, account, search, Steer::Pause.into(), NO_CALL);
             }
             Fault::Stop { search } => {
                 agenda.note("user stopped a search");
                 let _ =
                     self.coordinator
-                        .command(agenda, account, search, Command::StopSearch, NO_CALL);
+                        .command(agenda, account, search, Steer::Stop.into(), NO_CALL);
             }
             _ => {
                 for search in 0..self.coordinator.searches.len() {
@@ -297,7 +292,7 @@ impl World {
                             agenda,
                             account,
                             search,
-                            Command::ResumeSearch,
+                            Steer::Resume.into(),
                             NO_CALL,
                         );
                     }

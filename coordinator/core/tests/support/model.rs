@@ -19,6 +19,8 @@ pub struct Model {
     told: BTreeSet<TrialNumber>,
     /// Trials with another search's result.
     reused: BTreeSet<TrialNumber>,
+    /// The most that users have ever allowed to run at one time.
+    most_parallel: u32,
     paused: bool,
     finishing: bool,
     finished: bool,
@@ -123,6 +125,19 @@ impl Model {
                     self.to_drop.push((*trial, *attempt));
                 }
             }
+            Event::TrialRetried { trial, .. } => {
+                let before = self.states.insert(*trial, TrialState::Queued);
+                assert!(
+                    matches!(before, Some(TrialState::Failed | TrialState::Cancelled)),
+                    "trial {trial} is tried again out of {before:?}"
+                );
+                self.told.remove(trial);
+            }
+            Event::TrialPinned { trial } => assert_eq!(self.states[trial], TrialState::Queued),
+            Event::LimitsChanged { limits } => {
+                let parallel = limits.parallel.unwrap_or(u32::MAX);
+                self.most_parallel = self.most_parallel.max(parallel);
+            }
             Event::SearchPaused { .. } => self.paused = true,
             Event::SearchResumed => self.paused = false,
             Event::SearchFinishing { .. } => {
@@ -133,6 +148,7 @@ impl Model {
             Event::SearchCreated { .. }
             | Event::SearchRecovered
             | Event::TimePassed
+            | Event::Steered { .. }
             | Event::ProposalsEnded { .. }
             | Event::Measured { .. } => {}
         }
@@ -251,17 +267,19 @@ impl Model {
         assert_eq!(counts.reused as usize, self.reused.len());
         let attempts: u32 = self.attempts.values().map(|last| last.0).sum();
         assert_eq!(counts.attempts, attempts, "fencing numbers have no gaps");
-        let spec = &search.definition().spec;
-        if let Some(trials) = spec.budget.trials {
+        if let Some(trials) = search.limits().budget.trials {
             assert!(counts.leased <= trials, "the budget is exceeded");
-            let charged = counts.accepted - counts.reused;
+            let never_ran = self.states.iter().filter(|(trial, state)| {
+                **state == TrialState::Cancelled && !self.attempts.contains_key(trial)
+            });
+            let charged = counts.accepted - counts.reused - never_ran.count() as u32;
             assert!(charged <= trials, "more are to run than the budget allows");
         }
-        if let Some(parallel) = spec.parallel {
-            assert!(
-                search.running() <= parallel,
-                "more run than `parallel` allows"
-            );
-        }
+        // What runs when the limit is lowered goes on.
+        let parallel = search.definition().spec.parallel.unwrap_or(u32::MAX);
+        assert!(
+            search.running() <= parallel.max(self.most_parallel),
+            "more run than `parallel` has allowed at any time"
+        );
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use espalier_common::ids::{AttemptKey, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::{JobKind, LeasedJob};
+use espalier_common::labels::Labels;
 use espalier_core::search::WaitingJobs;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -43,6 +44,7 @@ pub(crate) struct Registration {
     pub(crate) evaluators: BTreeMap<String, BTreeSet<JobKind>>,
     pub(crate) device: String,
     pub(crate) version: String,
+    pub(crate) labels: Labels,
     /// The token by which it joined; none without TLS.
     pub(crate) token: Option<TokenId>,
 }
@@ -103,6 +105,10 @@ pub(crate) struct SearchSummary {
     /// Whether it would propose more, were there slots waiting for it.
     pub(crate) would_ask: bool,
     pub(crate) finished: bool,
+    /// The most jobs that may run at one time.
+    pub(crate) parallel: Option<u32>,
+    /// Its share of the workers.
+    pub(crate) weight: u32,
     /// Why nothing can be leased although the search has not ended.
     pub(crate) waits_for: Option<Cow<'static, str>>,
 }

@@ -28,7 +28,10 @@ impl Worker {
             .dataset
             .is_some_and(|dataset| self.missing.contains(&dataset));
         let jobs = self.registration.evaluators.get(&search.evaluator);
-        !lacks_data && jobs.is_some_and(|jobs| jobs.contains(&JobKind::Train))
+        let wanted = &search.definition.spec.worker.labels;
+        !lacks_data
+            && self.registration.labels.meet(wanted)
+            && jobs.is_some_and(|jobs| jobs.contains(&JobKind::Train))
     }
 
     /// Whether the worker can test the best of this search.
@@ -44,6 +47,7 @@ impl Worker {
             slots,
             evaluators: self.registration.evaluators.clone(),
             missing: self.missing.clone(),
+            labels: self.registration.labels.clone(),
             resting,
         }
     }
@@ -155,6 +159,8 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use espalier_common::labels::Labels;
+
     use super::*;
     use uuid::Uuid;
 
@@ -166,6 +172,7 @@ mod tests {
             evaluators: BTreeMap::from([("mine".to_owned(), BTreeSet::from([JobKind::Train]))]),
             device: "cpu".to_owned(),
             version: "0.1.0".to_owned(),
+            labels: Labels::default(),
             token: None,
         }
     }

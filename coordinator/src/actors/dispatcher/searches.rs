@@ -36,7 +36,9 @@ impl OpenSearch {
             test: waiting.test && self.promised == 0,
             retries: self.retries().map(retry).collect(),
             running: self.summary.running.saturating_add(self.promised),
-            parallel: profile.definition.spec.parallel,
+            parallel: self.summary.parallel,
+            weight: self.summary.weight,
+            labels: profile.definition.spec.worker.labels.clone(),
             evaluator: profile.evaluator.clone(),
             dataset: profile.dataset,
         }

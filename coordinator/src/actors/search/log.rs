@@ -239,6 +239,12 @@ impl EventLog {
                 let (from, kind) = (self.stands(*trial), failure.kind);
                 tracing::warn!(search = %id, trial = trial.0, from, to = "failed", %kind, reason = failure.message, "trial failed");
             }
+            Event::TrialPinned { trial } => {
+                tracing::info!(search = %id, trial = trial.0, from = "queued", to = "queued", "trial runs next");
+            }
+            Event::TrialRetried { trial, .. } => {
+                tracing::info!(search = %id, trial = trial.0, from = "closed", to = "queued", "trial is tried again");
+            }
             Event::TrialCancelled { trial } => {
                 let from = self.stands(*trial);
                 tracing::info!(search = %id, trial = trial.0, from, to = "cancelled", "trial cancelled");
@@ -260,6 +266,17 @@ impl EventLog {
             }
             Event::ProposalsEnded { reason, .. } => {
                 tracing::info!(search = %id, name, reason, "nothing more to propose");
+            }
+            Event::Steered { by, wish } => {
+                tracing::info!(search = %id, name, by, wish, "search steered");
+            }
+            Event::LimitsChanged { limits } => {
+                let budget = &limits.budget;
+                let (trials, time_ms, compute_ms) =
+                    (budget.trials, budget.time_ms, budget.compute_ms);
+                let deadline_ms = budget.deadline_ms;
+                let (parallel, weight) = (limits.parallel, limits.weight);
+                tracing::info!(search = %id, name, trials, time_ms, compute_ms, deadline_ms, parallel, weight, "limits changed");
             }
             Event::SearchPaused { reason } => {
                 self.phase = "paused";
@@ -302,7 +319,7 @@ mod tests {
 
     use espalier_common::failure::{Failure, FailureDomain, FailureKind};
     use espalier_common::ids::{SearchId, WorkerId};
-    use espalier_core::search::{Command, Definition, step};
+    use espalier_core::search::{Command, Definition, Steer, step};
     use espalier_core::searcher::Proposer;
     use uuid::Uuid;
 
@@ -398,8 +415,10 @@ budget: {trials: 9}
     fn every_line_of_a_change_of_state_says_from_and_to() {
         let mut search = leased();
         let mut log = EventLog::new(&search, WorkerNames::default());
-        let lines = lines_of(&mut search, &mut log, Command::StopSearch, 2_000);
-        let moves: Vec<_> = lines
+        let lines = lines_of(&mut search, &mut log, Steer::Stop.into(), 2_000);
+        // The wish itself is no change of state.
+        assert_eq!(lines[0]["wish"], "stop");
+        let moves: Vec<_> = lines[1..]
             .iter()
             .map(|line| (line["from"].as_str(), line["to"].as_str()))
             .collect();
@@ -418,7 +437,7 @@ budget: {trials: 9}
         let mut search = leased();
         let mut log = EventLog::new(&search, WorkerNames::default());
         assert_eq!(log.leased.len(), 1);
-        for effect in step(&mut search, Command::StopSearch, 2_000)
+        for effect in step(&mut search, Steer::Stop.into(), 2_000)
             .unwrap()
             .effects
         {

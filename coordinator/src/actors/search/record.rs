@@ -122,7 +122,10 @@ fn keep_live(
 fn is_about_proposals(event: &Event) -> bool {
     matches!(
         event,
-        Event::ProposalRefused { .. } | Event::TrialProposed { .. } | Event::ProposalsEnded { .. }
+        Event::ProposalRefused { .. }
+            | Event::TrialProposed { .. }
+            | Event::TrialRetried { .. }
+            | Event::ProposalsEnded { .. }
     )
 }
 
@@ -148,6 +151,10 @@ fn lease_of(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
         | Event::TrialReused { .. }
         | Event::TrialFailed { .. }
         | Event::TrialCancelled { .. }
+        | Event::TrialPinned { .. }
+        | Event::TrialRetried { .. }
+        | Event::Steered { .. }
+        | Event::LimitsChanged { .. }
         | Event::SearchPaused { .. }
         | Event::SearchResumed
         | Event::SearchFinishing { .. }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::metrics::Metrics;
 use espalier_core::search::{
-    Counts, Definition, Event, PauseReason, Phase, Refused, Search, TrialOf, TrialState,
+    Counts, Definition, Event, Limits, PauseReason, Phase, Refused, Search, TrialOf, TrialState,
 };
 
 use crate::actors::dispatcher::SearchSummary;
@@ -17,6 +17,7 @@ use crate::actors::dispatcher::SearchSummary;
 pub(crate) struct SearchStatus {
     pub(crate) id: SearchId,
     pub(crate) definition: Arc<Definition>,
+    pub(crate) limits: Limits,
     pub(crate) phase: &'static str,
     /// Why it is paused or ends.
     pub(crate) reason: String,
@@ -49,6 +50,7 @@ impl SearchStatus {
         Self {
             id: search.id(),
             definition: Arc::clone(search.definition()),
+            limits: *search.limits(),
             phase: search.phase().name(),
             reason: reason(search),
             paused: match search.phase() {
@@ -81,6 +83,8 @@ pub(super) fn summary(search: &Search, asking: u32) -> SearchSummary {
         running: search.running(),
         would_ask: search.proposals_wanted() > 0 && free > 0,
         finished: matches!(search.phase(), Phase::Finished(_)),
+        parallel: search.limits().parallel,
+        weight: search.limits().weight,
         waits_for: waits_for(search, asking, free),
     }
 }
@@ -89,9 +93,7 @@ pub(super) fn summary(search: &Search, asking: u32) -> SearchSummary {
 fn waits_for(search: &Search, asking: u32, free: u32) -> Option<Cow<'static, str>> {
     match search.phase() {
         Phase::Paused(reason) => Some(reason.to_string().into()),
-        Phase::Running if free == 0 => {
-            Some("as many jobs run as `parallel` of its spec allows".into())
-        }
+        Phase::Running if free == 0 => Some("as many jobs run as `parallel` allows".into()),
         Phase::Running if search.queued() == 0 && asking > 0 => {
             Some("its searcher is working on the next proposal".into())
         }
@@ -105,6 +107,9 @@ fn reason(search: &Search) -> String {
         Phase::Paused(reason) => reason.to_string(),
         Phase::Finishing(reason) | Phase::Finished(reason) => reason.to_string(),
     };
+    if let Some(by) = search.phase_by() {
+        reason.push_str(&format!(" ({by})"));
+    }
     if let Some(shortfall) = search.shortfall() {
         reason.push_str("; ");
         reason.push_str(shortfall);
@@ -177,7 +182,9 @@ fn subject(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
         Event::TrialProposed { trial, .. }
         | Event::TrialReused { trial, .. }
         | Event::TrialFailed { trial, .. }
-        | Event::TrialCancelled { trial } => Some((*trial, none)),
+        | Event::TrialCancelled { trial }
+        | Event::TrialPinned { trial }
+        | Event::TrialRetried { trial, .. } => Some((*trial, none)),
         Event::ProposalRefused { refusal, .. } => match refusal.refused {
             Refused::Infeasible { trial, .. } => Some((trial, none)),
             Refused::Duplicate { .. } => None,
@@ -196,6 +203,8 @@ fn subject(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
         | Event::SearchRecovered
         | Event::TimePassed
         | Event::ProposalsEnded { .. }
+        | Event::Steered { .. }
+        | Event::LimitsChanged { .. }
         | Event::SearchPaused { .. }
         | Event::SearchResumed
         | Event::SearchFinishing { .. }

@@ -63,8 +63,8 @@ fn slots_wanted(search: &Search) -> u32 {
         }
         Phase::Finished(_) => return 0,
     };
-    let spec = &search.definition().spec;
-    let bound = match (spec.parallel, spec.budget.trials) {
+    let limits = search.limits();
+    let bound = match (limits.parallel, limits.budget.trials) {
         (Some(parallel), _) => parallel,
         (None, Some(_)) => u32::MAX,
         (None, None) => WANTED_WITHOUT_BOUND,
@@ -94,7 +94,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use espalier_common::ids::{AttemptNumber, SearchId, TrialNumber, WorkerId};
-    use espalier_core::search::{Command, Definition, Event, PauseReason, ReleaseReason, step};
+    use espalier_core::search::{Command, Definition, Event, ReleaseReason, Steer, step};
     use espalier_core::searcher::Proposer;
     use uuid::Uuid;
 
@@ -157,14 +157,7 @@ mod tests {
     fn a_paused_search_keeps_what_runs_and_one_that_has_ended_wants_nothing() {
         let mut some = search("trials: 9", "");
         lease(&mut some, 3);
-        step(
-            &mut some,
-            Command::PauseSearch {
-                reason: PauseReason::User,
-            },
-            1,
-        )
-        .unwrap();
+        step(&mut some, Steer::Pause.into(), 1).unwrap();
         assert_eq!(SearchTally::of(&some).wanted, 3);
         let release = Command::ReleaseJob {
             trial: TrialNumber(1),
@@ -173,7 +166,7 @@ mod tests {
         };
         step(&mut some, release, 1).unwrap();
         assert_eq!(SearchTally::of(&some).wanted, 2);
-        step(&mut some, Command::StopSearch, 2).unwrap();
+        step(&mut some, Steer::Stop.into(), 2).unwrap();
         let tally = SearchTally::of(&some);
         assert_eq!((tally.phase, tally.wanted), ("finished", 0));
     }

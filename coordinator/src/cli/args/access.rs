@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use espalier_common::spec::time_ms;
 use espalier_coordinator::{CertificateSource, Role, TlsMode};
 
 use crate::cli::output::OutputArgs;
@@ -12,8 +13,8 @@ use crate::cli::output::OutputArgs;
 const MIN_CERTIFICATE_MS: u64 = 1_000;
 /// The longest one: thirty days.
 const MAX_CERTIFICATE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
-/// The longest life of a token that ends: a hundred years.
-const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// The shortest life of a token.
+const MIN_TTL: Duration = Duration::from_secs(1);
 
 /// When TLS is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -172,21 +173,10 @@ fn ttl(text: &str) -> Result<Ttl, String> {
     if text == "never" {
         return Ok(Ttl(None));
     }
-    let wrong = || format!("{text:?} is no such time; write 90s, 10m, 8h, 30d, or never");
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let seconds = match unit {
-        "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3_600),
-        "d" => Some(86_400),
-        _ => None,
-    };
-    let seconds = seconds.and_then(|unit| number.checked_mul(unit));
-    let ttl = Duration::from_secs(seconds.ok_or_else(wrong)?);
-    if ttl.is_zero() || ttl > MAX_TTL {
-        return Err("a token is good for at least a second and at most a hundred years".to_owned());
+    let ms = time_ms(text).map_err(|error| format!("{error}; or never"))?;
+    let ttl = Duration::from_millis(ms);
+    if ttl < MIN_TTL {
+        return Err("a token is good for at least a second".to_owned());
     }
     Ok(Ttl(Some(ttl)))
 }

@@ -12,8 +12,8 @@ mod words;
 
 pub(super) use decisions::short_decisions;
 pub(super) use table::{
-    best_table, charged, cluster_text, counts_text, finish, metrics_text, phase_text,
-    searches_table, status_line, status_text, table, trials_table,
+    best_table, charged, cluster_text, counts_text, failures_table, finish, metrics_text,
+    phase_text, searches_table, status_line, status_text, table, trials_table, wishes_table,
 };
 pub(super) use view::{ClusterView, SearchView, TrialView, UpdateView, short_id, uuid_text};
 pub(super) use words::{best_score, clean, duration, metric_value, quantity, seconds, utc};

@@ -42,6 +42,7 @@ pub(in crate::cli) fn running() -> v1::SearchStatus {
             patience: Some(40),
             compute_ms: Some(144_000_000),
             expected_improvement: Some(0.0005),
+            deadline_ms: Some(1_795_500_000_000),
         }),
         metric: "accuracy".to_owned(),
         direction: "maximize".to_owned(),
@@ -55,6 +56,8 @@ pub(in crate::cli) fn running() -> v1::SearchStatus {
         elapsed_ms: 192_000,
         events: 61,
         pause_cause: 0,
+        parallel: Some(4),
+        weight: 3,
     }
 }
 

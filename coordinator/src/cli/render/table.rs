@@ -1,5 +1,6 @@
 //! Tables and status texts for people.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
@@ -130,6 +131,9 @@ pub(in crate::cli) fn status_text(status: &v1::SearchStatus, waiting: Option<&st
         line("weights", &clean(&status.best_weights, LONG_TEXT));
     }
     line("budget", &budget_text(status));
+    if let Some(share) = share_text(status) {
+        line("share", &share);
+    }
     line(
         "by",
         &format!(
@@ -229,8 +233,75 @@ fn budget_text(status: &v1::SearchStatus) -> String {
         budget
             .expected_improvement
             .map(|least| format!("expected improvement {}", metric_value(least))),
+        budget
+            .deadline_ms
+            .map(|deadline| format!("until {} UTC", utc(deadline))),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// How much of the workers it may have, when that is not all.
+fn share_text(status: &v1::SearchStatus) -> Option<String> {
+    let parallel = status.parallel;
+    let parallel = parallel.map(|limit| format!("at most {limit} at one time"));
+    let weight = Some(status.weight).filter(|weight| *weight > 1);
+    let weight = weight.map(|weight| format!("weight {weight}"));
+    let parts: Vec<String> = parallel.into_iter().chain(weight).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Why attempts failed.
+pub(in crate::cli) fn failures_table(groups: &[v1::FailureGroup], width: Option<u16>) -> String {
+    let header = [
+        "ATTEMPTS",
+        "FAULT OF",
+        "KIND",
+        "TRIALS",
+        "WORKERS",
+        "LAST (UTC)",
+        "LAST LINE",
+    ];
+    let mut table = table(width, &header, &[0]);
+    for group in groups {
+        table.add_row([
+            group.attempts.to_string(),
+            clean(&group.domain, NAME),
+            clean(&group.kind, NAME),
+            some_of(group.trials.iter(), group.trial_count as usize),
+            some_of(
+                group.workers.iter().map(|name| clean(name, NAME)),
+                group.workers.len(),
+            ),
+            utc(group.last_ms),
+            clean(&group.last_line, LONG_TEXT),
+        ]);
+    }
+    finish(&table)
+}
+
+/// The first few of a list, and how many more there are.
+fn some_of(items: impl Iterator<Item = impl ToString>, count: usize) -> String {
+    let shown: Vec<String> = items.take(HELD).map(|item| item.to_string()).collect();
+    let more = count.saturating_sub(shown.len());
+    let mut text = shown.join(", ");
+    if more > 0 {
+        let _ = write!(text, " and {more} more");
+    }
+    text
+}
+
+/// Who changed what, and when.
+pub(in crate::cli) fn wishes_table(wishes: &[v1::Wish], width: Option<u16>) -> String {
+    let mut table = table(width, &["TIME (UTC)", "WHO", "WHAT"], &[]);
+    for wish in wishes {
+        let by = if wish.by.is_empty() {
+            "-".to_owned()
+        } else {
+            clean(&wish.by, LONG_TEXT)
+        };
+        table.add_row([utc(wish.time_ms), by, clean(&wish.wish, LONG_TEXT)]);
+    }
+    finish(&table)
 }
 
 /// Metrics as `accuracy 0.8812, loss 0.3312`.
@@ -336,6 +407,7 @@ pub(in crate::cli) fn cluster_text(
             "SEEN",
             "RUNS",
             "EVALUATORS",
+            "LABELS",
             "LACKS DATA",
         ];
         let mut table = table(width, &header, &[]);
@@ -347,6 +419,7 @@ pub(in crate::cli) fn cluster_text(
                 format!("{} ago", duration(worker.last_seen_ms_ago)),
                 held_text(&worker.held, &named),
                 clean(&worker.evaluators.join(", "), LONG_TEXT),
+                labels_text(&worker.labels),
                 missing_text(&worker.missing_datasets),
             ]);
         }
@@ -377,6 +450,18 @@ fn held_text(held: &[v1::Attempt], named: &impl Fn(&[u8]) -> String) -> String {
         parts.push(format!("and {} more", held.len() - HELD));
     }
     parts.join(", ")
+}
+
+fn labels_text(labels: &HashMap<String, String>) -> String {
+    if labels.is_empty() {
+        return "-".to_owned();
+    }
+    let mut pairs: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.sort();
+    clean(&pairs.join(", "), LONG_TEXT)
 }
 
 fn missing_text(fingerprints: &[String]) -> String {

@@ -49,6 +49,9 @@ fn cluster() -> v1::ClusterStatus {
                 device: "cpu".to_owned(),
                 last_seen_ms_ago: 1_200,
                 version: "0.1.0".to_owned(),
+                labels: [("zone", "a"), ("gpu", "h100")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into(),
             },
             v1::Worker {
                 id: id(3),
@@ -60,6 +63,7 @@ fn cluster() -> v1::ClusterStatus {
                 device: "cuda:0".to_owned(),
                 last_seen_ms_ago: 300,
                 version: "0.1.0".to_owned(),
+                labels: Default::default(),
             },
         ],
         slots: 3,

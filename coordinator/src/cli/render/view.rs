@@ -52,6 +52,8 @@ pub(in crate::cli) struct SearchView {
     best: Option<BestView>,
     trials: CountsView,
     budget: BudgetView,
+    parallel: Option<u32>,
+    weight: u32,
     searcher: String,
     evaluator: String,
     events: u64,
@@ -88,6 +90,7 @@ struct BudgetView {
     patience: Option<u32>,
     compute_ms: Option<u64>,
     expected_improvement: Option<f64>,
+    deadline_ms: Option<u64>,
 }
 
 impl SearchView {
@@ -133,7 +136,10 @@ impl SearchView {
                 patience: budget.patience,
                 compute_ms: budget.compute_ms,
                 expected_improvement: budget.expected_improvement,
+                deadline_ms: budget.deadline_ms,
             },
+            parallel: status.parallel,
+            weight: status.weight,
             searcher: status.searcher.clone(),
             evaluator: status.evaluator.clone(),
             events: status.events,
@@ -264,6 +270,7 @@ struct WorkerView {
     slots: u32,
     held: Vec<HeldView>,
     evaluators: Vec<String>,
+    labels: BTreeMap<String, String>,
     missing_datasets: Vec<String>,
     last_seen_ms_ago: u64,
 }
@@ -319,6 +326,7 @@ impl From<&v1::Worker> for WorkerView {
                 })
                 .collect(),
             evaluators: worker.evaluators.clone(),
+            labels: worker.labels.clone().into_iter().collect(),
             missing_datasets: worker.missing_datasets.clone(),
             last_seen_ms_ago: worker.last_seen_ms_ago,
         }

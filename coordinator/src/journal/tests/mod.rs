@@ -57,6 +57,8 @@ fn created() -> Event {
         constraints: Vec::new(),
         budget: Budget::default(),
         parallel: None,
+        weight: 1,
+        worker: Default::default(),
         seed: 1,
         attempts: 3,
     };

@@ -391,8 +391,13 @@ impl Search {
     ) -> Vec<Effect> {
         let mut effects: Vec<Effect> = self.supersede(trial, time_ms).into_iter().collect();
         self.queue.retain(|&queued| queued != trial);
+        let mut never_ran = false;
         if let Some(known) = self.trial_mut(trial) {
             known.state = state;
+            never_ran = known.attempts == 0;
+        }
+        if state == TrialState::Cancelled {
+            self.uncharged += u32::from(never_ran);
         }
         if let Some(open) = self.open.remove(&trial) {
             if let Some(known) = self.trial_mut(trial) {

@@ -1,0 +1,260 @@
+//! Steering with real processes and the real command line: what users change while a search runs takes effect at
+//! once, and the coordinator knows it after it was killed.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use espalier_tests::{Cluster, WorkerOptions, binary, wait_until};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn spec(name: &str, trials: u32, more: &str) -> String {
+    format!(
+        "name: {name}
+hyperparameters: {{x: {{choice: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]}}, y: {{choice: [0, 1, 2, 3, 4]}}}}
+evaluator: scripted
+training: {{epochs: 2}}
+searcher: random
+objectives: [{{maximize: score}}]
+budget: {{trials: {trials}}}
+{more}
+"
+    )
+}
+
+fn espalier(cluster: &Cluster, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(binary("espalier"));
+    command.args(arguments).env("USER", "alice");
+    command.env("ESPALIER_ADDRESS", cluster.address());
+    Ok(command.output()?)
+}
+
+/// What a command says in JSON.
+fn said(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
+    let output = espalier(cluster, &[arguments, &["--output", "json"]].concat())?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{arguments:?}: {errors}");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Why a command was refused.
+fn refused(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+    let output = espalier(cluster, arguments)?;
+    ensure!(!output.status.success(), "{arguments:?} was not refused");
+    Ok(String::from_utf8(output.stderr)?)
+}
+
+#[tokio::test]
+async fn a_search_is_steered_while_it_runs_and_the_journal_remembers_who_did_it() -> Result<()> {
+    let mut cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    cluster.control("seconds", "600")?;
+    let worker = cluster.start_worker("only", &WorkerOptions::default())?;
+    let id = searches
+        .create(&spec("steered", 3, "parallel: 1"), String::new())
+        .await?;
+    let (trial, _, evaluator) = cluster.started(&[], LIMIT).await?;
+    // So that nothing further starts while it is steered.
+    said(&cluster, &["pause", "steered"])?;
+
+    // A candidate of the user's is next, though others may wait already.
+    let candidate = cluster.path("candidate.json");
+    let decisions = serde_json::json!({ "hyperparameters.x": 9, "hyperparameters.y": 4 });
+    std::fs::write(&candidate, decisions.to_string())?;
+    let candidate = candidate.to_str().context("a path")?;
+    said(&cluster, &["enqueue", "steered", candidate, "--first"])?;
+    let twice = refused(&cluster, &["enqueue", "steered", candidate])?;
+    ensure!(twice.contains("is trial"), "{twice}");
+
+    // The running trial is given up, and its evaluator is told within a heartbeat.
+    cluster.control("seconds", "0.05")?;
+    said(&cluster, &["cancel", "steered", &trial.to_string()])?;
+    let gone = || async { Ok(kill(Pid::from_raw(evaluator), None).is_err().then_some(())) };
+    wait_until("the end of the cancelled trial's evaluator", LIMIT, gone).await?;
+
+    // More budget than the spec gave, and more at one time.
+    let status = said(
+        &cluster,
+        &["set", "steered", "--trials", "+2", "--parallel", "all"],
+    )?;
+    ensure!(status["budget"]["trials"] == 5, "{status}");
+    let less = refused(&cluster, &["set", "steered", "--trials", "1"])?;
+    ensure!(less.contains("have been proposed already"), "{less}");
+    let nothing = refused(&cluster, &["set", "steered"])?;
+    ensure!(nothing.contains("nothing is to be set"), "{nothing}");
+    let unlimited = refused(&cluster, &["set", "steered", "--time", "+1h"])?;
+    ensure!(unlimited.contains("no such limit yet"), "{unlimited}");
+
+    // All of it is there after the coordinator was killed.
+    cluster.kill_coordinator()?;
+    cluster.start_coordinator().await?;
+    let status = said(&cluster, &["status", "steered"])?;
+    let reason = status["reason"].as_str().unwrap_or_default();
+    ensure!(reason.contains("alice@"), "{status}");
+    ensure!(status["budget"]["trials"] == 5, "{status}");
+    said(&cluster, &["resume", "steered"])?;
+    let ended = searches.finished(&id, LIMIT).await?;
+    let counts = ended.counts.unwrap_or_default();
+    ensure!(counts.leased == 5, "the budget is exact: {counts:?}");
+    ensure!((counts.completed, counts.cancelled) == (4, 1), "{counts:?}");
+    let trials = said(&cluster, &["trials", "steered"])?;
+    let own = trials
+        .as_array()
+        .context("a list")?
+        .iter()
+        .find(|trial| trial["origin"]["searcher"] == "user");
+    let own = own.context("the candidate of the user's")?;
+    ensure!(
+        own["decisions"] == decisions && own["state"] == "completed",
+        "{own}"
+    );
+    let late = refused(&cluster, &["set", "steered", "--trials", "+1"])?;
+    ensure!(late.contains("has ended"), "{late}");
+
+    let history = said(&cluster, &["history", "steered"])?;
+    let wishes: Vec<&str> = history
+        .as_array()
+        .context("a list")?
+        .iter()
+        .filter_map(|wish| wish["wish"].as_str())
+        .collect();
+    let cancelled = format!("cancel trial {trial}");
+    ensure!(
+        wishes
+            == [
+                "pause",
+                "enqueue a candidate before all others",
+                cancelled.as_str(),
+                "set trials 5, parallel all",
+                "resume"
+            ],
+        "{history}"
+    );
+    ensure!(
+        history[0]["by"]
+            .as_str()
+            .unwrap_or_default()
+            .starts_with("alice@"),
+        "{history}"
+    );
+    drop(worker);
+    let replay = espalier(
+        &cluster,
+        &[
+            "replay",
+            "steered",
+            "--data-dir",
+            cluster.path("coordinator").to_str().context("a path")?,
+        ],
+    )?;
+    ensure!(
+        replay.status.success(),
+        "{}",
+        String::from_utf8_lossy(&replay.stdout)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn failures_are_grouped_and_the_failed_run_again() -> Result<()> {
+    let cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    // Divergence is the candidate's own fault, and does not pause the search.
+    cluster.control("diverge", "")?;
+    cluster.control("seconds", "0.2")?;
+    let _worker = cluster.start_worker("only", &WorkerOptions::default())?;
+    let id = searches
+        .create(&spec("failing", 12, "parallel: 1"), String::new())
+        .await?;
+    let two_failed = || async {
+        let status = searches.status(&id).await?;
+        Ok((status.counts.unwrap_or_default().failed >= 2).then_some(()))
+    };
+    wait_until("two failed trials", LIMIT, two_failed).await?;
+    let paused = espalier(&cluster, &["pause", "failing"])?;
+    ensure!(
+        paused.status.success(),
+        "{}",
+        String::from_utf8_lossy(&paused.stderr)
+    );
+    // What runs goes on, and fails too.
+    let at_rest = || async {
+        let status = searches.status(&id).await?;
+        Ok((status.counts.unwrap_or_default().running == 0).then_some(()))
+    };
+    wait_until("the end of what runs", LIMIT, at_rest).await?;
+    let groups = said(&cluster, &["failures", "failing"])?;
+    ensure!(groups[0]["domain"] == "candidate", "{groups}");
+    ensure!(
+        groups[0]["attempts"].as_u64().unwrap_or_default() >= 2,
+        "{groups}"
+    );
+    ensure!(groups[0]["workers"][0] == "only", "{groups}");
+
+    std::fs::remove_file(cluster.path("control/diverge"))?;
+    cluster.control("seconds", "0")?;
+    let none = espalier(
+        &cluster,
+        &["retry", "failing", "--failed", "--reason", "no such words"],
+    )?;
+    ensure!(String::from_utf8_lossy(&none.stdout).contains("no trial failed so"));
+    let retried = espalier(&cluster, &["retry", "failing", "--failed"])?;
+    let text = String::from_utf8_lossy(&retried.stdout);
+    ensure!(
+        text.contains("wait again"),
+        "{text}{}",
+        String::from_utf8_lossy(&retried.stderr)
+    );
+    said(&cluster, &["resume", "failing"])?;
+    let ended = searches.finished(&id, LIMIT).await?;
+    let counts = ended.counts.unwrap_or_default();
+    ensure!(
+        (counts.completed, counts.failed, counts.leased) == (12, 0, 12),
+        "{counts:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_spec_runs_on_workers_with_its_labels_only() -> Result<()> {
+    let cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    let _plain = cluster.start_worker("plain", &WorkerOptions::default())?;
+    let wanting = spec("labelled", 2, "worker: {labels: {gpu: h100}}");
+    let id = searches.create(&wanting, String::new()).await?;
+    let why = || async {
+        let status = said(&cluster, &["status", "labelled"])?;
+        let waiting = status["waiting"].as_str().unwrap_or_default().to_owned();
+        Ok(waiting.contains("labels gpu=h100").then_some(()))
+    };
+    wait_until("the reason why it waits", LIMIT, why).await?;
+    ensure!(
+        cluster.all_started()?.is_empty(),
+        "a worker without the label got a job"
+    );
+    let options = WorkerOptions {
+        labels: vec!["gpu=h100".to_owned(), "zone=a".to_owned()],
+        ..WorkerOptions::default()
+    };
+    let _labelled = cluster.start_worker("labelled", &options)?;
+    searches.finished(&id, LIMIT).await?;
+    for trial in searches.trials(&id).await? {
+        ensure!(trial.worker == "labelled", "{trial:?}");
+    }
+    let workers = said(&cluster, &["status"])?;
+    let labels: Vec<&Value> = workers["workers"]
+        .as_array()
+        .context("a list")?
+        .iter()
+        .map(|worker| &worker["labels"])
+        .collect();
+    ensure!(
+        labels.contains(&&serde_json::json!({ "gpu": "h100", "zone": "a" })),
+        "{workers}"
+    );
+    Ok(())
+}
