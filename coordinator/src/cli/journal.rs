@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use espalier_coordinator::journal::{FILE, JournalError, JournalReader};
 use espalier_coordinator::maintenance::{
-    self, BackedUp, Checked, Compacted, Imported, Listings, MaintenanceError,
+    self, BackedUp, Checked, Compacted, Imported, Listings, Log, MaintenanceError,
 };
 use serde::Serialize;
 
@@ -195,6 +195,12 @@ fn sound(checked: &Checked) -> Vec<String> {
             &search.hash[..16]
         )
     }));
+    if let Some(Log::Torn(from)) = checked.log {
+        lines.push(format!(
+            "the last commit in the log is not whole, from byte {from} on, and is left out: the coordinator was cut \
+             off while it wrote it, so that nothing in it was acknowledged, or the file was damaged since"
+        ));
+    }
     lines.push(
         match checked.listings {
             Listings::Sound => "the listings are what the records give",

@@ -59,6 +59,26 @@ pub enum JournalError {
         /// What is wrong with it.
         what: String,
     },
+    /// A stream is not there any more.
+    #[error(
+        "the journal is damaged: stream number {number} is missing; restore the journal from a backup"
+    )]
+    Lost {
+        /// The stream's number.
+        number: u64,
+    },
+    /// The log beside the file is damaged, and commits follow the damage.
+    #[error(
+        "the journal's log {path} is damaged at byte {from}, and acknowledged commits follow: restore the journal from \
+         a backup, or go on from before the damage and lose what follows it: truncate -s {from} {path}",
+        path = path.display()
+    )]
+    DamagedLog {
+        /// The log.
+        path: PathBuf,
+        /// Where the first commit that is not whole begins.
+        from: u64,
+    },
     /// A record was written by a later version.
     #[error(
         "record {sequence} of stream {stream} has schema {found}, and this espalier knows schemas up to {known}; use the newer espalier that wrote it"

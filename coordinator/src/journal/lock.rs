@@ -47,6 +47,16 @@ impl FolderLock {
     }
 }
 
+/// Whether somebody has the lock of `folder` at this moment.
+pub(super) fn is_held(folder: &Path) -> bool {
+    // Where there is no lock, nobody has it; a folder that cannot be read is told by whoever reads it.
+    let Ok(file) = File::open(folder.join(FILE)) else {
+        return false;
+    };
+    // Not kept: a coordinator that starts must find it free.
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 /// The process id in the lock's file; absent while its holder is about to write it.
 fn holder(file: &File) -> Option<u32> {
     let mut text = String::new();

@@ -12,6 +12,7 @@ mod handle;
 mod import;
 mod inspect;
 mod lock;
+mod log;
 mod projection;
 mod query;
 mod reader;
@@ -36,6 +37,7 @@ pub use error::{JournalError, Refusal};
 pub(crate) use handle::JournalMeters;
 pub use handle::{After, Batch, JournalHandle, Record};
 pub use import::Import;
+pub use log::LogEnd;
 pub use projection::{Listing, rows};
 pub use query::{LastMeasurement, MAX_PAGE_BYTES, MAX_ROWS, States, TrialPage, TrialRow};
 pub use reader::{JournalReader, Moment};
@@ -71,6 +73,14 @@ impl Journal {
         })?;
         let lock = FolderLock::take(folder)?;
         let path: Arc<Path> = folder.join(FILE).into();
+        if let LogEnd::Torn(from) = sound_log(&path)? {
+            tracing::warn!(
+                journal = %path.display(),
+                from,
+                "the last commit in the journal's log is not whole and is left out: the coordinator was cut off \
+                 while it wrote it, so that nothing in it was acknowledged, or the file was damaged since"
+            );
+        }
         let connection = schema::open_writer(&path)?;
         let cluster = schema::prepare(&connection, &path)?;
         let reader = JournalReader::new(path, cluster);
@@ -138,6 +148,35 @@ impl Journal {
             .pragma_update(None, "max_page_count", pages)
             .unwrap();
     }
+}
+
+/// How the log beside a journal's file ends, while nobody writes it.
+///
+/// # Errors
+/// It is damaged before its last commit, or cannot be read.
+fn sound_log(file: &Path) -> Result<LogEnd, JournalError> {
+    match log::end_of_log(file) {
+        Ok(LogEnd::Damaged(from)) => Err(JournalError::DamagedLog {
+            path: log::log_of(file),
+            from,
+        }),
+        Ok(end) => Ok(end),
+        Err(source) => Err(JournalError::Folder {
+            folder: folder_of(file),
+            source,
+        }),
+    }
+}
+
+/// How the log of the journal in `folder` ends; `None` while a coordinator writes it.
+///
+/// # Errors
+/// It is damaged before its last commit, or cannot be read.
+pub fn end_of_log(folder: &Path) -> Result<Option<LogEnd>, JournalError> {
+    if lock::is_held(folder) {
+        return Ok(None);
+    }
+    sound_log(&folder.join(FILE)).map(Some)
 }
 
 /// The folder that holds the file at `path`, for error messages.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::chain::{Chain, End, StoredRecord};
 use super::error::{JournalError, Refusal};
 use super::schema;
-use super::stream::{Head, StreamId, record_row, record_rows, sequence_of};
+use super::stream::{Head, StreamId, record_row, record_rows, sequence_of, stream_of};
 
 /// Connections kept for the next reader. More may be open at one time; they are closed after use.
 const IDLE_CONNECTIONS: usize = 4;
@@ -198,14 +198,50 @@ impl Moment<'_> {
     /// See [`JournalReader::streams`].
     ///
     /// # Errors
-    /// What SQLite says, or a name that is none.
+    /// What SQLite says, a name that is none, or that a stream is gone.
     pub fn streams(&self) -> Result<Vec<StreamId>, JournalError> {
-        let mut heads: Vec<_> = heads(self.connection)
-            .map_err(self.reader.at())?
-            .into_iter()
-            .collect();
-        heads.sort_by_key(|(_, head)| head.number);
+        match self.lost_stream()? {
+            Some(number) => Err(JournalError::Lost { number }),
+            None => self.streams_left(),
+        }
+    }
+
+    /// The streams that are there, though another one may be gone.
+    ///
+    /// # Errors
+    /// What SQLite says, or a name that is none.
+    pub fn streams_left(&self) -> Result<Vec<StreamId>, JournalError> {
+        let heads = self.heads()?;
         Ok(heads.into_iter().map(|(stream, _)| stream).collect())
+    }
+
+    /// The first number of a stream that is gone: they are numbered as they begin, and none ends.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn lost_stream(&self) -> Result<Option<u64>, JournalError> {
+        let heads = self.heads()?;
+        let gap = heads
+            .iter()
+            .zip(1..)
+            .find(|((_, head), number)| head.number != *number);
+        if let Some((_, number)) = gap {
+            return Ok(Some(number as u64));
+        }
+        let last: Option<i64> = self
+            .connection
+            .query_row("SELECT max(row) FROM record", [], |row| row.get(0))
+            .map_err(self.reader.at())?;
+        let streams = heads.len() as i64;
+        let lost = last.is_some_and(|row| stream_of(row) > streams);
+        Ok(lost.then_some(streams as u64 + 1))
+    }
+
+    fn heads(&self) -> Result<Vec<(StreamId, Head)>, JournalError> {
+        let found = heads(self.connection).map_err(self.reader.at())?;
+        let mut heads: Vec<_> = found.into_iter().collect();
+        heads.sort_by_key(|(_, head)| head.number);
+        Ok(heads)
     }
 
     /// See [`JournalReader::replay`].

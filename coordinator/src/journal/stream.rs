@@ -83,6 +83,11 @@ pub(super) fn sequence_of(row: i64) -> u64 {
     (row & ((1 << SEQUENCE_BITS) - 1)) as u64
 }
 
+/// The stream's number in a record's row number.
+pub(super) fn stream_of(row: i64) -> i64 {
+    row >> SEQUENCE_BITS
+}
+
 /// The row numbers of all records of a stream.
 pub(super) fn record_rows(stream: i64) -> std::ops::Range<i64> {
     record_row(stream, 0)..record_row(stream + 1, 0)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Checked, MaintenanceError, check, create_file};
+use super::{Checked, MaintenanceError, check, create_file, sound_log};
 use crate::journal::JournalReader;
 
 /// What was copied. Its JSON is what `--output json` prints.
@@ -22,6 +22,7 @@ pub struct BackedUp {
 /// # Errors
 /// The file is there, cannot be written, or the journal is not sound: then there is no copy.
 pub fn back_up(reader: &JournalReader, file: &Path) -> Result<BackedUp, MaintenanceError> {
+    sound_log(reader)?;
     create_file(file, |temporary| {
         reader.copy_into(temporary)?;
         let mut checked = check(&JournalReader::open_file(temporary)?)?;

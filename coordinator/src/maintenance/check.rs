@@ -1,13 +1,15 @@
 //! Whether a journal can be relied on: its file, the hashes of its records, what they say, and the listings.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use espalier_common::ids::SearchId;
 use espalier_core::search::{Event, Search};
 use serde::Serialize;
 
 use crate::actors::ClusterEvent;
-use crate::journal::{End, JournalError, JournalReader, Moment, Refusal, StreamId};
+use crate::journal::{
+    End, FILE, JournalError, JournalReader, LogEnd, Moment, Refusal, StreamId, end_of_log,
+};
 
 /// Why a stream does not begin as one of a search must.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,8 @@ pub struct Checked {
     pub searches: Vec<CheckedSearch>,
     /// The rows for listings.
     pub listings: Listings,
+    /// How the log beside the file ends, unless a coordinator is writing it.
+    pub log: Option<Log>,
     /// What is wrong; empty for a sound journal.
     pub problems: Vec<String>,
 }
@@ -66,6 +70,35 @@ pub enum Listings {
     Unknown,
 }
 
+/// How a log ends. What is not whole was not acknowledged, unless the file was damaged since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Log {
+    /// With a whole commit, or there is none.
+    Whole,
+    /// With a commit that is not whole, from this byte on; it is left out.
+    Torn(u64),
+}
+
+/// How the log ends of a journal that nobody writes.
+///
+/// # Errors
+/// It is damaged in the middle: SQLite would leave out in silence what follows.
+pub(super) fn sound_log(reader: &JournalReader) -> Result<Option<Log>, JournalError> {
+    let folder = reader.path().parent().unwrap_or(Path::new("."));
+    let is_of_a_folder = reader.path().file_name() == Some(FILE.as_ref());
+    let end = if is_of_a_folder {
+        end_of_log(folder)?
+    } else {
+        None
+    };
+    Ok(end.and_then(|end| match end {
+        LogEnd::Whole => Some(Log::Whole),
+        LogEnd::Torn(from) => Some(Log::Torn(from)),
+        LogEnd::Damaged(_) => None,
+    }))
+}
+
 /// Checks all of a journal, as it is at one moment.
 ///
 /// # Errors
@@ -80,8 +113,13 @@ pub fn check(reader: &JournalReader) -> Result<Checked, JournalError> {
             newest_ms: None,
             searches: Vec::new(),
             listings: Listings::Unknown,
+            log: None,
             problems: Vec::new(),
         };
+        match sound_log(reader) {
+            Ok(log) => checked.log = log,
+            Err(error) => checked.problems.push(error.to_string()),
+        }
         let faults = moment.faults_of_the_file();
         match faults {
             Ok(faults) => checked.problems.extend(
@@ -106,7 +144,11 @@ impl Checked {
     }
 
     fn read(&mut self, moment: &Moment<'_>) -> Result<(), JournalError> {
-        let streams = moment.streams()?;
+        if let Some(number) = moment.lost_stream()? {
+            self.problems
+                .push(JournalError::Lost { number }.to_string());
+        }
+        let streams = moment.streams_left()?;
         self.streams = streams.len() as u64;
         for stream in streams {
             match check_stream(moment, stream) {

@@ -7,8 +7,8 @@ use espalier_common::ids::Digest;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::MaintenanceError;
 use super::lines::{First, Last, RecordLine, Totals, VERSION};
+use super::{MaintenanceError, sound_log};
 use crate::journal::{JournalReader, Moment, StoredRecord, StreamId};
 
 /// What was written. Its JSON is what `--output json` prints.
@@ -19,6 +19,7 @@ pub type Exported = Totals;
 /// # Errors
 /// A record that is damaged, or text that cannot be written. What was written until then has no last line.
 pub fn export(reader: &JournalReader, to: &mut dyn Write) -> Result<Exported, MaintenanceError> {
+    sound_log(reader)?;
     // An error of the text is none of the journal's: it is kept apart.
     reader.moment(|moment| {
         let mut text = Text { to };

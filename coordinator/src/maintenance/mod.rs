@@ -17,7 +17,8 @@ use crate::artifacts::ArtifactError;
 use crate::journal::{JournalError, StreamId};
 
 pub use backup::{BackedUp, back_up};
-pub use check::{Checked, CheckedSearch, Listings, check};
+use check::sound_log;
+pub use check::{Checked, CheckedSearch, Listings, Log, check};
 pub use compact::{Compacted, compact};
 pub use export::{Exported, export};
 pub use import::{Imported, import};

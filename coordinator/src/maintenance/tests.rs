@@ -206,9 +206,10 @@ async fn everything_that_is_wrong_is_told_and_wrong_listings_are_made_again() {
         )
         .unwrap();
     let checked = check(&reader(folder.path())).unwrap();
-    assert_eq!(checked.problems.len(), 2, "{:?}", checked.problems);
-    assert!(checked.problems[0].contains("record 3 of stream"));
-    assert!(checked.problems[1].contains("1 records belong to no stream"));
+    assert_eq!(checked.problems.len(), 3, "{:?}", checked.problems);
+    assert!(checked.problems[0].contains("stream number 2 is missing"));
+    assert!(checked.problems[1].contains("record 3 of stream"));
+    assert!(checked.problems[2].contains("1 records belong to no stream"));
     assert_eq!(checked.listings, Listings::Unknown);
     let before = fs::read(folder.path().join(FILE)).unwrap();
     let error = compact(folder.path()).await.unwrap_err().to_string();

@@ -2,6 +2,7 @@
 
 mod chain;
 mod commit;
+mod damage;
 mod listings;
 mod recovery;
 mod results;
