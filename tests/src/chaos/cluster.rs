@@ -230,6 +230,24 @@ impl Cluster {
         Ok(text)
     }
 
+    /// `espalier journal verify` of the whole journal, beside the coordinator.
+    ///
+    /// # Errors
+    /// What it found.
+    pub(super) fn verify(&self) -> Result<()> {
+        let output = Command::new(binary("espalier"))
+            .args(["journal", "verify", "--data-dir"])
+            .arg(self.disk.path())
+            .output()?;
+        anyhow::ensure!(
+            output.status.success(),
+            "espalier journal verify: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
     /// Keeps the logs and the journal for a person: copies, since the disks end with this.
     #[must_use]
     pub(super) fn keep(&self) -> PathBuf {

@@ -39,7 +39,8 @@ pub(super) async fn all_workers_are_back(searches: &Searches) -> Result<()> {
 }
 
 /// Trials 1..=N, each completed once with the score that its candidate has; budget and counts exact; all that
-/// was acknowledged is there; `espalier replay` agrees, which also checks the hash of every record.
+/// was acknowledged is there; `espalier replay` agrees, and `espalier journal verify` finds nothing in
+/// file, records and listings.
 ///
 /// # Errors
 /// What does not hold.
@@ -49,6 +50,7 @@ pub(super) async fn check(
     all: &[(Search, Seen)],
 ) -> Result<Totals> {
     let mut totals = Totals::default();
+    cluster.verify()?;
     for (search, seen) in all {
         let id = search.id.to_string();
         let status = searches.status(&id).await?;
