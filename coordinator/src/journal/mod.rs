@@ -75,8 +75,8 @@ impl Journal {
         let path: Arc<Path> = folder.join(FILE).into();
         if let LogEnd::Torn(from) = sound_log(&path)? {
             tracing::warn!(
-                journal = %path.display(),
-                from,
+                path = %log::log_of(&path).display(),
+                place = from,
                 "the last commit in the journal's log is not whole and is left out: the coordinator was cut off \
                  while it wrote it, so that nothing in it was acknowledged, or the file was damaged since"
             );

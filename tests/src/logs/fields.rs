@@ -118,6 +118,7 @@ pub const FIELDS: &[Field] = &[
     number("records", "events in a commit"),
     number("commits", "slow commits since the last line about them"),
     text("data_dir", "the coordinator's data folder"),
+    number("place", "a byte of a file, from 0"),
     text("path", "a file or folder"),
     number("bytes", "size of what was moved"),
     number("free_bytes", "room on the disk"),
