@@ -258,3 +258,79 @@ async fn a_spec_runs_on_workers_with_its_labels_only() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_fork_begins_with_what_the_first_trials_found_and_trains_none_of_them_again() -> Result<()>
+{
+    let cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    let _worker = cluster.start_worker("only", &WorkerOptions::default())?;
+    // Fifty candidates in all.
+    let id = searches
+        .create(&spec("first", 20, "# a comment that stays"), String::new())
+        .await?;
+    searches.finished(&id, LIMIT).await?;
+    let settings = [
+        "--set",
+        "searcher=local-search",
+        "--set",
+        "budget.trials=30",
+    ];
+    let fork = [
+        &["fork", "first", "--at", "15", "--name", "second"][..],
+        &settings,
+    ]
+    .concat();
+    let status = said(&cluster, &fork)?;
+    ensure!(
+        status["name"] == "second" && status["searcher"] == "local-search",
+        "{status}"
+    );
+    ensure!(status["budget"]["trials"] == 30, "{status}");
+    let second = status["id"].as_str().context("an id")?.to_owned();
+    let ended = searches.finished(&second, LIMIT).await?;
+    ensure!(
+        ended.counts.unwrap_or_default().completed == 30,
+        "{ended:?}"
+    );
+
+    // What the searcher was told is not proposed again, and the first proposal is a neighbour of the best of it.
+    let first = said(&cluster, &["trials", "first"])?;
+    let known: Vec<&Value> = first
+        .as_array()
+        .context("a list")?
+        .iter()
+        .take(15)
+        .collect();
+    let own = said(&cluster, &["trials", "second"])?;
+    let own = own.as_array().context("a list")?;
+    let best = known
+        .iter()
+        .max_by(|a, b| {
+            a["score"]
+                .as_f64()
+                .unwrap_or(f64::MIN)
+                .total_cmp(&b["score"].as_f64().unwrap_or(f64::MIN))
+        })
+        .context("a best")?;
+    let differing = ["hyperparameters.x", "hyperparameters.y"]
+        .into_iter()
+        .filter(|path| own[0]["decisions"][path] != best["decisions"][path])
+        .count();
+    ensure!(differing == 1, "{} is no neighbour of {best}", own[0]);
+
+    let history = said(&cluster, &["history", "second"])?;
+    let wish = history[0]["wish"].as_str().unwrap_or_default();
+    ensure!(
+        wish == format!("fork of search {id} up to trial 15"),
+        "{history}"
+    );
+    let wrong = refused(&cluster, &["fork", "first", "--set", "searcher=nothing"])?;
+    ensure!(
+        wrong.contains("fork.yaml:") && wrong.contains("nothing"),
+        "{wrong}"
+    );
+    let lost = refused(&cluster, &["fork", "first", "--set", "budget.trials.x=1"])?;
+    ensure!(lost.contains("give all of `budget`"), "{lost}");
+    Ok(())
+}

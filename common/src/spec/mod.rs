@@ -6,6 +6,7 @@ mod cells;
 mod constraint;
 mod definitions;
 mod domains;
+mod edit;
 mod error;
 mod feasible;
 mod layers;
@@ -45,6 +46,7 @@ mod searcher_tests;
 mod tests;
 
 pub use constraint::{Constraint, Measure, Violation};
+pub use edit::{EditError, set};
 pub use error::{SpecError, SpecErrors};
 pub use feasible::{NoneFeasible, Refusal};
 pub use read::{read, read_searcher, read_warned};

@@ -144,7 +144,7 @@ fn known(spec: &Spec, json: &str) -> Result<Vec<Known>, CallError> {
 }
 
 /// Candidates that fit the first event of a search.
-pub(super) fn bounded(known: Vec<Known>) -> Result<Vec<Known>, CallError> {
+pub(crate) fn bounded(known: Vec<Known>) -> Result<Vec<Known>, CallError> {
     let json = serde_json::to_string(&known)
         .map_err(|error| CallError::Internal(format!("candidates have no JSON form: {error}")))?;
     if json.len() > MAX_KNOWN_BYTES {

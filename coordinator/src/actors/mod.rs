@@ -14,7 +14,7 @@ mod searches;
 mod warm_start;
 
 pub(crate) use cluster::{ClusterEvent, ClusterLog, WorkerNames};
-pub(crate) use create::NewSearch;
+pub(crate) use create::{NewSearch, bounded};
 pub(crate) use dispatcher::{
     ClusterStatus, Dispatcher, DispatcherHandle, Registration, Settings, WorkerStatus,
 };

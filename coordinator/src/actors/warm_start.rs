@@ -8,14 +8,15 @@ use super::create::bounded;
 use super::error::CallError;
 use crate::journal::{JournalReader, MAX_ROWS, States, TrialRow};
 
-/// The completed trials of a search, the first ones if there are very many, with the metric that the new search is
-/// about. Blocks.
+/// The completed trials of a search up to a number, the first ones if there are very many, with the metric that the
+/// new search is about. Blocks.
 ///
 /// # Errors
 /// One is no candidate of the new search's space, none has the metric, or the journal cannot be read.
 pub(crate) fn earlier(
     reader: &JournalReader,
     from: SearchId,
+    until: TrialNumber,
     definition: &Definition,
 ) -> Result<Vec<Known>, CallError> {
     let mut known = Vec::new();
@@ -24,19 +25,19 @@ pub(crate) fn earlier(
         let states = States::from(TrialState::Completed);
         let page = reader.trials(from, after, MAX_ROWS, states)?;
         after = page.trials.last().map_or(after, |trial| trial.number);
-        for trial in &page.trials {
+        for trial in page.trials.iter().filter(|trial| trial.number <= until) {
             if known.len() < MAX_KNOWN {
                 known.extend(known_of(trial, from, definition)?);
             }
         }
-        if !page.more || known.len() >= MAX_KNOWN {
+        if !page.more || after >= until || known.len() >= MAX_KNOWN {
             break;
         }
     }
     if known.is_empty() {
         let metric = &definition.spec.objective.metric;
         return Err(CallError::BadSpec(format!(
-            "warm_start.search: search {from} has no completed trial with the metric {metric}"
+            "search {from}, to begin with, has no completed trial with the metric {metric}"
         )));
     }
     bounded(known)
@@ -58,7 +59,7 @@ fn known_of(
     };
     let of_space = known.of_space(&definition.spec.space).map_err(|problem| {
         CallError::BadSpec(format!(
-            "warm_start.search: trial {} of search {from} is no candidate of this space: {problem}",
+            "trial {} of search {from}, to begin with, is no candidate of this space: {problem}",
             trial.number
         ))
     });

@@ -33,8 +33,8 @@ pub(super) use look::{
 pub(super) use records::{ExplainArgs, ReplayArgs};
 pub(super) use simulate::SimulateArgs;
 pub(super) use steer::{
-    BanArgs, CancelArgs, EnqueueArgs, FailuresArgs, HistoryArgs, PauseArgs, PinArgs, ResumeArgs,
-    RetryArgs, SetArgs, StopArgs, Total,
+    BanArgs, CancelArgs, EnqueueArgs, FailuresArgs, ForkArgs, HistoryArgs, PauseArgs, PinArgs,
+    ResumeArgs, RetryArgs, SetArgs, StopArgs, Total,
 };
 
 /// Where data sets lie when nobody says otherwise.
@@ -120,6 +120,7 @@ pub(super) enum Command {
     Pin(PinArgs),
     Cancel(CancelArgs),
     Retry(RetryArgs),
+    Fork(ForkArgs),
     Failures(FailuresArgs),
     History(HistoryArgs),
     Login(LoginArgs),

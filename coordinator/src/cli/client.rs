@@ -320,6 +320,17 @@ impl Client {
         Ok((status, reply.trials))
     }
 
+    /// Begins a search with what another one found.
+    pub(super) async fn fork(
+        &self,
+        request: v1::ForkRequest,
+    ) -> Result<v1::SearchStatus, CliError> {
+        match self.call(self.service.clone().fork(request)).await {
+            Ok(reply) => reply.status.ok_or_else(|| self.broken("an empty reply")),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Why attempts failed.
     pub(super) async fn failures(&self, search: &str) -> Result<v1::ListFailuresReply, CliError> {
         let search = search.to_owned();

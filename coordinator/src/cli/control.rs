@@ -4,8 +4,8 @@ use espalier_proto::v1;
 use serde::Serialize;
 
 use super::args::{
-    BanArgs, CancelArgs, EnqueueArgs, FailuresArgs, HistoryArgs, PauseArgs, PinArgs, ResumeArgs,
-    RetryArgs, SetArgs, StopArgs, Total,
+    BanArgs, CancelArgs, EnqueueArgs, FailuresArgs, ForkArgs, HistoryArgs, PauseArgs, PinArgs,
+    ResumeArgs, RetryArgs, SetArgs, StopArgs, Total,
 };
 use super::candidate_file::{Place, load};
 use super::client::Client;
@@ -139,6 +139,22 @@ pub(super) async fn retry(client: &Client, args: &RetryArgs) -> Result<(), CliEr
         out.flush()?;
     }
     print(&status, args.output)
+}
+
+/// `espalier fork`.
+pub(super) async fn fork(client: &Client, args: &ForkArgs) -> Result<(), CliError> {
+    let settings = args.settings.iter().map(|(key, value)| v1::Setting {
+        key: key.clone(),
+        value: value.clone(),
+    });
+    let request = v1::ForkRequest {
+        search: args.search.clone(),
+        at: args.at.unwrap_or_default(),
+        name: args.name.clone().unwrap_or_default(),
+        settings: settings.collect(),
+        id: uuid::Uuid::new_v4().as_bytes().to_vec(),
+    };
+    print(&client.fork(request).await?, args.output)
 }
 
 /// A group of failures as JSON. Its keys are stable.

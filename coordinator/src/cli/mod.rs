@@ -179,6 +179,7 @@ async fn with_coordinator(cli: Cli) -> Result<(), CliError> {
         Command::Pin(args) => control::pin(&connect().await?, &args).await,
         Command::Cancel(args) => control::cancel(&connect().await?, &args).await,
         Command::Retry(args) => control::retry(&connect().await?, &args).await,
+        Command::Fork(args) => control::fork(&connect().await?, &args).await,
         Command::Failures(args) => control::failures(&connect().await?, &args).await,
         Command::History(args) => control::history(&connect().await?, &args).await,
         // Done above, or by `alone`.

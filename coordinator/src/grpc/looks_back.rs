@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::{AttemptNumber, SearchId, TrialNumber, WorkerId};
-use espalier_core::search::{Event, ReleaseReason};
+use espalier_core::search::{Event, Forked, ReleaseReason};
 use espalier_proto::v1;
 
 use crate::actors::{CallError, WorkerNames};
@@ -165,6 +165,19 @@ pub(super) async fn wishes(
     let read = move |reader: &JournalReader| {
         let mut wishes = VecDeque::new();
         each(reader, search, |event, time_ms| {
+            if let Event::SearchCreated { definition } = event
+                && let Some(Forked { from, at }) = definition.forked
+            {
+                let until = match at.0 {
+                    u32::MAX => "its last trial".to_owned(),
+                    at => format!("trial {at}"),
+                };
+                wishes.push_back(v1::Wish {
+                    time_ms,
+                    by: String::new(),
+                    wish: format!("fork of search {from} up to {until}"),
+                });
+            }
             if let Event::Steered { by, wish } = event {
                 if wishes.len() >= MAX_WISHES {
                     wishes.pop_front();

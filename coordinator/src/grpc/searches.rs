@@ -87,7 +87,7 @@ impl SearchApi {
         let from = self.searches.find(name)?.profile().id;
         let reader = self.reader.clone();
         let found = tokio::task::spawn_blocking(move || {
-            let known = earlier(&reader, from, &definition)?;
+            let known = earlier(&reader, from, TrialNumber(u32::MAX), &definition)?;
             Ok(definition.with_known(known))
         });
         found
@@ -103,7 +103,7 @@ impl SearchApi {
 }
 
 /// The id of a new search: the client's, or one made here when it gave none.
-fn new_id(bytes: &[u8]) -> Result<SearchId, CallError> {
+pub(super) fn new_id(bytes: &[u8]) -> Result<SearchId, CallError> {
     if bytes.is_empty() {
         return Ok(SearchId(Uuid::new_v4()));
     }
@@ -168,6 +168,13 @@ impl SearchService for SearchApi {
         Ok(Response::new(v1::CreateReply {
             status: Some(status_to_wire(&status)),
         }))
+    }
+
+    async fn fork(
+        &self,
+        request: Request<v1::ForkRequest>,
+    ) -> Result<Response<v1::CreateReply>, Status> {
+        self.fork_search(request.into_inner()).await
     }
 
     async fn get(

@@ -1,7 +1,7 @@
 //! What defines a search: everything the user submitted, resolved. The first event of its stream.
 
 use espalier_common::dataset::DatasetInfo;
-use espalier_common::ids::Digest;
+use espalier_common::ids::{Digest, SearchId, TrialNumber};
 use espalier_common::job::TRAINER;
 use espalier_common::known::Known;
 use espalier_common::spec::{EvaluatorSpec, Spec, WarmStart};
@@ -27,6 +27,18 @@ pub struct Definition {
     /// Candidates that the search begins with: what its `warm_start` came to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<Known>,
+    /// The search that it was forked from, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked: Option<Forked>,
+}
+
+/// Where a search was forked from another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forked {
+    /// The other search.
+    pub from: SearchId,
+    /// It begins with what the other one's trials up to this had found.
+    pub at: TrialNumber,
 }
 
 impl Definition {
@@ -45,6 +57,7 @@ impl Definition {
             table,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             known: Vec::new(),
+            forked: None,
         }
     }
 
@@ -62,7 +75,9 @@ impl Definition {
             && self.dataset == other.dataset
             && self.table == other.table
             // An earlier search may have gone on since; what came of it first stays.
+            && self.forked == other.forked
             && (self.known == other.known
+                || self.forked.is_some()
                 || matches!(self.spec.warm_start, Some(WarmStart::Search(_))))
     }
 

@@ -22,7 +22,7 @@ mod waiting;
 mod weights;
 
 pub use command::{Command, Completion, Drop as DropReason, Rejection, Reply, WeightsAnswer};
-pub use definition::{Definition, INLINE_EVALUATOR};
+pub use definition::{Definition, Forked, INLINE_EVALUATOR};
 pub use event::{
     Effect, Event, FinishReason, PauseReason, Prepared, Refusal, Refused, ReleaseReason,
 };

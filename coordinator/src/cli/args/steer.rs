@@ -230,6 +230,40 @@ pub(in crate::cli) struct RetryArgs {
     pub(in crate::cli) output: OutputArgs,
 }
 
+/// Start a new search that begins with what the first trials of another one found
+///
+/// The new search has the other one's spec but for what --set changes, and its searcher is told the scores of those
+/// trials before it proposes anything; they are not trained again, and its budget counts its own trials only. The
+/// other search goes on as it was, or stays ended.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  espalier fork fashion-mnist --set searcher=bayesian
+  espalier fork fashion-mnist --at 50 --set searcher=evolution --set budget.trials=200 --name evolved
+  espalier fork fashion-mnist --set 'budget={trials: 100, time: 2h}'")]
+pub(in crate::cli) struct ForkArgs {
+    /// The search: its id, a beginning of the id, or its name
+    #[arg(value_name = "SEARCH")]
+    pub(in crate::cli) search: String,
+    /// Begin with the trials up to this number [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) at: Option<u32>,
+    /// What its spec has otherwise: a key, or a path into one, and its value in YAML; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    pub(in crate::cli) settings: Vec<(String, String)>,
+    /// The new search's name [default: the other one's with -fork]
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) name: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputArgs,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let split = text.split_once('=');
+    let (key, value) = split.ok_or_else(|| "write KEY=VALUE, as searcher=evolution".to_owned())?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
 /// Show why attempts of a search failed: grouped by whose fault it was and the last line, the most frequent first
 #[derive(Debug, Args)]
 #[command(after_help = "\
