@@ -32,7 +32,8 @@ pub enum FailureKind {
     OutOfMemory,
     /// The evaluator ended without an answer (panic, signal, exit).
     Crashed,
-    /// The evaluator was silent for longer than `evaluator_silence_ms`.
+    /// The evaluator was silent for longer than `evaluator_silence_ms`, or its job was not done within the time
+    /// that the worker's operator allows.
     Hung,
     /// The evaluator does not know an operation, a job or a protocol version.
     Unsupported,
@@ -126,6 +127,46 @@ pub fn says_out_of_memory(text: &str) -> bool {
     .any(|words| text.contains(words))
 }
 
+/// Whether words that say that memory ran out speak of a GPU's.
+#[must_use]
+pub fn says_device_memory(text: &str) -> bool {
+    ["CUDA", "cuda", "CUDNN", "cuDNN", "CUBLAS", "HIP", "MPS"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
+/// Whether an error's text says that there is no room on a disk.
+#[must_use]
+pub fn says_disk_full(text: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
+/// The part of a program's last words that is about its end: from the last line on which Python names an
+/// exception, if there is one, since what was caught and told before is not why it ended. Else all of it.
+#[must_use]
+pub fn last_error(text: &str) -> &str {
+    let mut at = 0;
+    let mut last = 0;
+    for line in text.split_inclusive('\n') {
+        if names_exception(line) {
+            last = at;
+        }
+        at += line.len();
+    }
+    &text[last..]
+}
+
+/// `ValueError: …`, `torch.OutOfMemoryError: …`, `MemoryError`.
+fn names_exception(line: &str) -> bool {
+    let name = line.split(':').next().unwrap_or_default().trim_end();
+    let word = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_'));
+    word && (name.ends_with("Error") || name.ends_with("Exception") || name.ends_with("Interrupt"))
+}
+
 /// The most bytes of an evaluator's stderr that travel with a failure.
 pub const MAX_LOG_TAIL: usize = 8 * 1024;
 /// The longest message of a failure, in bytes.
@@ -174,6 +215,25 @@ impl Failure {
             .map(str::trim)
             .find(|line| !line.is_empty())
             .unwrap_or("")
+    }
+
+    /// What a program said about its own failure, with memory and disks told apart from the candidate: programs
+    /// catch every exception alike, and a candidate is not bad because a GPU is small. A kind that says more
+    /// than that something went wrong is left as it is.
+    #[must_use]
+    pub fn with_resources_told_apart(mut self) -> Self {
+        if !matches!(self.kind, FailureKind::Crashed | FailureKind::Evaluator) {
+            return self;
+        }
+        let kind = if says_out_of_memory(&self.message) {
+            FailureKind::OutOfMemory
+        } else if says_disk_full(&self.message) {
+            FailureKind::Disk
+        } else {
+            return self;
+        };
+        (self.domain, self.kind) = (FailureDomain::Worker, kind);
+        self
     }
 
     /// Whether the process that it happened in should run no other job: after an error of CUDA every later
@@ -256,6 +316,61 @@ mod tests {
         ] {
             assert!(!says_out_of_memory(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_gpus_memory_is_told_from_the_machines() {
+        assert!(says_device_memory(
+            "torch.OutOfMemoryError: CUDA out of memory. Tried"
+        ));
+        assert!(says_device_memory("CUBLAS_STATUS_ALLOC_FAILED"));
+        assert!(!says_device_memory(
+            "DefaultCPUAllocator: can't allocate memory: you tried"
+        ));
+    }
+
+    #[test]
+    fn only_the_exception_that_ended_a_python_program_counts() {
+        let tail = "torch.OutOfMemoryError: CUDA out of memory\nbatch halved\nTraceback (most recent call last):\n  \
+                    File \"t.py\", line 3\nValueError: the labels have 3 columns\n";
+        assert_eq!(last_error(tail), "ValueError: the labels have 3 columns\n");
+        let tail = "Traceback (most recent call last):\n  raise E: x\nMemoryError\n";
+        assert_eq!(last_error(tail), "MemoryError\n");
+        let tail = "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n";
+        assert_eq!(last_error(tail), tail);
+        assert_eq!(last_error(""), "");
+        // What comes after the name is about the same exception.
+        let tail = "RuntimeError: CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`\n";
+        assert_eq!(last_error(tail), tail);
+    }
+
+    #[test]
+    fn a_program_that_blames_the_candidate_for_a_full_gpu_or_disk_is_corrected() {
+        use FailureDomain::{Candidate, Worker};
+        let told = |kind, message: &str| {
+            let failure = Failure::new(Candidate, kind, message).with_resources_told_apart();
+            (failure.domain, failure.kind)
+        };
+        assert_eq!(
+            told(
+                FailureKind::Crashed,
+                "CUDA out of memory. Tried to allocate 2 GiB"
+            ),
+            (Worker, FailureKind::OutOfMemory)
+        );
+        assert_eq!(
+            told(FailureKind::Evaluator, "[Errno 28] No space left on device"),
+            (Worker, FailureKind::Disk)
+        );
+        assert_eq!(
+            told(FailureKind::Crashed, "kernel larger than the input"),
+            (Candidate, FailureKind::Crashed)
+        );
+        // It knows what it says.
+        assert_eq!(
+            told(FailureKind::OutOfMemory, "CUDA out of memory on 80 GiB"),
+            (Candidate, FailureKind::OutOfMemory)
+        );
     }
 
     #[test]

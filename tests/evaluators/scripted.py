@@ -5,9 +5,12 @@ $ESPALIER_TEST_CONTROL make it misbehave.
   hang-once    the first evaluation that sees it takes it away and is silent for ever
   diverge      while it is there, every evaluation fails: the candidate diverges
   crash-once   the first evaluation that sees it takes it away and ends the process
+  memory-once, segfault-once, endless-once, flood-once, disk-once, gpu-once
+               the first evaluation that sees it takes it away and does that for ever, or until it breaks
 Every evaluation leaves a marker `started-TRIAL-ATTEMPT-PID`.
 """
 
+import ctypes
 import json
 import os
 import sys
@@ -38,8 +41,44 @@ def send(kind, **fields):
     print(json.dumps({"espalier": 1, "type": kind, **fields}, separators=(",", ":")), flush=True)
 
 
+def memory():
+    held = []
+    while True:
+        held.append(b"x" * (16 << 20))
+
+
+def endless():
+    while True:
+        send("progress", fraction=0.5)
+        time.sleep(0.01)
+
+
+def flood():
+    while True:
+        sys.stdout.write("a print in an inner loop\n" * 1000)
+
+
+def disk():
+    with open("/dev/full", "wb") as file:
+        file.write(b"x")
+
+
+def gpu():
+    raise RuntimeError("CUDA error: out of memory")
+
+
+MISDEEDS = {
+    "memory": memory,
+    "segfault": lambda: ctypes.string_at(0),
+    "endless": endless,
+    "flood": flood,
+    "disk": disk,
+    "gpu": gpu,
+}
+
+
 def evaluate(job):
-    trial, attempt, name = job["trial"], job["attempt"], job["attempt_id"]
+    trial, attempt, attempt_id = job["trial"], job["attempt"], job["attempt_id"]
     open(os.path.join(CONTROL, f"started-{trial}-{attempt}-{os.getpid()}"), "w").close()
     if take("hang-once"):
         time.sleep(3600)
@@ -49,15 +88,18 @@ def evaluate(job):
     if control("diverge") is not None:
         time.sleep(float(control("seconds") or 0))
         failure = {"domain": "candidate", "kind": "diverged", "message": "the loss is NaN"}
-        send("failed", attempt_id=name, failure=failure)
+        send("failed", attempt_id=attempt_id, failure=failure)
         return
+    for name in MISDEEDS:
+        if take(f"{name}-once"):
+            MISDEEDS[name]()
     decisions = job["decisions"]
     x, y = decisions["hyperparameters.x"], decisions["hyperparameters.y"]
     for epoch in range(1, job["job"]["train"]["to"] + 1):
         time.sleep(float(control("seconds") or 0))
         score = (1.0 - (x - 0.3) ** 2) * y * epoch / job["training"]["epochs"]
-        send("measurement", attempt_id=name, step=epoch, metrics={"score": score})
-    send("done", attempt_id=name)
+        send("measurement", attempt_id=attempt_id, step=epoch, metrics={"score": score})
+    send("done", attempt_id=attempt_id)
 
 
 def main():

@@ -23,6 +23,8 @@ pub struct WorkerOptions {
     pub trainer: bool,
     /// What the operator says of it, each as `name=value`.
     pub labels: Vec<String>,
+    /// Other options of `espalier-worker`.
+    pub arguments: &'static [&'static str],
 }
 
 impl Default for WorkerOptions {
@@ -32,6 +34,7 @@ impl Default for WorkerOptions {
             silence_ms: 60_000,
             trainer: false,
             labels: Vec::new(),
+            arguments: &[],
         }
     }
 }
@@ -135,6 +138,7 @@ impl Cluster {
             .args(["--join", &self.address, "--name", name])
             .args(["--slots", &options.slots.to_string(), "--threads", "1"])
             .args(["--evaluator-silence-ms", &options.silence_ms.to_string()])
+            .args(options.arguments)
             .arg("--data-root")
             .arg(self.path("data"))
             .arg("--cache-dir")

@@ -1,6 +1,8 @@
 //! What a worker's operator decides: flags, each with an environment variable, or a file of them, checked
 //! before anything starts. May import clap, common and runtime.
 
+mod limits;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +11,6 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use espalier_common::build::Build;
 use espalier_common::job::TRAINER;
 use espalier_common::labels::Labels;
-use espalier_common::spec::time_ms;
 use espalier_common::table::TABLE;
 use espalier_proto::MAX_SLOTS;
 use espalier_runtime::config::{self, ConfigArgs};
@@ -18,6 +19,8 @@ use espalier_runtime::secrets::TokenArgs;
 use espalier_runtime::tls::JoinToken;
 
 use crate::membership;
+use limits::parse_duration;
+pub use limits::{LimitArgs, Limits};
 
 /// The longest name of a worker or an evaluator, in bytes: both travel with every registration.
 const MAX_NAME: usize = 64;
@@ -90,6 +93,9 @@ pub struct Args {
     #[arg(long, env = "ESPALIER_EVALUATOR_SILENCE_MS", default_value_t = 60_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(LEAST_SILENCE_MS..))]
     pub evaluator_silence_ms: u64,
+    /// What an evaluator may use.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Reading data that makes no progress for this long is given up: the file system does not answer
     #[arg(long, env = "ESPALIER_DATA_SILENCE_MS", default_value_t = 120_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(LEAST_SILENCE_MS..))]
@@ -256,6 +262,8 @@ pub struct WorkerConfig {
     pub guard: PathBuf,
     /// Silence that is a hang.
     pub evaluator_silence: Duration,
+    /// What an evaluator may use.
+    pub limits: Limits,
     /// Reading data without progress for so long is given up.
     pub data_silence: Duration,
     /// End after this long without a job.
@@ -308,6 +316,7 @@ impl WorkerConfig {
             // Also when the file has been replaced since: a guard and its worker belong together.
             guard: PathBuf::from("/proc/self/exe"),
             evaluator_silence: Duration::from_millis(args.evaluator_silence_ms),
+            limits: Limits::from_args(&args.limits)?,
             data_silence: Duration::from_millis(args.data_silence_ms),
             until_idle: args.until_idle,
             drain_timeout: Duration::from_millis(args.drain_timeout_ms),
@@ -459,11 +468,6 @@ fn coordinator_url(text: &str, member: bool, token: bool) -> Result<String, Conf
         return Err(wrong("has something after the port"));
     }
     Ok(url)
-}
-
-/// A whole number with its unit: `500ms`, `90s`, `10m`, `2h`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    time_ms(text).map(Duration::from_millis)
 }
 
 /// Labels, each as `NAME=VALUE`.

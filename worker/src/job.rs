@@ -2,6 +2,8 @@
 //! coordinator. May import common, tokio.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use espalier_common::evaluator::{Done, Evaluate, FromEvaluator, checked_metrics};
@@ -10,8 +12,10 @@ use espalier_common::job::Job;
 use espalier_common::metrics::{Measurement, Metrics, Objective};
 use tokio::time::Instant;
 
+use crate::config::Limits;
 use crate::delivery::{MAX_WAITING, Reporter};
 use crate::evaluator::{Evaluator, Heard};
+use crate::limits;
 use crate::stop::{Stop, StopSignal};
 
 /// How a job ended.
@@ -38,18 +42,21 @@ pub(crate) async fn run(
     evaluate: Evaluate,
     stop: &mut StopSignal,
     reporter: &Reporter,
-    silence: Duration,
+    (silence, limits): (Duration, Limits),
 ) -> JobEnd {
     let key = evaluate.job.key();
+    let scratch = PathBuf::from(&evaluate.scratch);
     let mut checker = Checker::new(evaluate.job.job.clone(), evaluate.job.objective.clone());
     let began = Instant::now();
     if let Err(failure) = evaluator.begin(evaluate, silence).await {
         evaluator.kill().await;
         return JobEnd::Failed(failure);
     }
+    let mut exceeded = pin!(limits::exceeded(limits, began, scratch));
     let end = loop {
         let heard = tokio::select! {
             heard = evaluator.hear(began, silence) => heard,
+            failure = &mut exceeded => Heard::Wrong(failure),
             why = stop.stopped() => {
                 match why {
                     Stop::Dropped => evaluator.stop_job(key).await,
@@ -81,7 +88,7 @@ pub(crate) async fn run(
                 };
             }
             Heard::Message(FromEvaluator::Failed { failure }) => {
-                let failure = evaluator.with_tail(failure);
+                let failure = evaluator.with_tail(failure.with_resources_told_apart());
                 if failure.spoils_the_process() {
                     evaluator.kill().await;
                 }

@@ -23,6 +23,7 @@ mod evaluator;
 #[cfg(target_os = "linux")]
 mod guard;
 mod job;
+mod limits;
 mod membership;
 mod run;
 mod session;
@@ -32,7 +33,7 @@ mod stop;
 mod transfer;
 mod work_dir;
 
-pub use config::{Args, ConfigError, Program, WorkerConfig};
+pub use config::{Args, ConfigError, LimitArgs, Limits, Program, WorkerConfig};
 pub use error::WorkerError;
 #[cfg(target_os = "linux")]
 pub use guard::run_if_asked;

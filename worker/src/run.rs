@@ -22,7 +22,7 @@ use crate::config::{Program, WorkerConfig};
 use crate::dataset::{Datasets, Places};
 use crate::delivery::Delivery;
 use crate::error::WorkerError;
-use crate::evaluator::Evaluator;
+use crate::evaluator::{Evaluator, MemoryLimit};
 use crate::membership::Membership;
 use crate::session::{Registration, Session, offer};
 use crate::slot::{Broken, Slot};
@@ -60,10 +60,11 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         cache_bytes: config.cache_bytes,
         silence: config.data_silence,
     });
+    let memory = MemoryLimit::prepare(config.limits.memory);
     let worker = WorkerId(uuid::Uuid::new_v4());
 
     let starting = async {
-        let (warm, offers) = try_evaluators(&config).await?;
+        let (warm, offers) = try_evaluators(&config, &memory).await?;
         let mut registration = Registration::new(client.clone(), worker, &config, offers);
         let welcome = tokio::select! {
             welcome = registration.register() => welcome?,
@@ -108,6 +109,7 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         let slot = Slot {
             index,
             config: Arc::clone(&config),
+            memory: memory.clone(),
             work_dir: Arc::clone(&work_dir),
             datasets: datasets.clone(),
             delivery: Arc::clone(&delivery),
@@ -183,6 +185,7 @@ fn in_folder(path: &Path) -> impl FnOnce(io::Error) -> WorkerError {
 /// not run is found by whoever starts the worker and not by a search.
 async fn try_evaluators(
     config: &WorkerConfig,
+    memory: &MemoryLimit,
 ) -> Result<(BTreeMap<String, Evaluator>, Vec<v1::EvaluatorOffer>), WorkerError> {
     if config.evaluators.is_empty() && !config.tables_suffice {
         return Err(WorkerError::NoEvaluator);
@@ -191,7 +194,7 @@ async fn try_evaluators(
     let starts = config
         .evaluators
         .iter()
-        .map(|program| Evaluator::start(config, program, 0));
+        .map(|program| Evaluator::start(config, memory, program, 0));
     let started = futures::future::join_all(starts).await;
     for (program, started) in config.evaluators.iter().zip(started) {
         let evaluator = started.map_err(|failure| WorkerError::Evaluator {

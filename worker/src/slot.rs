@@ -27,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config::{Program, WorkerConfig};
 use crate::dataset::{Datasets, Form, Loaded, Resolved, WantedTable};
 use crate::delivery::{Delivery, Reporter};
-use crate::evaluator::Evaluator;
+use crate::evaluator::{Evaluator, MemoryLimit};
 use crate::job::{self, JobEnd};
 use crate::session::Event;
 use crate::spool::Completion;
@@ -55,6 +55,8 @@ pub(crate) struct Slot {
     pub(crate) index: u32,
     /// The worker's configuration.
     pub(crate) config: Arc<WorkerConfig>,
+    /// The memory limit of evaluators.
+    pub(crate) memory: MemoryLimit,
     /// Scratch folders.
     pub(crate) work_dir: Arc<WorkDir>,
     /// Data.
@@ -187,8 +189,8 @@ impl Slot {
         let Some(evaluator) = self.evaluators.get_mut(&job.evaluator) else {
             return Outcome::Release;
         };
-        let silence = self.config.evaluator_silence;
-        let end = job::run(evaluator, evaluate, signal, reporter, silence).await;
+        let bounds = (self.config.evaluator_silence, self.config.limits);
+        let end = job::run(evaluator, evaluate, signal, reporter, bounds).await;
         if let (JobEnd::Failed(failure), Some(info)) = (&end, &job.dataset)
             && failure.kind == FailureKind::Data
         {
@@ -292,7 +294,7 @@ impl Slot {
             return Ok(());
         }
         self.evaluators.remove(&program.name);
-        match Evaluator::start(&self.config, program, self.index).await {
+        match Evaluator::start(&self.config, &self.memory, program, self.index).await {
             Ok(evaluator) => {
                 self.broken.mended(&program.name);
                 self.evaluators.insert(program.name.clone(), evaluator);

@@ -123,6 +123,7 @@ pub const FIELDS: &[Field] = &[
     number("bytes", "size of what was moved"),
     number("free_bytes", "room on the disk"),
     number("total_bytes", "size of the disk"),
+    number("limit_bytes", "the memory that each evaluator may use"),
     text("digest", "digest of an artifact, or its beginning"),
     text("weights", "digest of the weights"),
     text(

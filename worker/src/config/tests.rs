@@ -1,5 +1,6 @@
 //! Flags and what is made of them.
 
+use super::limits::parse_size;
 use super::*;
 
 #[test]
@@ -75,6 +76,66 @@ fn times_need_a_unit() {
     ] {
         assert!(parse_duration(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn sizes_need_a_unit_and_units_are_powers_of_1024() {
+    assert_eq!(parse_size("64K"), Ok(64 << 10));
+    assert_eq!(parse_size("500M"), Ok(500 << 20));
+    assert_eq!(parse_size("8G"), Ok(8 << 30));
+    assert_eq!(parse_size("1T"), Ok(1 << 40));
+    for text in ["8", "", "G", "1.5G", "-1G", "8GB", "8 G", "0G", "99999999T"] {
+        assert!(parse_size(text).is_err(), "{text}");
+    }
+}
+
+fn limits(options: &[&str]) -> Result<Limits, ConfigError> {
+    let line = [
+        "espalier-worker",
+        "--join=localhost:1",
+        "--name=n1",
+        "--cache-dir=/tmp/c",
+    ];
+    let args = Args::try_parse_from(line.iter().chain(options)).unwrap();
+    WorkerConfig::from_args(args).map(|config| config.limits)
+}
+
+#[test]
+fn what_an_evaluator_may_use_is_unlimited_but_for_its_output_unless_said() {
+    let unless_said = limits(&[]).unwrap();
+    assert_eq!(
+        (
+            unless_said.memory,
+            unless_said.time,
+            unless_said.output,
+            unless_said.scratch
+        ),
+        (None, None, 1 << 30, None)
+    );
+    let said = limits(&[
+        "--evaluator-time=2h",
+        "--evaluator-output=5M",
+        "--evaluator-scratch=2G",
+    ])
+    .unwrap();
+    assert_eq!(
+        (said.time, said.output, said.scratch),
+        (Some(Duration::from_secs(7200)), 5 << 20, Some(2 << 30))
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_memory_limit_in_which_no_program_starts_is_refused() {
+    assert_eq!(
+        limits(&["--evaluator-memory=8G"]).unwrap().memory,
+        Some(8 << 30)
+    );
+    let error = limits(&["--evaluator-memory=8K"]).unwrap_err().to_string();
+    assert!(
+        error.contains("--evaluator-memory") && error.contains("16M"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -2,14 +2,16 @@
 //! spoken to by JSON lines, watched for silence, and ended with everything it started. May import common,
 //! tokio, nix.
 
+#[cfg(target_os = "linux")]
+mod cgroup;
 mod failures;
 mod lines;
+mod memory;
 mod output;
 mod process;
 mod protocol;
 
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use std::time::Duration;
 use espalier_common::evaluator::{
     Evaluate, FromEvaluator, Line, PROTOCOL_VERSION, Ready, ToEvaluator,
 };
-use espalier_common::failure::{Failure, FailureDomain, FailureKind, says_out_of_memory};
+use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::AttemptKey;
 use espalier_runtime::logging::millis;
 use nix::sys::signal::Signal;
@@ -28,8 +30,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Program, WorkerConfig};
-use failures::{cannot_start, describe, not_ready, not_started, other_version};
-use output::{Output, Scope, Tail};
+use crate::limits::flooded;
+use failures::{cannot_start, not_ready, not_started, other_version};
+use memory::Limited;
+pub(crate) use memory::MemoryLimit;
+use output::{Output, Scope, Tail, Written};
 use process::Group;
 
 /// Importing a large library and waking a GPU take a minute on a cold disk.
@@ -60,6 +65,10 @@ pub(crate) struct Evaluator {
     outputs: mpsc::Receiver<Output>,
     scope: watch::Sender<Arc<Scope>>,
     alive: watch::Receiver<Instant>,
+    /// What it wrote, and the limit of that.
+    written: Arc<Written>,
+    output_limit: u64,
+    memory: Limited,
     tail: Tail,
     stdout_reader: AbortOnDropHandle<()>,
     stderr_reader: AbortOnDropHandle<()>,
@@ -87,19 +96,23 @@ impl Evaluator {
     /// Starts a program and waits until it is ready. Whatever is wrong with it is wrong on this machine.
     pub(crate) async fn start(
         config: &WorkerConfig,
+        memory: &MemoryLimit,
         program: &Program,
         slot: u32,
     ) -> Result<Self, Failure> {
         let here = |failure| not_started(&config.name, program, failure);
         let began = Instant::now();
-        let mut evaluator =
-            Self::spawn(config, program, slot).map_err(|error| here(cannot_start(&error)))?;
+        let spawned = memory
+            .for_evaluator(slot)
+            .and_then(|memory| Self::spawn(config, memory, program, slot));
+        let mut evaluator = spawned.map_err(|error| here(cannot_start(&error)))?;
         if let Err(failure) = evaluator.wait_ready(began).await {
             evaluator.kill().await;
             return Err(here(failure));
         }
         let silent = Scope::without_job(&program.name, slot, false);
         evaluator.scope.send_replace(silent);
+        evaluator.written.reset();
         tracing::info!(
             slot,
             evaluator = program.name,
@@ -112,8 +125,13 @@ impl Evaluator {
         Ok(evaluator)
     }
 
-    fn spawn(config: &WorkerConfig, program: &Program, slot: u32) -> io::Result<Self> {
-        let mut child = process::spawn(&config.guard, program, config.threads)?;
+    fn spawn(
+        config: &WorkerConfig,
+        memory: Limited,
+        program: &Program,
+        slot: u32,
+    ) -> io::Result<Self> {
+        let mut child = process::spawn(&config.guard, &memory, program, config.threads)?;
         let group = Group::of(&child);
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(group), (Some(stdin), Some(stdout), Some(stderr))) = (group, pipes) else {
@@ -123,8 +141,10 @@ impl Evaluator {
         let (alive, alive_seen) = watch::channel(Instant::now());
         let (outputs, received) = mpsc::channel(WAITING_MESSAGES);
         let tail = Tail::default();
-        let read_out = output::read_stdout(stdout, scoped.clone(), alive.clone(), outputs);
-        let read_err = output::read_stderr(stderr, scoped, alive, tail.clone());
+        let written = Written::new(config.limits.output);
+        let pulse = (alive, Arc::clone(&written));
+        let read_out = output::read_stdout(stdout, scoped.clone(), pulse.clone(), outputs);
+        let read_err = output::read_stderr(stderr, scoped, pulse, tail.clone());
         Ok(Self {
             program: program.clone(),
             slot,
@@ -134,6 +154,9 @@ impl Evaluator {
             outputs: received,
             scope,
             alive: alive_seen,
+            written,
+            output_limit: config.limits.output,
+            memory,
             tail,
             stdout_reader: reader("stdout", read_out),
             stderr_reader: reader("stderr", read_err),
@@ -182,6 +205,14 @@ impl Evaluator {
             );
             self.let_go();
         }
+        if !self.ended && self.written.is_too_much() {
+            tracing::warn!(
+                slot = self.slot,
+                evaluator = self.program.name,
+                "the evaluator wrote too much between jobs; it is started again"
+            );
+            self.let_go();
+        }
         !self.ended
     }
 
@@ -194,6 +225,7 @@ impl Evaluator {
         let key = evaluate.job.key();
         while self.outputs.try_recv().is_ok() {}
         self.tail.clear();
+        self.written.reset();
         self.oom_kills = process::out_of_memory_kills();
         self.scope
             .send_replace(Scope::of_job(&self.program.name, self.slot, key));
@@ -222,6 +254,7 @@ impl Evaluator {
     pub(crate) fn end_job(&self) {
         let silent = Scope::without_job(&self.program.name, self.slot, false);
         self.scope.send_replace(silent);
+        self.written.reset();
     }
 
     /// The next thing; `Silent` when nothing was written for `silence`, counted from `since` at the
@@ -230,8 +263,12 @@ impl Evaluator {
         loop {
             let last = (*self.alive.borrow()).max(since);
             tokio::select! {
-                // What was written before the end comes before the end.
+                // What was written before the end comes before the end; but a flood of messages must not hide
+                // that it is one.
                 biased;
+                () = self.written.too_much() => {
+                    return Heard::Wrong(self.with_tail(flooded(self.output_limit)));
+                }
                 output = self.outputs.recv() => match output {
                     Some(output) => return self.heard(output),
                     None => {
@@ -330,6 +367,7 @@ impl Evaluator {
                 "the evaluator does not end after SIGKILL: it waits for a device or a disk"
             );
         }
+        self.memory.clear();
     }
 
     /// Has everything killed, also when the process itself has ended: what it started may be left.
@@ -353,63 +391,6 @@ impl Evaluator {
         let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         stdin.write_all(&line).await?;
         stdin.flush().await
-    }
-
-    /// The failure of an evaluator that was silent for too long.
-    pub(crate) fn hung(&self, silence: Duration) -> Failure {
-        self.with_tail(Failure::new(
-            FailureDomain::Worker,
-            FailureKind::Hung,
-            format!(
-                "evaluator {:?} wrote nothing for {} ms and was killed; if that is normal, let it write \
-                 progress lines or raise --evaluator-silence-ms",
-                self.program.name,
-                silence.as_millis()
-            ),
-        ))
-    }
-
-    /// The failure of an evaluator that ended during a job.
-    pub(crate) async fn crashed(&mut self, status: Option<ExitStatus>) -> Failure {
-        self.last_output().await;
-        let tail = self.tail.text();
-        let killed = status.and_then(|status| status.signal()) == Some(Signal::SIGKILL as i32);
-        let kernel = killed && process::out_of_memory_kills() > self.oom_kills;
-        let said = says_out_of_memory(&tail);
-        let (kind, why) = if kernel {
-            (
-                FailureKind::OutOfMemory,
-                "; the kernel killed a process because memory ran out",
-            )
-        } else if said {
-            (FailureKind::OutOfMemory, "; memory ran out")
-        } else {
-            (FailureKind::Crashed, "")
-        };
-        let message = format!(
-            "evaluator {:?} {} without an answer{why}",
-            self.program.name,
-            describe(status)
-        );
-        self.with_tail(Failure::new(FailureDomain::Worker, kind, message))
-    }
-
-    async fn ended_before_ready(&mut self, status: Option<ExitStatus>) -> Failure {
-        self.last_output().await;
-        let message = format!("it {} before it said it was ready", describe(status));
-        self.with_tail(Failure::new(
-            FailureDomain::Worker,
-            FailureKind::Crashed,
-            message,
-        ))
-    }
-
-    async fn last_output(&mut self) {
-        let both = async {
-            let _ = (&mut self.stdout_reader).await;
-            let _ = (&mut self.stderr_reader).await;
-        };
-        let _ = timeout(LAST_OUTPUT_LIMIT, both).await;
     }
 
     /// The failure with the last lines of stderr, unless it brings its own.

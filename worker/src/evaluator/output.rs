@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -11,7 +11,7 @@ use espalier_common::evaluator::{FromEvaluator, LogLevel, MAX_LINE};
 use espalier_common::failure::MAX_LOG_TAIL;
 use espalier_common::ids::AttemptKey;
 use tokio::io::{AsyncRead, BufReader, ReadBuf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tracing::field::display;
 
@@ -142,10 +142,54 @@ impl Tail {
     }
 }
 
-/// A pipe that notes when bytes come: a program that draws a progress bar lives, though it ends no line.
+/// How much an evaluator wrote to both pipes since its job began, or since it ended.
+#[derive(Debug)]
+pub(super) struct Written {
+    bytes: AtomicU64,
+    limit: u64,
+    over: Notify,
+}
+
+impl Written {
+    pub(super) fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self {
+            bytes: AtomicU64::new(0),
+            limit,
+            over: Notify::new(),
+        })
+    }
+
+    // Nothing else is ordered by the count, so relaxed loads and stores will do.
+    fn add(&self, bytes: u64) {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before <= self.limit && before.saturating_add(bytes) > self.limit {
+            self.over.notify_one();
+        }
+    }
+
+    pub(super) fn reset(&self) {
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_too_much(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.limit
+    }
+
+    /// Waits until it is too much.
+    pub(super) async fn too_much(&self) {
+        // A word about an earlier job may still be there.
+        while !self.is_too_much() {
+            self.over.notified().await;
+        }
+    }
+}
+
+/// A pipe that notes when bytes come, and how many: a program that draws a progress bar lives, though it ends no
+/// line.
 struct Watched<R> {
     pipe: R,
     alive: watch::Sender<Instant>,
+    written: Arc<Written>,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
@@ -157,6 +201,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.pipe).poll_read(context, into);
         if into.filled().len() > before {
+            self.written.add((into.filled().len() - before) as u64);
             self.alive.send_replace(Instant::now());
         }
         polled
@@ -167,10 +212,15 @@ impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
 pub(super) async fn read_stdout(
     pipe: impl AsyncRead + Unpin,
     scope: watch::Receiver<Arc<Scope>>,
-    alive: watch::Sender<Instant>,
+    (alive, written): (watch::Sender<Instant>, Arc<Written>),
     outputs: mpsc::Sender<Output>,
 ) {
-    let mut lines = Lines::new(BufReader::new(Watched { pipe, alive }), MAX_LINE);
+    let watched = Watched {
+        pipe,
+        alive,
+        written,
+    };
+    let mut lines = Lines::new(BufReader::new(watched), MAX_LINE);
     while let Some(line) = lines.next().await {
         let scope = scope.borrow().clone();
         let output = match if line.cut {
@@ -226,10 +276,15 @@ pub(super) async fn read_stdout(
 pub(super) async fn read_stderr(
     pipe: impl AsyncRead + Unpin,
     scope: watch::Receiver<Arc<Scope>>,
-    alive: watch::Sender<Instant>,
+    (alive, written): (watch::Sender<Instant>, Arc<Written>),
     tail: Tail,
 ) {
-    let mut lines = Lines::new(BufReader::new(Watched { pipe, alive }), MAX_LINE);
+    let watched = Watched {
+        pipe,
+        alive,
+        written,
+    };
+    let mut lines = Lines::new(BufReader::new(watched), MAX_LINE);
     while let Some(line) = lines.next().await {
         tail.push(&line.text);
         let scope = scope.borrow().clone();
@@ -262,8 +317,33 @@ mod tests {
         let (alive, _) = watch::channel(Instant::now());
         let (outputs, mut received) = mpsc::channel(1);
         let line = "{\"espalier\":1,\"type\":\"done\"}\n".repeat(100);
-        read_stdout(line.as_bytes(), scope, alive, outputs).await;
+        read_stdout(
+            line.as_bytes(),
+            scope,
+            (alive, Written::new(u64::MAX)),
+            outputs,
+        )
+        .await;
         assert!(received.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn too_much_output_is_told_while_it_goes_on_and_a_new_job_begins_at_nothing() {
+        let written = Written::new(1000);
+        let (_scope, scope) = watch::channel(Scope::without_job("mine", 0, false));
+        let (alive, _) = watch::channel(Instant::now());
+        let flood = "again and again\n".repeat(63);
+        let read = || {
+            let pulse = (alive.clone(), Arc::clone(&written));
+            read_stderr(flood.as_bytes(), scope.clone(), pulse, Tail::default())
+        };
+        read().await;
+        written.too_much().await;
+        written.reset();
+        assert!(!written.is_too_much());
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), written.too_much());
+        assert!(waits.await.is_err());
+        tokio::join!(written.too_much(), read());
     }
 
     #[derive(Clone, Default)]
@@ -296,7 +376,13 @@ mod tests {
         let (_scope, scope) = watch::channel(Scope::of_job("mine", 1, key));
         let (alive, _) = watch::channel(Instant::now());
         let (outputs, _received) = mpsc::channel(64);
-        read_stdout(lines.as_bytes(), scope, alive, outputs).await;
+        read_stdout(
+            lines.as_bytes(),
+            scope,
+            (alive, Written::new(u64::MAX)),
+            outputs,
+        )
+        .await;
         drop(guard);
         let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         text.lines()

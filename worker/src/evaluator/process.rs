@@ -11,18 +11,25 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
+use super::memory::Limited;
 use crate::config::Program;
 
 /// Whether a guard (see the module `guard`) ends an evaluator and all it started when its stdin is closed.
 /// Elsewhere the evaluator is a child of this process, and its group is all that can be reached.
 pub(super) const GUARDED: bool = cfg!(target_os = "linux");
 
-/// Starts a program with pipes, in a process group of its own, under the guard `guard`.
-pub(super) fn spawn(guard: &Path, program: &Program, threads: u32) -> io::Result<Child> {
+/// Starts a program with pipes, in a process group of its own, under the guard `guard`, which keeps its memory
+/// limit.
+pub(super) fn spawn(
+    guard: &Path,
+    memory: &Limited,
+    program: &Program,
+    threads: u32,
+) -> io::Result<Child> {
     let Some((name, arguments)) = program.command.split_first() else {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     };
-    let mut command = guarded(guard, name);
+    let mut command = guarded(guard, memory, name);
     command
         .args(arguments)
         .stdin(Stdio::piped())
@@ -48,18 +55,20 @@ pub(super) fn spawn(guard: &Path, program: &Program, threads: u32) -> io::Result
 }
 
 #[cfg(target_os = "linux")]
-fn guarded(guard: &Path, name: &str) -> Command {
+fn guarded(guard: &Path, memory: &Limited, name: &str) -> Command {
     let mut command = Command::new(guard);
     // What people see in a list of processes.
     command
         .arg0("espalier-worker")
-        .args([crate::guard::COMMAND, name]);
+        .arg(crate::guard::COMMAND)
+        .arg(memory.argument())
+        .arg(name);
     command
 }
 
 /// Elsewhere an evaluator sees the end of its stdin when its worker is gone.
 #[cfg(not(target_os = "linux"))]
-fn guarded(_: &Path, name: &str) -> Command {
+fn guarded(_: &Path, _: &Limited, name: &str) -> Command {
     Command::new(name)
 }
 

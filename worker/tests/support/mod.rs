@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use espalier_runtime::Shutdown;
-use espalier_worker::{Program, WorkerConfig, WorkerError};
+use espalier_worker::{Limits, Program, WorkerConfig, WorkerError};
 use tokio::task::JoinHandle;
 
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
@@ -72,6 +72,7 @@ impl Bench {
             evaluators: vec![self.script()],
             guard: env!("CARGO_BIN_EXE_espalier-worker").into(),
             evaluator_silence: Duration::from_secs(60),
+            limits: Limits::default(),
             data_silence: Duration::from_secs(60),
             until_idle: None,
             drain_timeout: Duration::from_secs(10),
