@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "proto/espalier/v1/worker.proto",
         "proto/espalier/v1/search.proto",
         "proto/espalier/v1/access.proto",
+        "proto/espalier/v1/dataset.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;

@@ -5,6 +5,7 @@ mod access;
 mod actors;
 pub mod artifacts;
 pub mod clock;
+mod datasets;
 mod disk;
 mod grpc;
 pub mod journal;

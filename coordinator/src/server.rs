@@ -18,7 +18,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::access::{Access, CallMeters, CertificateSource, GuardLayer, Role, Tokens, incoming};
-use crate::actors::{ClusterLog, Context, Dispatcher, Searches, Settings, WorkerNames, recover};
+use crate::actors::{ClusterLog, Context, Dispatcher, Learned, Searches, Settings, recover};
 use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::disk;
 use crate::grpc::{AccessApi, SearchApi, WorkerApi};
@@ -222,7 +222,7 @@ pub async fn run_and_tell(
 struct Coordinator {
     journal: JournalHandle,
     artifacts: ArtifactStore,
-    names: WorkerNames,
+    learned: Learned,
     access: Access,
     searches: Searches,
     context: Context,
@@ -236,11 +236,11 @@ impl Coordinator {
         tls: bool,
         shutdown: &Shutdown,
     ) -> Result<Self, ServerError> {
-        let (names, tokens) = (WorkerNames::default(), Tokens::default());
-        let (data_dir, learned) = (config.data_dir.clone(), (names.clone(), tokens.clone()));
+        let learned = Learned::default();
+        let (data_dir, learning) = (config.data_dir.clone(), learned.clone());
         let opening = tokio::task::spawn_blocking(move || {
             let journal = Journal::open(&data_dir)?;
-            let recovered = recover(journal.reader(), &learned.0, &learned.1)?;
+            let recovered = recover(journal.reader(), &learning)?;
             Ok::<_, JournalError>((journal.start()?, recovered))
         });
         let opened = opening.await;
@@ -248,19 +248,20 @@ impl Coordinator {
             opened.map_err(|error| ServerError::Failed(error.to_string()))??;
         let artifacts =
             ArtifactStore::open(&config.data_dir.join(ARTIFACTS), config.max_artifact_bytes)?;
-        let access = access(config, tls, tokens.clone())?;
+        learned.datasets.claim(&artifacts);
+        let access = access(config, tls, learned.tokens.clone())?;
         stop_when_failed(&journal, shutdown);
         let settings = Settings {
             lease_ttl: Duration::from_millis(config.lease_ttl_ms),
         };
-        let log = ClusterLog::new(journal.clone(), names.clone(), tokens);
+        let log = ClusterLog::new(journal.clone(), learned.clone());
         let (handle, dispatcher) = Dispatcher::start(settings, log, shutdown);
         let context = Context {
             journal: journal.clone(),
             dispatcher: handle,
             artifacts: artifacts.clone(),
             ask_times: AskTimes::default(),
-            names: names.clone(),
+            names: learned.names.clone(),
             shutdown: shutdown.clone(),
         };
         let searches = Searches::new(context.clone());
@@ -272,7 +273,7 @@ impl Coordinator {
         Ok(Self {
             journal,
             artifacts,
-            names,
+            learned,
             access,
             searches,
             context,
@@ -343,7 +344,8 @@ impl Coordinator {
             searches: self.searches.clone(),
             dispatcher: self.context.dispatcher.clone(),
             artifacts: self.artifacts.clone(),
-            names: self.names.clone(),
+            names: self.learned.names.clone(),
+            datasets: self.learned.datasets.clone(),
             cluster: self.journal.cluster(),
             lease_ttl: ttl,
             renew_every: ttl / RENEWALS_PER_TTL,
@@ -361,7 +363,8 @@ impl Coordinator {
             dispatcher: self.context.dispatcher.clone(),
             artifacts: self.artifacts.clone(),
             reader: self.journal.reader().clone(),
-            names: self.names.clone(),
+            names: self.learned.names.clone(),
+            datasets: self.learned.datasets.clone(),
             cluster: self.journal.cluster(),
             allow_inline_commands: config.allow_inline_commands,
         };

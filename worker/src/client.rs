@@ -144,6 +144,14 @@ impl Client {
         within(limit, self.service().upload_artifact(pieces)).await
     }
 
+    /// See `WorkerService.FindDataset`.
+    pub(crate) async fn find_dataset(
+        &self,
+        request: v1::FindDatasetRequest,
+    ) -> Result<v1::StoredDataset, Status> {
+        within(CALL_LIMIT, self.service().find_dataset(request)).await
+    }
+
     /// See `WorkerService.DownloadArtifact`. The limit is on the beginning only.
     pub(crate) async fn download(
         &self,

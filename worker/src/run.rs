@@ -54,12 +54,14 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         not_reached(&config);
         return ended(&shutdown);
     };
-    let datasets = Datasets::start(Places {
+    let places = Places {
         data_root: config.data_root.clone(),
+        fetched_dir: config.cache_dir.join("fetched"),
         cache_dir: config.cache_dir.join("data"),
         cache_bytes: config.cache_bytes,
         silence: config.data_silence,
-    });
+    };
+    let datasets = Datasets::start(places, Some(client.clone()));
     let memory = MemoryLimit::prepare(config.limits.memory);
     let worker = WorkerId(uuid::Uuid::new_v4());
 

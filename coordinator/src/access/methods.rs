@@ -55,6 +55,13 @@ pub(crate) const METHODS: &[(&str, Who)] = &[
         "/espalier.v1.WorkerService/DownloadArtifact",
         Only(&[WORKER]),
     ),
+    ("/espalier.v1.WorkerService/FindDataset", Only(&[WORKER])),
+    ("/espalier.v1.SearchService/PushDataset", Only(&[ADMIN])),
+    (
+        "/espalier.v1.SearchService/ListDatasets",
+        Only(&[ADMIN, VIEWER]),
+    ),
+    ("/espalier.v1.SearchService/RemoveDataset", Only(&[ADMIN])),
     ("/espalier.v1.SearchService/Create", Only(&[ADMIN])),
     ("/espalier.v1.SearchService/Fork", Only(&[ADMIN])),
     ("/espalier.v1.SearchService/Get", Only(&[ADMIN, VIEWER])),
@@ -191,6 +198,8 @@ mod tests {
                 "Retry",
                 "CreateToken",
                 "RevokeToken",
+                "PushDataset",
+                "RemoveDataset",
             ];
             if changes
                 .iter()

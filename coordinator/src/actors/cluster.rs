@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use espalier_common::ids::WorkerId;
+use espalier_common::ids::{Digest, WorkerId};
 use espalier_common::labels::Labels;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -13,6 +13,7 @@ use super::dispatcher::Registration;
 use super::error::CallError;
 use crate::access::{Token, TokenId, Tokens};
 use crate::clock;
+use crate::datasets::{StoredDataset, StoredDatasets};
 use crate::journal::{Batch, JournalHandle, Record, StreamId};
 
 /// What happened in the cluster. Its JSON is a format: add variants and optional fields, never change the
@@ -67,6 +68,16 @@ pub(crate) enum ClusterEvent {
     TokenRevoked {
         /// The token.
         token: TokenId,
+    },
+    /// A data set is kept for workers without it.
+    DatasetStored {
+        /// The data set.
+        dataset: StoredDataset,
+    },
+    /// A data set is kept no more.
+    DatasetRemoved {
+        /// Which one.
+        fingerprint: Digest,
     },
 }
 
@@ -152,6 +163,13 @@ impl ClusterEvent {
             Self::TokenRevoked { token } => {
                 tracing::info!(%token, from = "valid", to = "revoked", "token revoked")
             }
+            Self::DatasetStored { dataset } => {
+                let bytes: u64 = dataset.files.iter().map(|file| file.size).sum();
+                tracing::info!(fingerprint = %dataset.fingerprint.short(), path = dataset.path, bytes, "data set stored")
+            }
+            Self::DatasetRemoved { fingerprint } => {
+                tracing::info!(fingerprint = %fingerprint.short(), "data set removed")
+            }
         }
     }
 }
@@ -163,27 +181,53 @@ pub(super) type Waiter = oneshot::Sender<Result<(), CallError>>;
 #[derive(Clone)]
 pub(crate) struct ClusterLog {
     journal: JournalHandle,
-    names: WorkerNames,
-    tokens: Tokens,
+    learned: Learned,
+}
+
+/// What the cluster's stream says, as others read it. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Learned {
+    /// The names of workers' instances.
+    pub(crate) names: WorkerNames,
+    /// The tokens.
+    pub(crate) tokens: Tokens,
+    /// The data sets that are kept.
+    pub(crate) datasets: StoredDatasets,
+}
+
+impl Learned {
+    /// What an event says. Before it is durable: a secret is handed out after that, and a revocation that is
+    /// lost with the coordinator was not acknowledged.
+    pub(crate) fn learn(&self, event: &ClusterEvent) {
+        self.names.learn(event);
+        match event {
+            ClusterEvent::TokenCreated { token } => self.tokens.created(token.clone()),
+            ClusterEvent::TokenRevoked { token } => self.tokens.revoked(token),
+            ClusterEvent::DatasetStored { dataset } => self.datasets.stored(dataset.clone()),
+            ClusterEvent::DatasetRemoved { fingerprint } => self.datasets.removed(fingerprint),
+            _ => {}
+        }
+    }
 }
 
 impl ClusterLog {
-    pub(crate) fn new(journal: JournalHandle, names: WorkerNames, tokens: Tokens) -> Self {
-        Self {
-            journal,
-            names,
-            tokens,
-        }
+    pub(crate) fn new(journal: JournalHandle, learned: Learned) -> Self {
+        Self { journal, learned }
+    }
+
+    /// The data sets that are kept.
+    pub(super) fn datasets(&self) -> &StoredDatasets {
+        &self.learned.datasets
     }
 
     /// The tokens there are.
     pub(super) fn tokens(&self) -> &Tokens {
-        &self.tokens
+        &self.learned.tokens
     }
 
     /// The names of workers' instances.
     pub(super) fn names(&self) -> &WorkerNames {
-        &self.names
+        &self.learned.names
     }
 
     /// Makes events durable, then answers who waits for them. When the journal fails, whoever waits finds
@@ -192,9 +236,8 @@ impl ClusterLog {
         let mut records = Vec::with_capacity(events.len());
         let mut waiters = Vec::new();
         for (event, waiter) in events {
-            event.log(&self.names);
-            self.names.learn(&event);
-            learn_token(&self.tokens, &event);
+            event.log(&self.learned.names);
+            self.learned.learn(&event);
             match serde_json::to_string(&event) {
                 Ok(body) => {
                     let rows = Vec::new();
@@ -217,16 +260,6 @@ impl ClusterLog {
         if let Err(error) = self.journal.append(batch).await {
             tracing::error!(%error, "an event of the cluster is lost");
         }
-    }
-}
-
-/// What an event says about tokens. Before it is durable: a secret is handed out after that, and a revocation
-/// that is lost with the coordinator was not acknowledged.
-pub(super) fn learn_token(tokens: &Tokens, event: &ClusterEvent) {
-    match event {
-        ClusterEvent::TokenCreated { token } => tokens.created(token.clone()),
-        ClusterEvent::TokenRevoked { token } => tokens.revoked(token),
-        _ => {}
     }
 }
 

@@ -81,6 +81,11 @@ pub enum CallError {
     /// There is no such token.
     #[error("there is no token {0:?}; `espalier token list` shows those there are")]
     UnknownToken(String),
+    /// There is no such data set.
+    #[error(
+        "no data set has the fingerprint {0:?}, or several begin like it; `espalier dataset list` shows those there are"
+    )]
+    UnknownDataset(String),
     /// Keys and certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -13,7 +13,7 @@ mod searcher;
 mod searches;
 mod warm_start;
 
-pub(crate) use cluster::{ClusterEvent, ClusterLog, WorkerNames};
+pub(crate) use cluster::{ClusterEvent, ClusterLog, Learned, WorkerNames};
 pub(crate) use create::{NewSearch, bounded};
 pub(crate) use dispatcher::{
     ClusterStatus, Dispatcher, DispatcherHandle, Registration, Settings, WorkerStatus,

@@ -5,9 +5,8 @@ use espalier_common::ids::SearchId;
 use espalier_core::search::{Event, Search};
 use espalier_core::searcher::Proposer;
 
-use super::cluster::{ClusterEvent, WorkerNames, learn_token};
+use super::cluster::{ClusterEvent, Learned};
 use super::search::Kept;
-use crate::access::Tokens;
 use crate::journal::{JournalError, JournalReader, Refusal, StreamId};
 
 /// A search as the journal has it.
@@ -23,15 +22,14 @@ pub(crate) struct Recovered {
 #[error("the first event of a search must be search_created")]
 struct BadStart;
 
-/// Reads the journal: its searches, in the order in which they were created, the names of workers,
-/// and the tokens.
+/// Reads the journal: its searches, in the order in which they were created, and what the
+/// cluster's stream says.
 ///
 /// # Errors
 /// The first record that is changed, missing, or of a kind that this version does not know.
 pub(crate) fn recover(
     reader: &JournalReader,
-    names: &WorkerNames,
-    tokens: &Tokens,
+    learned: &Learned,
 ) -> Result<Vec<Recovered>, JournalError> {
     let mut searches = Vec::new();
     for stream in reader.streams()? {
@@ -39,8 +37,7 @@ pub(crate) fn recover(
             StreamId::Cluster => {
                 reader.replay(stream, |_, _, body| {
                     let event = serde_json::from_str::<ClusterEvent>(body)?;
-                    names.learn(&event);
-                    learn_token(tokens, &event);
+                    learned.learn(&event);
                     Ok(())
                 })?;
             }

@@ -248,11 +248,10 @@ mod tests {
     use futures::FutureExt as _;
     use uuid::Uuid;
 
-    use super::super::cluster::{ClusterLog, WorkerNames};
+    use super::super::cluster::{ClusterLog, Learned};
     use super::super::create::NewSearch;
     use super::super::dispatcher::{Dispatcher, Settings};
     use super::*;
-    use crate::access::Tokens;
     use crate::artifacts::ArtifactStore;
     use crate::journal::{Journal, JournalHandle};
     use crate::metrics::AskTimes;
@@ -280,14 +279,14 @@ budget: {trials: 3}
         let settings = Settings {
             lease_ttl: Duration::from_secs(30),
         };
-        let log = ClusterLog::new(journal.clone(), WorkerNames::default(), Tokens::default());
+        let log = ClusterLog::new(journal.clone(), Learned::default());
         let (dispatcher, _) = Dispatcher::start(settings, log, shutdown);
         Searches::new(Context {
             journal: journal.clone(),
             dispatcher,
             artifacts: ArtifactStore::open(&folder.join("artifacts"), 1).unwrap(),
             ask_times: AskTimes::default(),
-            names: WorkerNames::default(),
+            names: crate::actors::WorkerNames::default(),
             shutdown: shutdown.clone(),
         })
     }

@@ -15,6 +15,7 @@ use super::error::EXIT_CODES;
 use super::output::OutputArgs;
 
 mod access;
+mod dataset;
 mod journal;
 mod look;
 mod records;
@@ -23,6 +24,9 @@ mod steer;
 
 pub(super) use access::{
     LoginArgs, TlsArgs, TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs, TokensArgs,
+};
+pub(super) use dataset::{
+    DatasetArgs, DatasetCommand, DatasetListArgs, DatasetPushArgs, DatasetRemoveArgs,
 };
 pub(super) use journal::{
     BackupArgs, CompactArgs, ExportArgs, ImportArgs, JournalArgs, JournalCommand, VerifyArgs,
@@ -113,6 +117,7 @@ pub(super) enum Command {
     Pause(PauseArgs),
     Resume(ResumeArgs),
     Stop(StopArgs),
+    Dataset(DatasetArgs),
     Health(HealthArgs),
     Set(SetArgs),
     Enqueue(EnqueueArgs),

@@ -9,6 +9,7 @@ use espalier_common::ids::Digest;
 use espalier_proto::v1::access_service_client::AccessServiceClient;
 use espalier_proto::v1::search_service_client::SearchServiceClient;
 use espalier_proto::{MAX_MESSAGE_BYTES, v1};
+use futures::Stream;
 use tokio::io::AsyncWriteExt as _;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -20,6 +21,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::contexts::Target;
+use super::dataset::push_limit;
 use super::error::{CliError, is_untrusted, reason_of};
 
 /// A coordinator on another continent answers a connection within this.
@@ -384,6 +386,38 @@ impl Client {
     pub(super) async fn cluster(&self) -> Result<v1::ClusterStatus, CliError> {
         let mut service = self.service.clone();
         self.call(service.get_cluster(v1::GetClusterRequest {}))
+            .await
+    }
+
+    /// Sends a data set of so many bytes.
+    pub(super) async fn push_dataset(
+        &self,
+        messages: impl Stream<Item = v1::PushDatasetRequest> + Send + 'static,
+        bytes: u64,
+    ) -> Result<v1::StoredDataset, CliError> {
+        let mut service = self.service.clone();
+        let push = service.push_dataset(messages);
+        match tokio::time::timeout(push_limit(bytes), push).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) => Err(self.refused(&status)),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    /// The data sets that the coordinator keeps.
+    pub(super) async fn list_datasets(&self) -> Result<Vec<v1::StoredDataset>, CliError> {
+        let mut service = self.service.clone();
+        let reply = self
+            .call(service.list_datasets(v1::ListDatasetsRequest {}))
+            .await?;
+        Ok(reply.datasets)
+    }
+
+    /// Ends the keeping of a data set.
+    pub(super) async fn remove_dataset(&self, text: &str) -> Result<v1::StoredDataset, CliError> {
+        let fingerprint = text.to_owned();
+        let mut service = self.service.clone();
+        self.call(service.remove_dataset(v1::RemoveDatasetRequest { fingerprint }))
             .await
     }
 

@@ -8,6 +8,7 @@ mod candidate_file;
 mod client;
 mod contexts;
 mod control;
+mod dataset;
 mod diff;
 mod draw;
 mod error;
@@ -164,6 +165,7 @@ async fn with_coordinator(cli: Cli) -> Result<(), CliError> {
         Command::Submit(args) => submit::submit(&target, &args).await,
         Command::Watch(args) => submit::watch(&target, &args).await,
         Command::Token(args) => access::token(&connect().await?, &args.command).await,
+        Command::Dataset(args) => dataset::dataset(&connect().await?, &args.command).await,
         Command::Health(args) => health::health(&connect().await?, &args).await,
         Command::List(args) => query::list(&connect().await?, &args).await,
         Command::Status(args) => query::status(&connect().await?, &args).await,

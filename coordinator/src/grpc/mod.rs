@@ -6,6 +6,7 @@ mod access;
 mod artifacts;
 mod caller;
 mod convert;
+mod datasets;
 mod fork;
 mod looks_back;
 mod searches;

@@ -8,18 +8,20 @@ use espalier_core::search::{Command, Definition, Steer, TrialState};
 use espalier_proto::v1::search_service_server::SearchService;
 use espalier_proto::{digest_from_wire, uuid_from_wire, uuid_to_wire, v1};
 use prost::Message as _;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use super::artifacts::{self, Pieces};
 use super::caller::said_by;
 use super::convert::{cluster_to_wire, status_to_wire, trial_to_wire};
+use super::datasets::{self, dataset_to_wire};
 use super::looks_back;
 use super::watch::{self, Changes};
 use crate::actors::{
     CallError, DispatcherHandle, NewSearch, SearchHandle, Searches, WorkerNames, earlier,
 };
 use crate::artifacts::ArtifactStore;
+use crate::datasets::StoredDatasets;
 use crate::journal::{JournalReader, MAX_PAGE_BYTES, States, TrialRow};
 
 /// The most searches or trials on one page.
@@ -45,6 +47,7 @@ pub(crate) struct SearchApi {
     pub(crate) searches: Searches,
     pub(crate) dispatcher: DispatcherHandle,
     pub(crate) artifacts: ArtifactStore,
+    pub(crate) datasets: StoredDatasets,
     pub(crate) reader: JournalReader,
     pub(crate) names: WorkerNames,
     pub(crate) cluster: ClusterId,
@@ -369,5 +372,30 @@ impl SearchService for SearchApi {
         let (file, _) = file.map_err(CallError::from)?;
         let wrap = |data| v1::DownloadReply { data };
         Ok(Response::new(artifacts::pieces(file, wrap)))
+    }
+
+    async fn push_dataset(
+        &self,
+        request: Request<Streaming<v1::PushDatasetRequest>>,
+    ) -> Result<Response<v1::StoredDataset>, Status> {
+        let pushed = datasets::push(self, request.into_inner()).await?;
+        Ok(Response::new(pushed))
+    }
+
+    async fn list_datasets(
+        &self,
+        _request: Request<v1::ListDatasetsRequest>,
+    ) -> Result<Response<v1::ListDatasetsReply>, Status> {
+        let all = self.datasets.beginning("");
+        let datasets = all.into_iter().map(dataset_to_wire).collect();
+        Ok(Response::new(v1::ListDatasetsReply { datasets }))
+    }
+
+    async fn remove_dataset(
+        &self,
+        request: Request<v1::RemoveDatasetRequest>,
+    ) -> Result<Response<v1::StoredDataset>, Status> {
+        let removed = datasets::remove(self, &request.into_inner().fingerprint).await?;
+        Ok(Response::new(removed))
     }
 }

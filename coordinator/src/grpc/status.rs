@@ -22,7 +22,9 @@ impl From<CallError> for Status {
             CallError::Wire(_) | CallError::Invalid(_) | CallError::BadSpec(_) => {
                 Code::InvalidArgument
             }
-            CallError::UnknownSearch(_) | CallError::UnknownToken(_) => Code::NotFound,
+            CallError::UnknownSearch(_)
+            | CallError::UnknownToken(_)
+            | CallError::UnknownDataset(_) => Code::NotFound,
             CallError::RevokedToken(_) => Code::Unauthenticated,
             CallError::OtherWorker { .. } => Code::PermissionDenied,
             CallError::Tls(TlsError::BadRequest(_)) => Code::InvalidArgument,

@@ -21,9 +21,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::artifacts::{self, Pieces};
 use super::caller::{check_worker, opened, worker_of};
 use super::convert::{bounded, datasets_from_wire, registration_from_wire};
+use super::datasets::{dataset_to_wire, fingerprint};
 use crate::actors::{CallError, DispatcherHandle, Registration, Searches, WorkerNames};
 use crate::artifacts::{ArtifactStore, Hold};
 use crate::clock::millis;
+use crate::datasets::StoredDatasets;
 
 /// The most attempts of one Renew or Release: twice the most slots, for those that end while others begin.
 const MAX_ATTEMPTS: usize = 2 * MAX_SLOTS as usize;
@@ -46,6 +48,7 @@ pub(crate) struct WorkerApi {
     pub(crate) searches: Searches,
     pub(crate) dispatcher: DispatcherHandle,
     pub(crate) artifacts: ArtifactStore,
+    pub(crate) datasets: StoredDatasets,
     pub(crate) names: WorkerNames,
     pub(crate) cluster: ClusterId,
     pub(crate) lease_ttl: Duration,
@@ -396,5 +399,15 @@ impl WorkerService for WorkerApi {
         let (file, _) = file.map_err(CallError::from)?;
         let wrap = |data| v1::DownloadArtifactReply { data };
         Ok(Response::new(artifacts::pieces(file, wrap)))
+    }
+
+    async fn find_dataset(
+        &self,
+        request: Request<v1::FindDatasetRequest>,
+    ) -> Result<Response<v1::StoredDataset>, Status> {
+        let text = request.into_inner().fingerprint;
+        let found = self.datasets.find(&fingerprint(&text)?);
+        let found = found.ok_or(CallError::UnknownDataset(text))?;
+        Ok(Response::new(dataset_to_wire(found)))
     }
 }

@@ -5,8 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{MaintenanceError, check, io_error};
-use crate::access::Tokens;
-use crate::actors::{WorkerNames, recover};
+use crate::actors::{Learned, recover};
 use crate::artifacts::ArtifactStore;
 use crate::journal::{FILE, Journal};
 
@@ -48,16 +47,14 @@ pub async fn compact(folder: &Path) -> Result<Compacted, MaintenanceError> {
             });
         }
         journal.rebuild_projections()?;
-        let recovered = recover(
-            journal.reader(),
-            &WorkerNames::default(),
-            &Tokens::default(),
-        )?;
+        let learned = Learned::default();
+        let recovered = recover(journal.reader(), &learned)?;
         journal.shrink()?;
         let wanted: Vec<_> = recovered
             .iter()
             .flat_map(|one| one.kept.wanted(&one.search))
             .flatten()
+            .chain(learned.datasets.files())
             .collect();
         let now = bytes(&file)?;
         Ok((journal, wanted, checked.records, before, now))

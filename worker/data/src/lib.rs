@@ -32,6 +32,6 @@ pub use idx::{IdxHeader, MAX_EXAMPLE_BYTES, MAX_EXAMPLES, MAX_FILE_BYTES};
 pub use mapped::{MappedDataset, Split};
 pub use prune::{note_use, prune};
 pub use pulse::Pulse;
-pub use source::{inspect, inspect_watched, locate, stamp};
+pub use source::{files, inspect, inspect_watched, locate, stamp};
 pub use stamp::Stamp;
 pub use table::{inspect_table, load_table};

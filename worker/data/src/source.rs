@@ -28,6 +28,13 @@ pub(crate) enum Role {
     TestLabels,
 }
 
+const ROLES: [Role; 4] = [
+    Role::TrainImages,
+    Role::TrainLabels,
+    Role::TestImages,
+    Role::TestLabels,
+];
+
 impl Role {
     fn file_name(self) -> &'static str {
         match self {
@@ -127,14 +134,19 @@ pub fn stamp(root: &Path, reference: &DatasetReference) -> Result<Stamp, DataErr
     on_disk(root, reference)?;
     let folder = locate(root, reference)?;
     Ok(Stamp::of_files(
-        [
-            Role::TrainImages,
-            Role::TrainLabels,
-            Role::TestImages,
-            Role::TestLabels,
-        ]
-        .map(|role| folder.join(role.file_name())),
+        ROLES.map(|role| folder.join(role.file_name())),
     ))
+}
+
+/// The files of a data set that are there, in the order of the fingerprint.
+///
+/// # Errors
+/// [`DataError::BadPath`] as [`locate`].
+pub fn files(root: &Path, reference: &DatasetReference) -> Result<Vec<PathBuf>, DataError> {
+    on_disk(root, reference)?;
+    let folder = locate(root, reference)?;
+    let there = |role: Role| Some(folder.join(role.file_name())).filter(|path| path.is_file());
+    Ok(ROLES.into_iter().filter_map(there).collect())
 }
 
 /// [`inspect`], with a pulse that beats while it makes progress.

@@ -1,6 +1,7 @@
 //! Which data this machine has. One task answers, so that slots that want the same data wait for one
 //! preparation and do not each make their own. May import data, common, tokio.
 
+mod pull;
 mod tables;
 mod task;
 #[cfg(test)]
@@ -14,6 +15,8 @@ use espalier_common::dataset::DatasetInfo;
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::Digest;
 use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::client::Client;
 
 pub(crate) use tables::{Loaded, WantedTable};
 
@@ -40,9 +43,11 @@ pub(crate) struct Known {
 pub(crate) struct Places {
     /// What the paths of data sets are relative to.
     pub(crate) data_root: PathBuf,
+    /// Data sets that were fetched from the coordinator.
+    pub(crate) fetched_dir: PathBuf,
     /// Decoded data sets.
     pub(crate) cache_dir: PathBuf,
-    /// The most bytes of decoded data sets.
+    /// The most bytes of decoded data sets, and of fetched ones.
     pub(crate) cache_bytes: u64,
     /// Reading that makes no progress for this long is given up.
     pub(crate) silence: Duration,
@@ -77,12 +82,12 @@ pub(crate) enum Form {
 }
 
 impl Datasets {
-    /// Starts the task.
-    pub(crate) fn start(places: Places) -> Self {
+    /// Starts the task. With a client it asks the coordinator for data that are not here.
+    pub(crate) fn start(places: Places, client: Option<Client>) -> Self {
         let (requests, received) = mpsc::channel(16);
         let (publish, known) = watch::channel(Known::default());
         let tables = tables::Tables::start(places.data_root.clone());
-        let task = task::Task::new(places, publish);
+        let task = task::Task::new(places, client, publish);
         espalier_runtime::spawn_named("data sets", task.serve(received));
         Self {
             requests,

@@ -10,8 +10,10 @@ use espalier_data::{DataError, Pulse, Stamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::pull::Pulled;
 use super::watched::Watched;
 use super::{Form, Known, Places, Request, Resolved};
+use crate::client::Client;
 
 /// How often absent data are looked for again: somebody may just be copying them here.
 pub(super) const RECHECK_EVERY: Duration = Duration::from_secs(60);
@@ -42,6 +44,7 @@ type Found = Result<Present, (DataError, Option<Stamp>)>;
 pub(super) struct Task {
     places: Places,
     watched: Watched,
+    pulled: Pulled,
     /// Answers given before, by data and split.
     present: BTreeMap<(String, Form), Present>,
     missing: Vec<Missing>,
@@ -49,8 +52,13 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(places: Places, publish: watch::Sender<Known>) -> Self {
+    pub(super) fn new(
+        places: Places,
+        client: Option<Client>,
+        publish: watch::Sender<Known>,
+    ) -> Self {
         Self {
+            pulled: Pulled::new(places.fetched_dir.clone(), places.cache_bytes, client),
             watched: Watched::new(places.silence),
             places,
             present: BTreeMap::new(),
@@ -89,7 +97,7 @@ impl Task {
         let is_news = known.is_none();
         let refused = self.missing.iter().find(|missing| missing.info == *info);
         let refused = refused.and_then(|missing| missing.stamp.clone());
-        match self.look(info, form, known, refused).await {
+        match self.look_everywhere(info, form, known, refused).await {
             Ok(present) => {
                 self.missing
                     .retain(|missing| missing.info.fingerprint != info.fingerprint);
@@ -115,6 +123,65 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Looks at the data below the data root, then at what was fetched before, and at last asks the coordinator.
+    async fn look_everywhere(
+        &mut self,
+        info: &DatasetInfo,
+        form: Form,
+        known: Option<Present>,
+        refused: Option<Stamp>,
+    ) -> Found {
+        let fetched = known
+            .as_ref()
+            .is_some_and(|known| self.pulled.holds(&known.path));
+        let error = if fetched {
+            None
+        } else {
+            match self.look(info, form, known.clone(), refused).await {
+                Err(error) if error.0.failure().kind == FailureKind::Data => Some(error),
+                found => return found,
+            }
+        };
+        let there = self.pulled.there(info.fingerprint);
+        if there.is_some() {
+            match self.look_at_fetched(info, form, known).await {
+                Ok(present) => return Ok(present),
+                // Changed by hand, or damaged by the disk.
+                Err((error, _)) if error.failure().kind == FailureKind::Data => {
+                    self.pulled.discard(info.fingerprint).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match self.pulled.fetch(info).await {
+            Some(_) => {
+                let found = self.look_at_fetched(info, form, None).await;
+                if let Err((error, _)) = &found
+                    && error.failure().kind == FailureKind::Data
+                {
+                    self.pulled.refuse(info.fingerprint).await;
+                }
+                found
+            }
+            None => Err(error.unwrap_or_else(|| (unchanged(info), None))),
+        }
+    }
+
+    /// Looks at data that were fetched: they lie in a folder named by their fingerprint.
+    async fn look_at_fetched(
+        &mut self,
+        info: &DatasetInfo,
+        form: Form,
+        known: Option<Present>,
+    ) -> Found {
+        let mut there = info.clone();
+        let folder = self.places.fetched_dir.join(info.fingerprint.to_string());
+        // Absolute, so that the data root plays no part.
+        there.reference.path = folder.to_string_lossy().into_owned();
+        self.pulled.note_use(info.fingerprint);
+        self.look(&there, form, known, None).await
     }
 
     /// Looks at the data, but reads them only when they may have changed since `known` was found out, or
@@ -178,7 +245,7 @@ impl Task {
         let mut still = Vec::new();
         for missing in std::mem::take(&mut self.missing) {
             let Missing { info, stamp } = missing;
-            match self.look(&info, Form::Folder, None, stamp).await {
+            match self.look_everywhere(&info, Form::Folder, None, stamp).await {
                 Ok(present) => {
                     tracing::info!(path = %present.path.display(), fingerprint = %info.fingerprint.short(),
                     "the data set is here now");

@@ -53,6 +53,7 @@ impl Fixture {
     fn places(&self) -> Places {
         Places {
             data_root: self.folder.path().to_owned(),
+            fetched_dir: self.folder.path().join("fetched"),
             cache_dir: self.folder.path().join("cache"),
             cache_bytes: 1 << 30,
             silence: Duration::from_secs(60),
@@ -61,7 +62,7 @@ impl Fixture {
 
     fn task(&self) -> (task::Task, watch::Receiver<Known>) {
         let (publish, known) = watch::channel(Known::default());
-        (task::Task::new(self.places(), publish), known)
+        (task::Task::new(self.places(), None, publish), known)
     }
 }
 
@@ -93,7 +94,7 @@ fn rot(path: &Path) {
 #[tokio::test]
 async fn a_damaged_decoded_file_is_made_again() {
     let fixture = Fixture::new();
-    let (info, datasets) = (fixture.info(), Datasets::start(fixture.places()));
+    let (info, datasets) = (fixture.info(), Datasets::start(fixture.places(), None));
     let decoded = path(&datasets, &info, Form::Decoded).await;
     MappedDataset::open(&decoded, &info).unwrap();
 
@@ -172,7 +173,7 @@ async fn a_file_system_that_does_not_answer_makes_the_data_absent_here() {
         silence: Duration::from_millis(100),
         ..fixture.places()
     };
-    let datasets = Datasets::start(places);
+    let datasets = Datasets::start(places, None);
     for _ in 0..2 {
         let missing = datasets.resolve(info.clone(), Form::Folder).await;
         assert!(matches!(missing, Resolved::Missing), "{missing:?}");
@@ -199,7 +200,7 @@ async fn the_cache_is_held_to_its_size() {
     let left = places.cache_dir.join(".making-left");
     fs::write(&left, "half").unwrap();
     set_modified(&left, SystemTime::UNIX_EPOCH);
-    let datasets = Datasets::start(places);
+    let datasets = Datasets::start(places, None);
     let first = path(&datasets, &info, Form::Decoded).await;
     assert!(first.exists() && !left.exists());
     let second = path(&datasets, &other, Form::Decoded).await;

@@ -22,6 +22,8 @@ use super::PATIENCE;
 pub struct State {
     pub jobs: VecDeque<LeasedJob>,
     pub cluster: u128,
+    /// Data sets it keeps, by fingerprint.
+    pub datasets: std::collections::BTreeMap<String, v1::StoredDataset>,
     /// The version of the wire it says it speaks.
     pub protocol: u32,
     /// Instances it knows.
@@ -57,6 +59,7 @@ impl State {
         Self {
             jobs: VecDeque::new(),
             cluster: 1,
+            datasets: std::collections::BTreeMap::new(),
             protocol: espalier_proto::PROTOCOL_VERSION,
             workers: Vec::new(),
             weights: WeightsDecision::Discard,
@@ -348,6 +351,16 @@ impl WorkerService for Service {
             state.artifacts.insert(header.digest, content);
         });
         Ok(Response::new(v1::UploadArtifactReply {}))
+    }
+
+    async fn find_dataset(
+        &self,
+        request: Request<v1::FindDatasetRequest>,
+    ) -> Answer<v1::StoredDataset> {
+        let fingerprint = request.into_inner().fingerprint;
+        let found = self.record(None, |state| state.datasets.get(&fingerprint).cloned());
+        let found = found.ok_or_else(|| Status::not_found("no such data set"))?;
+        Ok(Response::new(found))
     }
 
     type DownloadArtifactStream =

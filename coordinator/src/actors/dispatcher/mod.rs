@@ -3,6 +3,7 @@
 //! cluster's events: leases are the searches' to grant and to end, and a restart rebuilds the table from
 //! them.
 
+mod datasets;
 mod health;
 mod registry;
 mod searches;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 use super::error::CallError;
 use super::search::SearchLink;
 use crate::access::{Token, TokenId};
+use crate::datasets::StoredDataset;
 
 pub(crate) use espalier_core::dispatch::NO_CALL;
 use tally::ClusterTally;
@@ -147,6 +149,8 @@ pub(crate) enum Message {
     List(oneshot::Sender<ClusterStatus>),
     CreateToken(Token, oneshot::Sender<Result<(), CallError>>),
     RevokeToken(TokenId, oneshot::Sender<Result<(), CallError>>),
+    StoreDataset(StoredDataset, oneshot::Sender<Result<(), CallError>>),
+    RemoveDataset(Digest, oneshot::Sender<Result<(), CallError>>),
 }
 
 /// What searches tell the dispatcher. This channel has no bound of its own, since a search that waited
@@ -265,6 +269,18 @@ impl DispatcherHandle {
     /// Revokes a token and cuts off the workers that joined by it; answered once that is durable.
     pub(crate) async fn revoke_token(&self, token: TokenId) -> Result<(), CallError> {
         self.call(|reply| Message::RevokeToken(token, reply))
+            .await?
+    }
+
+    /// Keeps a data set, whose files are stored; answered once that is durable.
+    pub(crate) async fn store_dataset(&self, dataset: StoredDataset) -> Result<(), CallError> {
+        self.call(|reply| Message::StoreDataset(dataset, reply))
+            .await?
+    }
+
+    /// Keeps a data set no more; answered once that is durable.
+    pub(crate) async fn remove_dataset(&self, fingerprint: Digest) -> Result<(), CallError> {
+        self.call(|reply| Message::RemoveDataset(fingerprint, reply))
             .await?
     }
 

@@ -192,6 +192,8 @@ impl Dispatcher {
             }
             Message::CreateToken(token, reply) => self.create_token(token, reply),
             Message::RevokeToken(token, reply) => self.revoke_token(token, reply),
+            Message::StoreDataset(dataset, reply) => self.store_dataset(dataset, reply),
+            Message::RemoveDataset(fingerprint, reply) => self.remove_dataset(fingerprint, reply),
         }
     }
 

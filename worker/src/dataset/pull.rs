@@ -1,0 +1,323 @@
+//! Data that this machine lacks and the coordinator keeps: fetched by their fingerprint into a folder of their own
+//! below the cache, which is bounded. What came is verified like any other data by whoever reads it. May
+//! import proto, common, tokio.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use espalier_common::dataset::DatasetInfo;
+use espalier_common::ids::Digest;
+use espalier_proto::{digest_from_wire, v1};
+use espalier_runtime::logging::millis;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::task::MAX_REMEMBERED;
+use crate::client::Client;
+use crate::transfer::blocking;
+
+/// The longest pause within a download.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// As the coordinator takes them.
+const MAX_FILES: usize = 64;
+const MAX_NAME: usize = 255;
+/// What begins like this is being fetched.
+const PART: &str = "part-";
+/// What a killed process left half done is removed after this.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where fetched data lie, and the way to more.
+#[derive(Debug)]
+pub(super) struct Pulled {
+    folder: PathBuf,
+    most: u64,
+    client: Option<Client>,
+    /// When what was fetched last of each was pushed, and whether it was other data than its fingerprint says.
+    pushed: BTreeMap<Digest, (u64, bool)>,
+}
+
+/// Why data were not fetched.
+#[derive(Debug, thiserror::Error)]
+enum PullError {
+    #[error("the coordinator: {0}")]
+    Call(#[from] Status),
+    #[error("{0}")]
+    Disk(#[from] io::Error),
+    #[error("they have {size} bytes, and --cache-bytes allows {most}")]
+    TooLarge { size: u64, most: u64 },
+    #[error("what the coordinator says of them makes no sense: {0}")]
+    Wrong(String),
+}
+
+impl Pulled {
+    pub(super) fn new(folder: PathBuf, most: u64, client: Option<Client>) -> Self {
+        Self {
+            folder,
+            most,
+            client,
+            pushed: BTreeMap::new(),
+        }
+    }
+
+    /// The folder of data that were fetched, if they were.
+    pub(super) fn there(&self, fingerprint: Digest) -> Option<PathBuf> {
+        let folder = self.folder.join(fingerprint.to_string());
+        folder.is_dir().then_some(folder)
+    }
+
+    /// Whether a path is one of fetched data.
+    pub(super) fn holds(&self, path: &Path) -> bool {
+        path.starts_with(&self.folder)
+    }
+
+    /// Notes that data are used: those not used for the longest time go first.
+    pub(super) fn note_use(&self, fingerprint: Digest) {
+        let folder = self.folder.join(fingerprint.to_string());
+        // Only the order of removal suffers if it cannot be set.
+        let _ = fs::File::open(folder).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+
+    /// Removes data that came damaged, or were changed since.
+    pub(super) async fn discard(&self, fingerprint: Digest) {
+        let folder = self.folder.join(fingerprint.to_string());
+        if let Err(error) = blocking(move || fs::remove_dir_all(folder)).await {
+            tracing::warn!(fingerprint = %fingerprint.short(), %error, "damaged data cannot be removed from the cache");
+        }
+    }
+
+    /// As [`Pulled::discard`]; what was pushed is other data, so the same is not fetched again.
+    pub(super) async fn refuse(&mut self, fingerprint: Digest) {
+        if let Some((_, wrong)) = self.pushed.get_mut(&fingerprint) {
+            *wrong = true;
+        }
+        self.discard(fingerprint).await;
+    }
+
+    /// Fetches data, if the coordinator keeps them.
+    pub(super) async fn fetch(&mut self, info: &DatasetInfo) -> Option<PathBuf> {
+        let client = self.client.clone()?;
+        let began = Instant::now();
+        let (fingerprint, path) = (info.fingerprint, info.reference.path.as_str());
+        match self.try_fetch(&client, fingerprint).await {
+            Ok(None) => None,
+            Ok(Some((folder, bytes))) => {
+                tracing::info!(path, fingerprint = %fingerprint.short(), bytes, duration_ms = millis(began.elapsed()),
+                    "data set fetched from the coordinator");
+                Some(folder)
+            }
+            Err(error) => {
+                tracing::warn!(path, fingerprint = %fingerprint.short(), %error,
+                    "the coordinator keeps the data set, and it cannot be fetched; it is tried again");
+                None
+            }
+        }
+    }
+
+    async fn try_fetch(
+        &mut self,
+        client: &Client,
+        fingerprint: Digest,
+    ) -> Result<Option<(PathBuf, u64)>, PullError> {
+        let request = v1::FindDatasetRequest {
+            fingerprint: fingerprint.to_string(),
+        };
+        let files = match client.find_dataset(request).await {
+            // It has not changed since it was found to be other data.
+            Ok(found) if self.pushed.get(&fingerprint) == Some(&(found.stored_ms, true)) => {
+                return Ok(None);
+            }
+            Ok(found) => {
+                if self.pushed.len() >= MAX_REMEMBERED {
+                    self.pushed.pop_first();
+                }
+                self.pushed.insert(fingerprint, (found.stored_ms, false));
+                checked(found.files)?
+            }
+            // It does not keep them, or is of a release that keeps none.
+            Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => {
+                return Ok(None);
+            }
+            Err(status) => return Err(status.into()),
+        };
+        let size = files
+            .iter()
+            .fold(0_u64, |all, file| all.saturating_add(file.size));
+        let most = self.most;
+        let left = most
+            .checked_sub(size)
+            .ok_or(PullError::TooLarge { size, most })?;
+        let folder = self.folder.clone();
+        let part = blocking(move || {
+            fs::create_dir_all(&folder)?;
+            make_room(&folder, left)?;
+            tempfile::Builder::new().prefix(PART).tempdir_in(&folder)
+        })
+        .await?;
+        for file in &files {
+            download(client, file, &part.path().join(&file.name)).await?;
+        }
+        let target = self.folder.join(fingerprint.to_string());
+        let whole = target.clone();
+        blocking(move || {
+            match fs::rename(part.path(), &whole) {
+                // Another worker that shares the cache was first; ours goes with its handle.
+                Err(_) if whole.is_dir() => Ok(()),
+                renamed => renamed,
+            }
+        })
+        .await?;
+        Ok(Some((target, size)))
+    }
+}
+
+/// A file that is to come.
+struct Wanted {
+    name: String,
+    digest: Digest,
+    size: u64,
+}
+
+/// What the coordinator says. Names become those of files here.
+fn checked(files: Vec<v1::DatasetFile>) -> Result<Vec<Wanted>, PullError> {
+    let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if files.is_empty() || files.len() > MAX_FILES {
+        return Err(PullError::Wrong(format!("{} files", files.len())));
+    }
+    let one = |file: v1::DatasetFile| {
+        let name = file.name;
+        if name.is_empty()
+            || name.len() > MAX_NAME
+            || name.starts_with('.')
+            || !name.chars().all(letters)
+        {
+            let name: String = name.chars().take(80).collect();
+            return Err(PullError::Wrong(format!("the file name {name:?}")));
+        }
+        let digest = digest_from_wire("digest", &file.digest)
+            .map_err(|error| PullError::Wrong(error.to_string()))?;
+        Ok(Wanted {
+            name,
+            digest,
+            size: file.size,
+        })
+    };
+    files.into_iter().map(one).collect()
+}
+
+async fn download(client: &Client, wanted: &Wanted, path: &Path) -> Result<(), PullError> {
+    let request = v1::DownloadArtifactRequest {
+        digest: wanted.digest.to_string(),
+    };
+    let mut pieces = client.download(request).await?;
+    let mut file = tokio::fs::File::create(path).await?;
+    let (mut hasher, mut size) = (blake3::Hasher::new(), 0_u64);
+    loop {
+        let next = tokio::time::timeout(LONGEST_PAUSE, pieces.message()).await;
+        let late = |_| Status::deadline_exceeded("nothing of the download has come for a minute");
+        let Some(piece) = next.map_err(late)?? else {
+            break;
+        };
+        size += piece.data.len() as u64;
+        if size > wanted.size {
+            return Err(PullError::Wrong(format!(
+                "{} is longer than announced",
+                wanted.name
+            )));
+        }
+        hasher.update(&piece.data);
+        file.write_all(&piece.data).await?;
+    }
+    if Digest(*hasher.finalize().as_bytes()) != wanted.digest {
+        return Err(PullError::Wrong(format!("{} came damaged", wanted.name)));
+    }
+    file.sync_all().await?;
+    Ok(())
+}
+
+/// Removes what was not used for the longest time until what is left has `most` bytes.
+fn make_room(folder: &Path, most: u64) -> io::Result<()> {
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // Another worker may have removed it meanwhile.
+        let Ok(modified) = entry.metadata().and_then(|data| data.modified()) else {
+            continue;
+        };
+        if !entry.file_name().to_string_lossy().starts_with(PART) {
+            kept.push((modified, bytes_in(&entry.path()), entry.path()));
+        } else if modified.elapsed().is_ok_and(|age| age > STALE) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    // Newest first.
+    kept.sort_unstable_by_key(|one| std::cmp::Reverse(one.0));
+    let mut bytes = 0_u64;
+    for (_, size, path) in kept {
+        bytes = bytes.saturating_add(size);
+        if bytes > most {
+            tracing::info!(path = %path.display(), bytes = size, "fetched data removed to make room for others");
+            fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    sizes.fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> v1::DatasetFile {
+        v1::DatasetFile {
+            name: name.to_owned(),
+            digest: Digest::of(b"x").to_string(),
+            size: 1,
+        }
+    }
+
+    #[test]
+    fn names_that_would_leave_the_folder_are_not_taken_from_the_coordinator() {
+        assert!(checked(vec![file("train-images-idx3-ubyte")]).is_ok());
+        for bad in ["", "..", "../x", "a/b", "/etc/passwd", ".x", "a\0"] {
+            assert!(checked(vec![file(bad)]).is_err(), "{bad:?}");
+        }
+        assert!(checked(Vec::new()).is_err());
+        assert!(checked(vec![file("x"); MAX_FILES + 1]).is_err());
+    }
+
+    #[test]
+    fn room_is_made_by_removing_what_was_not_used_for_the_longest_time() {
+        let folder = tempfile::tempdir().unwrap();
+        for (age, name) in [(3, "old"), (2, "older-than-new"), (1, "new")] {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("file"), [0; 100]).unwrap();
+            let time = SystemTime::now() - Duration::from_secs(age * 60);
+            fs::File::open(&path).unwrap().set_modified(time).unwrap();
+        }
+        let stale = folder.path().join("part-stale");
+        fs::create_dir(&stale).unwrap();
+        let long_ago = SystemTime::now() - STALE * 2;
+        fs::File::open(&stale)
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+        fs::create_dir(folder.path().join("part-of-another-worker")).unwrap();
+        make_room(folder.path(), 250).unwrap();
+        let mut left: Vec<String> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["new", "older-than-new", "part-of-another-worker"]);
+    }
+}
