@@ -260,8 +260,7 @@ async fn a_spec_runs_on_workers_with_its_labels_only() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_fork_begins_with_what_the_first_trials_found_and_trains_none_of_them_again() -> Result<()>
-{
+async fn a_fork_begins_with_what_the_first_trials_found() -> Result<()> {
     let cluster = Cluster::start(5_000).await?;
     let searches = cluster.searches()?;
     let _worker = cluster.start_worker("only", &WorkerOptions::default())?;
@@ -294,7 +293,7 @@ async fn a_fork_begins_with_what_the_first_trials_found_and_trains_none_of_them_
         "{ended:?}"
     );
 
-    // What the searcher was told is not proposed again, and the first proposal is a neighbour of the best of it.
+    // Its first proposal is a neighbour of the best that its searcher was told of.
     let first = said(&cluster, &["trials", "first"])?;
     let known: Vec<&Value> = first
         .as_array()

@@ -233,8 +233,8 @@ pub(in crate::cli) struct RetryArgs {
 /// Start a new search that begins with what the first trials of another one found
 ///
 /// The new search has the other one's spec but for what --set changes, and its searcher is told the scores of those
-/// trials before it proposes anything; they are not trained again, and its budget counts its own trials only. The
-/// other search goes on as it was, or stays ended.
+/// trials before it proposes anything, as with a warm start; its budget counts its own trials only. The other search
+/// goes on as it was, or stays ended.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
