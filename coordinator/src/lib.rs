@@ -9,6 +9,7 @@ mod datasets;
 mod disk;
 mod grpc;
 pub mod journal;
+mod logs;
 pub mod maintenance;
 mod metrics;
 pub mod server;

@@ -23,6 +23,7 @@ use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::disk;
 use crate::grpc::{AccessApi, SearchApi, WorkerApi};
 use crate::journal::{Journal, JournalError, JournalHandle};
+use crate::logs::LogBook;
 use crate::metrics::{AskTimes, Metrics, Page, Sources, with_page};
 
 mod first_tokens;
@@ -223,6 +224,7 @@ struct Coordinator {
     journal: JournalHandle,
     artifacts: ArtifactStore,
     learned: Learned,
+    book: LogBook,
     access: Access,
     searches: Searches,
     context: Context,
@@ -249,6 +251,8 @@ impl Coordinator {
         let artifacts =
             ArtifactStore::open(&config.data_dir.join(ARTIFACTS), config.max_artifact_bytes)?;
         learned.datasets.claim(&artifacts);
+        let book = LogBook::open(&config.data_dir, shutdown);
+        book.tap();
         let access = access(config, tls, learned.tokens.clone())?;
         stop_when_failed(&journal, shutdown);
         let settings = Settings {
@@ -274,6 +278,7 @@ impl Coordinator {
             journal,
             artifacts,
             learned,
+            book,
             access,
             searches,
             context,
@@ -346,6 +351,7 @@ impl Coordinator {
             artifacts: self.artifacts.clone(),
             names: self.learned.names.clone(),
             datasets: self.learned.datasets.clone(),
+            book: self.book.clone(),
             cluster: self.journal.cluster(),
             lease_ttl: ttl,
             renew_every: ttl / RENEWALS_PER_TTL,
@@ -365,6 +371,7 @@ impl Coordinator {
             reader: self.journal.reader().clone(),
             names: self.learned.names.clone(),
             datasets: self.learned.datasets.clone(),
+            book: self.book.clone(),
             cluster: self.journal.cluster(),
             allow_inline_commands: config.allow_inline_commands,
         };
@@ -409,6 +416,12 @@ impl Coordinator {
         }
         self.journal.close().await;
         tracing::info!("coordinator ended");
+        if tokio::time::timeout(PATIENCE, self.book.flush())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the log's last lines are not kept: its disk is too slow");
+        }
     }
 }
 

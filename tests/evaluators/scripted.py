@@ -2,6 +2,7 @@
 $ESPALIER_TEST_CONTROL make it misbehave.
 
   seconds      sleep so long before every measurement
+  prints       print this before the first measurement
   hang-once    the first evaluation that sees it takes it away and is silent for ever
   diverge      while it is there, every evaluation fails: the candidate diverges
   crash-once   the first evaluation that sees it takes it away and ends the process
@@ -93,6 +94,8 @@ def evaluate(job):
     for name in MISDEEDS:
         if take(f"{name}-once"):
             MISDEEDS[name]()
+    if control("prints"):
+        print(control("prints"), flush=True)
     decisions = job["decisions"]
     x, y = decisions["hyperparameters.x"], decisions["hyperparameters.y"]
     for epoch in range(1, job["job"]["train"]["to"] + 1):

@@ -252,3 +252,84 @@ async fn a_log_file_is_put_aside_when_it_gets_large_and_nothing_goes_to_stderr()
     assert_eq!(process.log(), "");
     Ok(())
 }
+
+/// Runs `espalier logs` to its end.
+fn logs(cluster: &Cluster, arguments: &[&str]) -> Result<Vec<serde_json::Value>> {
+    let output = Command::new(espalier_tests::binary("espalier"))
+        .args(["logs", "--address", cluster.address(), "--output", "json"])
+        .args(arguments)
+        .output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{arguments:?}: {errors}");
+    let text = String::from_utf8(output.stdout)?;
+    let lines = text.lines().map(|line| {
+        Catalogue::get().check(line)?;
+        Ok(serde_json::from_str(line)?)
+    });
+    lines.collect()
+}
+
+fn texts(lines: &[serde_json::Value]) -> Vec<&str> {
+    let lines = lines.iter();
+    lines.filter_map(|line| line["message"].as_str()).collect()
+}
+
+/// How many lines the test's evaluator printed.
+fn printed(lines: &[serde_json::Value]) -> usize {
+    let lines = lines.iter().filter(|line| line["target"] == "evaluator");
+    let own = |line: &&serde_json::Value| {
+        let text = line["message"].as_str();
+        text.is_some_and(|text| text.starts_with("loss"))
+    };
+    lines.filter(own).count()
+}
+
+#[tokio::test]
+async fn logs_have_what_evaluators_printed_by_search_and_by_trial_also_after_a_restart()
+-> Result<()> {
+    let mut cluster = Cluster::start(5_000).await?;
+    cluster.control("prints", "loss 0.25\u{1b}[2J")?;
+    cluster.control("seconds", "0.3")?;
+    let searches = cluster.searches()?;
+    let _worker = cluster.start_worker("node", &WorkerOptions::default())?;
+    let search = searches.create(&spec("printed", 3), String::new()).await?;
+    // Follows to the end by itself.
+    let followed = logs(&cluster, &[&search, "--follow"])?;
+    let messages = texts(&followed);
+    let completed = messages.iter().filter(|text| **text == "trial completed");
+    assert_eq!(completed.count(), 3, "{messages:?}");
+    assert_eq!(messages.last(), Some(&"search finished"), "{messages:?}");
+    // What is printed arrives a moment later.
+    wait_until("what was printed", LIMIT, || async {
+        Ok((printed(&logs(&cluster, &[&search])?) == 3).then_some(()))
+    })
+    .await?;
+    let one = logs(&cluster, &[&search, "2"])?;
+    assert!(one.iter().all(|line| line["trial"] == 2), "{one:?}");
+    assert_eq!(printed(&one), 1, "{one:?}");
+    assert!(texts(&one).contains(&"trial completed"), "{one:?}");
+    let mut of_evaluator = one.iter().filter(|line| line["target"] == "evaluator");
+    let line = of_evaluator.next().context("a line")?;
+    assert_eq!(
+        (&line["worker"], &line["slot"]),
+        (&"node".into(), &0.into())
+    );
+
+    cluster.kill_coordinator()?;
+    cluster.start_coordinator().await?;
+    assert_eq!(printed(&logs(&cluster, &[&search])?), 3);
+    assert_eq!(logs(&cluster, &[&search, "--last", "2"])?.len(), 2);
+    // Everything: the newest lines, of this start.
+    let all = logs(&cluster, &[])?;
+    assert!(texts(&all).contains(&"coordinator started"), "{all:?}");
+    let of_worker = logs(&cluster, &["--worker", "node"])?;
+    assert!(of_worker.iter().all(|line| line["worker"] == "node"));
+    // For people, without control characters.
+    let output = Command::new(espalier_tests::binary("espalier"))
+        .args(["logs", "--address", cluster.address(), &search, "2"])
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(text.contains("INFO loss 0.25"), "{text:?}");
+    assert!(!text.contains(char::from(0x1b)), "{text:?}");
+    Ok(())
+}

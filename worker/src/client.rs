@@ -126,6 +126,11 @@ impl Client {
         within(CALL_LIMIT, self.service().release(request)).await
     }
 
+    /// See `WorkerService.Log`.
+    pub(crate) async fn log(&self, request: v1::LogRequest) -> Result<v1::LogReply, Status> {
+        within(CALL_LIMIT, self.service().log(request)).await
+    }
+
     /// See `WorkerService.Leave`; `limit` is what is left of the worker's time to end.
     pub(crate) async fn leave(
         &self,

@@ -24,6 +24,7 @@ mod evaluator;
 mod guard;
 mod job;
 mod limits;
+mod logs;
 mod membership;
 mod run;
 mod session;

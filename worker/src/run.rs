@@ -23,6 +23,7 @@ use crate::dataset::{Datasets, Places};
 use crate::delivery::Delivery;
 use crate::error::WorkerError;
 use crate::evaluator::{Evaluator, MemoryLimit};
+use crate::logs;
 use crate::membership::Membership;
 use crate::session::{Registration, Session, offer};
 use crate::slot::{Broken, Slot};
@@ -92,6 +93,10 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         event_sender.clone(),
         welcome.max_artifact_bytes,
     );
+    let printed = logs::tap();
+    let printed_counts = printed.counts();
+    let sending = logs::send(printed, client.clone(), worker);
+    let _sender = AbortOnDropHandle::new(espalier_runtime::spawn_named("logs", sending));
     let delivery = Arc::new(Delivery {
         client,
         worker,
@@ -132,6 +137,7 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
     if timeout(EVALUATORS_END_LIMIT, all).await.is_err() {
         tracing::warn!("evaluators did not end in time; they are killed");
     }
+    printed_counts.sent().await;
     outcome.and_then(|()| ended(&shutdown))
 }
 

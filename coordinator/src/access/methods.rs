@@ -50,6 +50,7 @@ pub(crate) const METHODS: &[(&str, Who)] = &[
     ("/espalier.v1.WorkerService/Fail", Only(&[WORKER])),
     ("/espalier.v1.WorkerService/Release", Only(&[WORKER])),
     ("/espalier.v1.WorkerService/Leave", Only(&[WORKER])),
+    ("/espalier.v1.WorkerService/Log", Only(&[WORKER])),
     ("/espalier.v1.WorkerService/UploadArtifact", Only(&[WORKER])),
     (
         "/espalier.v1.WorkerService/DownloadArtifact",
@@ -89,6 +90,7 @@ pub(crate) const METHODS: &[(&str, Who)] = &[
     ),
     ("/espalier.v1.SearchService/Best", Only(&[ADMIN, VIEWER])),
     ("/espalier.v1.SearchService/Watch", Only(&[ADMIN, VIEWER])),
+    ("/espalier.v1.SearchService/Logs", Only(&[ADMIN, VIEWER])),
     (
         "/espalier.v1.SearchService/GetCluster",
         Only(&[ADMIN, VIEWER]),

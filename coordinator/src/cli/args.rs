@@ -17,6 +17,7 @@ use super::output::OutputArgs;
 mod access;
 mod dataset;
 mod journal;
+mod logs;
 mod look;
 mod records;
 mod simulate;
@@ -31,6 +32,7 @@ pub(super) use dataset::{
 pub(super) use journal::{
     BackupArgs, CompactArgs, ExportArgs, ImportArgs, JournalArgs, JournalCommand, VerifyArgs,
 };
+pub(super) use logs::LogsArgs;
 pub(super) use look::{
     DiffArgs, DrawArgs, LookArgs, Picture, PresetArgs, PresetCommand, SampleArgs, SpaceArgs,
 };
@@ -111,6 +113,7 @@ pub(super) enum Command {
     Watch(WatchArgs),
     Trials(TrialsArgs),
     Best(BestArgs),
+    Logs(LogsArgs),
     Explain(ExplainArgs),
     Replay(ReplayArgs),
     Journal(JournalArgs),

@@ -428,6 +428,14 @@ impl Client {
             .await
     }
 
+    /// Lines of the log.
+    pub(super) async fn logs(
+        &self,
+        request: v1::LogsRequest,
+    ) -> Result<Streaming<v1::LogsReply>, CliError> {
+        self.call(self.service.clone().logs(request)).await
+    }
+
     /// Fetches an artifact into a file, which is there only if all of it came and its digest is right.
     pub(super) async fn download(&self, digest: &Digest, path: &Path) -> Result<u64, CliError> {
         let request = v1::DownloadRequest {

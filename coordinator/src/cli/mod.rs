@@ -16,6 +16,7 @@ mod explain;
 mod follow;
 mod health;
 mod journal;
+mod logs;
 mod look;
 mod output;
 mod preset;
@@ -171,6 +172,7 @@ async fn with_coordinator(cli: Cli) -> Result<(), CliError> {
         Command::Status(args) => query::status(&connect().await?, &args).await,
         Command::Trials(args) => query::trials(&connect().await?, &args).await,
         Command::Best(args) => query::best(&connect().await?, &args).await,
+        Command::Logs(args) => logs::logs(&connect().await?, &args).await,
         Command::Explain(args) => explain::explain(&connect().await?, &args).await,
         Command::Pause(args) => control::pause(&connect().await?, &args).await,
         Command::Resume(args) => control::resume(&connect().await?, &args).await,

@@ -15,6 +15,7 @@ use super::artifacts::{self, Pieces};
 use super::caller::said_by;
 use super::convert::{cluster_to_wire, status_to_wire, trial_to_wire};
 use super::datasets::{self, dataset_to_wire};
+use super::logs;
 use super::looks_back;
 use super::watch::{self, Changes};
 use crate::actors::{
@@ -23,6 +24,7 @@ use crate::actors::{
 use crate::artifacts::ArtifactStore;
 use crate::datasets::StoredDatasets;
 use crate::journal::{JournalReader, MAX_PAGE_BYTES, States, TrialRow};
+use crate::logs::LogBook;
 
 /// The most searches or trials on one page.
 const MAX_PAGE: u32 = 1_000;
@@ -50,6 +52,7 @@ pub(crate) struct SearchApi {
     pub(crate) datasets: StoredDatasets,
     pub(crate) reader: JournalReader,
     pub(crate) names: WorkerNames,
+    pub(crate) book: LogBook,
     pub(crate) cluster: ClusterId,
     /// Whether specs with an inline `command:` are taken: only `espalier run` does, for its own workers.
     pub(crate) allow_inline_commands: bool,
@@ -145,6 +148,7 @@ fn states(words: &[String]) -> Result<States, CallError> {
 #[tonic::async_trait]
 impl SearchService for SearchApi {
     type WatchStream = Changes;
+    type LogsStream = logs::Lines;
     type DownloadStream = Pieces<v1::DownloadReply>;
 
     async fn create(
@@ -352,6 +356,14 @@ impl SearchService for SearchApi {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let search = self.searches.find(&request.into_inner().search)?;
         Ok(Response::new(watch::watch(search, self.names.clone())))
+    }
+
+    async fn logs(
+        &self,
+        request: Request<v1::LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let lines = logs::show(self.book.clone(), &self.searches, request.into_inner())?;
+        Ok(Response::new(lines))
     }
 
     async fn get_cluster(

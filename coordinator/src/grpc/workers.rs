@@ -22,10 +22,12 @@ use super::artifacts::{self, Pieces};
 use super::caller::{check_worker, opened, worker_of};
 use super::convert::{bounded, datasets_from_wire, registration_from_wire};
 use super::datasets::{dataset_to_wire, fingerprint};
+use super::logs;
 use crate::actors::{CallError, DispatcherHandle, Registration, Searches, WorkerNames};
 use crate::artifacts::{ArtifactStore, Hold};
 use crate::clock::millis;
 use crate::datasets::StoredDatasets;
+use crate::logs::LogBook;
 
 /// The most attempts of one Renew or Release: twice the most slots, for those that end while others begin.
 const MAX_ATTEMPTS: usize = 2 * MAX_SLOTS as usize;
@@ -50,6 +52,7 @@ pub(crate) struct WorkerApi {
     pub(crate) artifacts: ArtifactStore,
     pub(crate) datasets: StoredDatasets,
     pub(crate) names: WorkerNames,
+    pub(crate) book: LogBook,
     pub(crate) cluster: ClusterId,
     pub(crate) lease_ttl: Duration,
     /// How often a worker is to renew.
@@ -369,6 +372,16 @@ impl WorkerService for WorkerApi {
             }
         }
         Ok(Response::new(v1::ReleaseReply {}))
+    }
+
+    async fn log(
+        &self,
+        request: Request<v1::LogRequest>,
+    ) -> Result<Response<v1::LogReply>, Status> {
+        let (caller, request) = opened(request)?;
+        let worker = worker_of(&self.names, &caller, &request.worker)?;
+        logs::take(&self.book, &self.dispatcher, &self.names, worker, request).await?;
+        Ok(Response::new(v1::LogReply {}))
     }
 
     async fn leave(

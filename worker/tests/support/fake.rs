@@ -318,6 +318,10 @@ impl WorkerService for Service {
         Ok(Response::new(v1::ReleaseReply {}))
     }
 
+    async fn log(&self, _: Request<v1::LogRequest>) -> Result<Response<v1::LogReply>, Status> {
+        Ok(Response::new(v1::LogReply {}))
+    }
+
     async fn leave(&self, _: Request<v1::LeaveRequest>) -> Answer<v1::LeaveReply> {
         self.record(Some("leave"), |state| state.leaves += 1);
         Ok(Response::new(v1::LeaveReply {}))

@@ -8,11 +8,18 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use tracing::Subscriber;
 use tracing::field::display;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Registry;
+use tracing_subscriber::fmt::Layer;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 
 use rotating::RotatingFile;
 
@@ -110,6 +117,49 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 #[must_use]
 pub fn lines_lost() -> u64 {
     LOST.load(Ordering::Relaxed)
+}
+
+/// Counts lines that could not be kept somewhere.
+pub fn count_lost(lines: u64) {
+    LOST.fetch_add(lines, Ordering::Relaxed);
+}
+
+/// What takes in every line.
+type Sink = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Read for every line, and written once.
+static SINK: RwLock<Option<Sink>> = RwLock::new(None);
+
+/// Has every line of this process from now on, as a JSON object whatever the log looks like, go to `sink` as well,
+/// and no longer to an earlier one. `sink` must not log, nor wait.
+pub fn tap(sink: impl Fn(&str) + Send + Sync + 'static) {
+    *SINK.write().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(sink));
+}
+
+/// The time as lines have it.
+#[must_use]
+pub fn timestamp() -> String {
+    let mut text = String::new();
+    // Writing into memory does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
+}
+
+/// Writes lines into the sink, if there is one.
+struct Tap;
+
+impl io::Write for Tap {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sink = SINK.read().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(sink), Ok(line)) = (sink.as_ref(), std::str::from_utf8(bytes)) {
+            sink(line);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Counts the lines that its writers cannot write. Each line is one call of `write_all`.
@@ -221,26 +271,36 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = Layer::default()
         .with_ansi(colours)
         // A line that cannot be written (the disk of the log is full, its reader is gone) is lost. It would
         // otherwise be told on stderr, by a macro that panics when that fails too, as it does then.
         .log_internal_errors(false)
         .with_writer(Counting(writer));
-    if json {
-        // The fields beside the message and not below it: shorter, and easier for log stores.
-        Box::new(
-            builder
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false)
-                .finish(),
-        )
+    let lines = if json {
+        objects(lines).boxed()
     } else {
-        Box::new(builder.finish())
-    }
+        lines.boxed()
+    };
+    let tapped = Layer::default()
+        .log_internal_errors(false)
+        .with_writer(|| Tap);
+    let registry = Registry::default().with(filter);
+    Box::new(registry.with(lines).with(objects(tapped)))
+}
+
+/// Lines of JSON, the fields beside the message and not below it: shorter, and easier for log stores.
+fn objects<S, W>(
+    lines: Layer<S, DefaultFields, Format<Full>, W>,
+) -> Layer<S, JsonFields, Format<Json>, W>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    lines
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
 }
 
 #[cfg(test)]

@@ -146,6 +146,8 @@ pub(crate) enum Message {
     /// Sign of life of one lease, by another way than a renewal.
     Touch(WorkerId, AttemptKey),
     Leave(WorkerId, oneshot::Sender<Result<(), CallError>>),
+    /// Which of the attempts a worker holds, or held a while ago.
+    Held(WorkerId, Vec<AttemptKey>, oneshot::Sender<Vec<bool>>),
     List(oneshot::Sender<ClusterStatus>),
     CreateToken(Token, oneshot::Sender<Result<(), CallError>>),
     RevokeToken(TokenId, oneshot::Sender<Result<(), CallError>>),
@@ -253,6 +255,15 @@ impl DispatcherHandle {
     /// The worker ends; answered once that is durable.
     pub(crate) async fn leave(&self, worker: WorkerId) -> Result<(), CallError> {
         self.call(|reply| Message::Leave(worker, reply)).await?
+    }
+
+    /// Which of the attempts a worker holds, or held a while ago.
+    pub(crate) async fn held(
+        &self,
+        worker: WorkerId,
+        keys: Vec<AttemptKey>,
+    ) -> Result<Vec<bool>, CallError> {
+        self.call(|reply| Message::Held(worker, keys, reply)).await
     }
 
     /// The cluster as it is now.

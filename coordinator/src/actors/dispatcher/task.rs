@@ -28,6 +28,7 @@ use super::{
 use crate::actors::cluster::{ClusterEvent, ClusterLog, Departure, Waiter};
 use crate::actors::error::CallError;
 use crate::actors::search::Request;
+use crate::logs::Remembered;
 
 /// Messages taken at once; the tables are looked through once for all of them.
 const BATCH: usize = 256;
@@ -54,6 +55,7 @@ pub(crate) struct Dispatcher {
     pub(super) registry: Registry,
     infirmary: Infirmary,
     stalls: Stalls,
+    remembered: Remembered,
     pub(super) leases: LeaseTable<Instant>,
     waiting: Polls,
     tally: Arc<ClusterTally>,
@@ -81,6 +83,7 @@ impl Dispatcher {
             registry: Registry::default(),
             infirmary: Infirmary::new(Instant::now()),
             stalls: Stalls::new(settings.lease_ttl),
+            remembered: Remembered::default(),
             leases: LeaseTable::new(settings.lease_ttl, Instant::now()),
             waiting: Polls::default(),
             outbox: Vec::new(),
@@ -187,6 +190,14 @@ impl Dispatcher {
             }
             Message::Touch(worker, key) => self.leases.touch(worker, &key, Instant::now()),
             Message::Leave(worker, reply) => self.leave(worker, reply),
+            Message::Held(worker, keys, reply) => {
+                let holder = |key| {
+                    let holder = self.leases.holder(key);
+                    holder.or_else(|| self.remembered.holder(key))
+                };
+                let held = keys.iter().map(|key| holder(key) == Some(worker));
+                let _ = reply.send(held.collect());
+            }
             Message::List(reply) => {
                 let _ = reply.send(self.list());
             }
@@ -323,6 +334,9 @@ impl Dispatcher {
             self.note_sign(&key, sign, now);
         }
         for key in &changed.ended {
+            if let Some(holder) = self.leases.holder(key) {
+                self.remembered.ended(*key, holder);
+            }
             self.leases.end(key);
         }
         for (key, worker, call) in changed.granted {

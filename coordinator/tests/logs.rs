@@ -1,0 +1,191 @@
+//! What workers send for the log, and what of it is shown, by a coordinator in this process.
+// A step that fails must end its test.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::Path;
+
+use espalier_proto::v1;
+use support::{LIMIT, TestServer, TestWorker, attempt, score, spec};
+use tokio_stream::StreamExt;
+use tonic::{Code, Status};
+
+fn line(attempt: v1::Attempt, text: &str) -> v1::LogLine {
+    v1::LogLine {
+        attempt: Some(attempt),
+        slot: 0,
+        evaluator: "mine".to_owned(),
+        level: "INFO".to_owned(),
+        text: text.to_owned(),
+    }
+}
+
+async fn send(worker: &TestWorker, lines: Vec<v1::LogLine>) -> Result<(), Status> {
+    let request = v1::LogRequest {
+        worker: worker.id.clone(),
+        lines,
+        lost: 0,
+    };
+    worker.client.clone().log(request).await.map(drop)
+}
+
+/// The texts that are shown of a search.
+async fn shown(server: &TestServer, request: v1::LogsRequest) -> Vec<String> {
+    let stream = server.searches().logs(request).await.unwrap().into_inner();
+    let replies: Result<Vec<v1::LogsReply>, Status> = stream.collect().await;
+    let lines = replies.unwrap().into_iter().flat_map(|reply| reply.lines);
+    let text = |line: String| {
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        line["message"].as_str().unwrap().to_owned()
+    };
+    // Other tests of this process may log.
+    lines
+        .map(text)
+        .filter(|text| text.starts_with("printed"))
+        .collect()
+}
+
+fn of(search: &str) -> v1::LogsRequest {
+    v1::LogsRequest {
+        search: search.to_owned(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_are_taken_from_the_worker_that_holds_or_held_the_attempt_and_from_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    server.create(&spec("printed", 2)).await;
+    let mut worker = server.worker("own", 1).await;
+    let other = server.worker("other", 1).await;
+    let job = worker.one().await;
+    let key = attempt(&job);
+    send(&worker, vec![line(key.clone(), "printed 1")])
+        .await
+        .unwrap();
+    send(&other, vec![line(key.clone(), "printed by another")])
+        .await
+        .unwrap();
+    let mut none = key.clone();
+    none.trial = 77;
+    send(&worker, vec![line(none, "printed of no trial")])
+        .await
+        .unwrap();
+    worker.complete(&job, score(&job.decisions)).await.unwrap();
+    // What was printed last comes behind the result.
+    send(&worker, vec![line(key.clone(), "printed 2")])
+        .await
+        .unwrap();
+    assert_eq!(
+        shown(&server, of("printed")).await,
+        ["printed 1", "printed 2"]
+    );
+    let last = v1::LogsRequest {
+        last: Some(1),
+        ..of("printed")
+    };
+    assert_eq!(shown(&server, last).await, ["printed 2"]);
+    let trial = v1::LogsRequest {
+        trial: Some(2),
+        ..of("printed")
+    };
+    assert!(shown(&server, trial).await.is_empty());
+    let worker_of = v1::LogsRequest {
+        worker: "other".to_owned(),
+        ..of("printed")
+    };
+    assert!(shown(&server, worker_of).await.is_empty());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_evaluators_print_is_bounded_for_each_trial_over_restarts_and_messages_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    let id = server.create(&spec("flood", 2)).await.id;
+    let mut worker = server.worker("loud", 1).await;
+    let job = worker.one().await;
+    let text = format!("printed {}", "x".repeat(10_000));
+    let flood = |count| vec![line(attempt(&job), &text); count];
+    send(&worker, flood(40)).await.unwrap();
+    assert_eq!(shown(&server, of("flood")).await.len(), 25);
+    server.stop().await;
+    let server = TestServer::start(folder.path()).await;
+    worker.reconnect(server.channel.clone());
+    worker.register_again().await.unwrap();
+    send(&worker, flood(5)).await.unwrap();
+    assert_eq!(shown(&server, of("flood")).await.len(), 25);
+    let size = file_size(folder.path(), &id);
+    assert!(size < 300_000, "{size}");
+
+    let mut wrong = line(attempt(&job), "printed");
+    wrong.level = "LOUD".to_owned();
+    let long = line(attempt(&job), &"x".repeat(20_000));
+    for lines in [vec![wrong], vec![long], flood(1_025)] {
+        let refused = send(&worker, lines).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    }
+    let of_no_search = v1::LogsRequest {
+        trial: Some(1),
+        ..of("")
+    };
+    let refused = server.searches().logs(of_no_search).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    let unknown = server.searches().logs(of("nothing")).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound, "{unknown}");
+    server.stop().await;
+}
+
+fn file_size(data_dir: &Path, id: &[u8]) -> u64 {
+    let id = uuid::Uuid::from_slice(id).unwrap();
+    let path = data_dir.join("logs").join(format!("{id}.jsonl"));
+    std::fs::metadata(path).unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_gets_what_is_there_and_what_comes_each_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    server.create(&spec("followed", 2)).await;
+    let mut worker = server.worker("own", 1).await;
+    let job = worker.one().await;
+    send(&worker, vec![line(attempt(&job), "printed 0")])
+        .await
+        .unwrap();
+    let request = v1::LogsRequest {
+        follow: true,
+        ..of("followed")
+    };
+    let mut stream = server.searches().logs(request).await.unwrap().into_inner();
+    let sending = async {
+        for number in 1..200 {
+            let text = format!("printed {number}");
+            send(&worker, vec![line(attempt(&job), &text)])
+                .await
+                .unwrap();
+        }
+    };
+    let reading = async {
+        let mut texts = Vec::new();
+        while texts.len() < 200 {
+            let reply = stream.next().await.unwrap().unwrap();
+            for line in reply.lines {
+                let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+                let text = line["message"].as_str().unwrap();
+                texts.extend(
+                    text.strip_prefix("printed ")
+                        .map(|n| n.parse::<u32>().unwrap()),
+                );
+            }
+        }
+        texts
+    };
+    let both = async { tokio::join!(sending, reading).1 };
+    let texts = tokio::time::timeout(LIMIT, both).await.unwrap();
+    assert_eq!(texts, (0..200).collect::<Vec<u32>>());
+    // Who follows is told that the coordinator stops, and holds nothing up.
+    let (last, ()) = tokio::join!(stream.next(), server.stop());
+    assert_eq!(last.unwrap().unwrap_err().code(), Code::Unavailable);
+}
