@@ -50,7 +50,7 @@ pub use edit::{EditError, set};
 pub use error::{SpecError, SpecErrors};
 pub use feasible::{NoneFeasible, Refusal};
 pub use read::{read, read_searcher, read_warned};
-pub use scalar::{moment_ms, time_ms};
+pub use scalar::{moment_ms, moment_text, time_ms};
 pub use schema::schema;
 
 pub(crate) use error::nearest;

@@ -293,6 +293,14 @@ pub fn moment_ms(text: &str) -> Result<u64, String> {
     })
 }
 
+/// A point in time of Unix milliseconds, as it is read.
+#[must_use]
+pub fn moment_text(ms: u64) -> String {
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok();
+    let text = moment.and_then(|moment| moment.format(&Rfc3339).ok());
+    text.unwrap_or_else(|| format!("{ms} ms"))
+}
+
 /// What a scalar is by itself, as YAML's core schema has it. What that leaves a text but reads as a number or
 /// as nothing elsewhere in a spec is refused, so that a slip does not become a text.
 fn any(text: &str, plain: bool) -> Result<Value, String> {

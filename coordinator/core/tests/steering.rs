@@ -124,6 +124,24 @@ fn a_budget_that_is_extended_goes_on_and_one_that_is_used_cannot_be_taken_back()
 }
 
 #[test]
+fn a_wish_says_what_is_to_be_set() {
+    let mut run = Run::new(&definition(FLAT));
+    let change = LimitsChange {
+        trials: Some(200),
+        time_ms: Some(5_400_000),
+        deadline_ms: Some(4_102_444_800_000),
+        parallel: Some(0),
+        ..LimitsChange::default()
+    };
+    let step = run.command(Steer::Limit(change).into()).unwrap();
+    let Event::Steered { wish, .. } = &step.events[0] else {
+        panic!("{:?}", step.events);
+    };
+    let words = "set trials 200, time 5400 s, deadline 2100-01-01T00:00:00Z, parallel all";
+    assert_eq!(wish, words);
+}
+
+#[test]
 fn fewer_trials_at_one_time_take_effect_with_the_next_lease() {
     let mut run = Run::new(&definition(FLAT));
     let parallel = |limit| {

@@ -9,7 +9,7 @@ use super::error::CallError;
 use crate::journal::{JournalReader, MAX_ROWS, States, TrialRow};
 
 /// The completed trials of a search up to a number, the first ones if there are very many, with the metric that the
-/// new search is about. Blocks.
+/// new search is about. `wanted` is what messages call the wish. Blocks.
 ///
 /// # Errors
 /// One is no candidate of the new search's space, none has the metric, or the journal cannot be read.
@@ -18,6 +18,7 @@ pub(crate) fn earlier(
     from: SearchId,
     until: TrialNumber,
     definition: &Definition,
+    wanted: &str,
 ) -> Result<Vec<Known>, CallError> {
     let mut known = Vec::new();
     let mut after = TrialNumber(0);
@@ -27,7 +28,7 @@ pub(crate) fn earlier(
         after = page.trials.last().map_or(after, |trial| trial.number);
         for trial in page.trials.iter().filter(|trial| trial.number <= until) {
             if known.len() < MAX_KNOWN {
-                known.extend(known_of(trial, from, definition)?);
+                known.extend(known_of(trial, from, definition, wanted)?);
             }
         }
         if !page.more || after >= until || known.len() >= MAX_KNOWN {
@@ -37,7 +38,7 @@ pub(crate) fn earlier(
     if known.is_empty() {
         let metric = &definition.spec.objective.metric;
         return Err(CallError::BadSpec(format!(
-            "search {from}, to begin with, has no completed trial with the metric {metric}"
+            "{wanted}: search {from} has no completed trial with the metric {metric}"
         )));
     }
     bounded(known)
@@ -47,6 +48,7 @@ fn known_of(
     trial: &TrialRow,
     from: SearchId,
     definition: &Definition,
+    wanted: &str,
 ) -> Result<Option<Known>, CallError> {
     let metric = &definition.spec.objective.metric;
     let measured = trial.measured.as_ref();
@@ -59,7 +61,7 @@ fn known_of(
     };
     let of_space = known.of_space(&definition.spec.space).map_err(|problem| {
         CallError::BadSpec(format!(
-            "trial {} of search {from}, to begin with, is no candidate of this space: {problem}",
+            "{wanted}: trial {} of search {from} is no candidate of this space: {problem}",
             trial.number
         ))
     });

@@ -37,7 +37,7 @@ impl SearchApi {
         let define = move || {
             let new = resubmitted(&source, &request.name, &request.settings)?;
             let mut definition = new.check(inline)?;
-            let mut known = earlier(&reader, from, at, &definition)?;
+            let mut known = earlier(&reader, from, at, &definition, "fork")?;
             // What the other search itself began with is known here, too.
             let before = source.known.iter().filter(|known| known.score.is_some());
             let mut all: Vec<Known> = before.cloned().collect();

@@ -93,7 +93,13 @@ impl SearchApi {
         let from = self.searches.find(name)?.profile().id;
         let reader = self.reader.clone();
         let found = tokio::task::spawn_blocking(move || {
-            let known = earlier(&reader, from, TrialNumber(u32::MAX), &definition)?;
+            let known = earlier(
+                &reader,
+                from,
+                TrialNumber(u32::MAX),
+                &definition,
+                "warm_start.search",
+            )?;
             Ok(definition.with_known(known))
         });
         found

@@ -1,7 +1,7 @@
 //! What bounds a search, as it stands: at first what its spec says, later what users have changed it to. May
 //! import the words of the spec.
 
-use espalier_common::spec::{Budget, MAX_PARALLEL, MAX_TRIALS, MAX_WEIGHT, Spec};
+use espalier_common::spec::{Budget, MAX_PARALLEL, MAX_TRIALS, MAX_WEIGHT, Spec, moment_text};
 use serde::{Deserialize, Serialize};
 
 use super::command::Rejection;
@@ -83,7 +83,7 @@ impl LimitsChange {
         say("trials", self.trials.map(|value| value.to_string()));
         say("time", self.time_ms.map(seconds));
         say("compute", self.compute_ms.map(seconds));
-        say("deadline", self.deadline_ms.map(|at| format!("{at} ms")));
+        say("deadline", self.deadline_ms.map(moment_text));
         say("patience", self.patience.map(|value| value.to_string()));
         say("target", self.target.map(|value| value.to_string()));
         let parallel = self.parallel.map(|value| match value {
