@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use espalier_proto::v1;
 use support::{LIMIT, TestServer, TestWorker, attempt, score, spec};
@@ -138,10 +139,47 @@ async fn what_evaluators_print_is_bounded_for_each_trial_over_restarts_and_messa
     server.stop().await;
 }
 
-fn file_size(data_dir: &Path, id: &[u8]) -> u64 {
+fn file_of(data_dir: &Path, id: &[u8]) -> PathBuf {
     let id = uuid::Uuid::from_slice(id).unwrap();
-    let path = data_dir.join("logs").join(format!("{id}.jsonl"));
-    std::fs::metadata(path).unwrap().len()
+    data_dir.join("logs").join(format!("{id}.jsonl"))
+}
+
+fn file_size(data_dir: &Path, id: &[u8]) -> u64 {
+    std::fs::metadata(file_of(data_dir, id)).unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_a_crash_cut_off_within_a_letter_costs_itself_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    let id = server.create(&spec("torn", 2)).await.id;
+    let mut worker = server.worker("own", 1).await;
+    let job = worker.one().await;
+    let print = |text: &str| vec![line(attempt(&job), text)];
+    send(&worker, print("printed 1")).await.unwrap();
+    assert_eq!(shown(&server, of("torn")).await, ["printed 1"]);
+    server.stop().await;
+    let mut file = std::fs::File::options()
+        .append(true)
+        .open(file_of(folder.path(), &id))
+        .unwrap();
+    file.write_all(b"{\"timestamp\":\"x\",\"message\":\"printed \xc3")
+        .unwrap();
+
+    let server = TestServer::start(folder.path()).await;
+    worker.reconnect(server.channel.clone());
+    worker.register_again().await.unwrap();
+    send(&worker, print("printed 2")).await.unwrap();
+    send(&worker, print("printed 3")).await.unwrap();
+    let all = ["printed 1", "printed 2", "printed 3"];
+    assert_eq!(shown(&server, of("torn")).await, all);
+    let last = |last| v1::LogsRequest {
+        last: Some(last),
+        ..of("torn")
+    };
+    assert_eq!(shown(&server, last(1)).await, all[2..]);
+    assert_eq!(shown(&server, last(100)).await, all);
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

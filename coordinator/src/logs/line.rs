@@ -1,5 +1,7 @@
 //! One line of the log, with what it is chosen by.
 
+use std::io::{self, BufRead as _, BufReader};
+
 use espalier_common::ids::{AttemptKey, SearchId};
 use espalier_runtime::logging;
 use serde::{Deserialize, Serialize};
@@ -66,6 +68,12 @@ struct Printed<'a> {
     slot: u32,
     evaluator: &'a str,
     target: &'static str,
+}
+
+/// The lines of a file. What a crash cut off may end within a letter, so nothing is asked of what a line holds.
+pub(super) fn texts(file: impl io::Read) -> impl Iterator<Item = io::Result<String>> {
+    let lines = BufReader::new(file).split(b'\n');
+    lines.map(|line| line.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 impl Line {

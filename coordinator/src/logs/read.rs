@@ -1,8 +1,7 @@
 //! Reading the log: what lies there, and what comes after it.
 
-use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 
 use super::LogBook;
-use super::line::Line;
+use super::line::{Line, texts};
 
 /// Bytes of lines that are sent at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -171,37 +170,40 @@ fn read_file(
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let mut newest = VecDeque::new();
+    // What is no line was cut off by a crash.
+    let lines = |file: &File| -> io::Result<_> {
+        let mut file = file.try_clone()?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(texts(file.take(most)).filter_map(|text| match text {
+            Ok(text) => Line::of_own(&text).map(Ok),
+            Err(error) => Some(Err(error)),
+        }))
+    };
+    // Counted first, so that the newest are never all in memory.
+    let mut skipped = match filter.last {
+        None => 0,
+        Some(last) => {
+            let mut count = 0_usize;
+            for line in lines(&file)? {
+                count += usize::from(filter.takes(&line?));
+            }
+            count.saturating_sub(last)
+        }
+    };
     let (mut piece, mut bytes, mut over) = (Vec::new(), 0, false);
-    for text in BufReader::new(file.take(most)).lines() {
-        // What is no line was cut off by a crash.
-        let Some(line) = Line::of_own(&text?) else {
-            continue;
-        };
+    for line in lines(&file)? {
+        let line = line?;
         // A search may go on after its end, when it is given more.
         over = line.last || (over && line.printed);
         if !filter.takes(&line) {
             continue;
         }
-        if let Some(last) = filter.last {
-            newest.push_back(line.text);
-            if newest.len() > last {
-                newest.pop_front();
-            }
+        if skipped > 0 {
+            skipped -= 1;
             continue;
         }
         bytes += line.text.len();
         piece.push(line.text);
-        if bytes >= PIECE_BYTES {
-            bytes = 0;
-            if !send((std::mem::take(&mut piece), over)) {
-                return Ok(());
-            }
-        }
-    }
-    for text in newest {
-        bytes += text.len();
-        piece.push(text);
         if bytes >= PIECE_BYTES {
             bytes = 0;
             if !send((std::mem::take(&mut piece), over)) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use espalier_runtime::logging;
 use tokio::sync::{mpsc, oneshot};
 
 use super::kept::Kept;
-use super::line::Line;
+use super::line::{Line, texts};
 use super::{ToWriter, Written};
 
 /// Lines written at once.
@@ -109,11 +109,26 @@ fn append(
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let mut file = File::options().create(true).append(true).open(path)?;
+    let mut file = File::options()
+        .create(true)
+        .read(true)
+        .append(true)
+        .open(path)?;
     let before = file.metadata()?.len();
+    if before > 0 && last_byte(&mut file)? != b'\n' {
+        // A crash cut the last line off; what comes now is a line of its own.
+        text.insert(0, '\n');
+    }
     file.write_all(text.as_bytes()).inspect_err(|_| {
         let _ = file.set_len(before);
     })
+}
+
+fn last_byte(file: &mut File) -> io::Result<u8> {
+    let mut last = [0];
+    file.seek(io::SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last[0])
 }
 
 /// What a file of an earlier start has.
@@ -124,7 +139,7 @@ fn count(path: &Path) -> io::Result<Kept> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
         Err(error) => return Err(error),
     };
-    for line in BufReader::new(file).lines() {
+    for line in texts(file) {
         if let Some(line) = Line::of_own(&line?) {
             kept.take(&line);
         }
