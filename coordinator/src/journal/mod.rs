@@ -176,7 +176,12 @@ pub fn end_of_log(folder: &Path) -> Result<Option<LogEnd>, JournalError> {
     if lock::is_held(folder) {
         return Ok(None);
     }
-    sound_log(&folder.join(FILE)).map(Some)
+    let end = sound_log(&folder.join(FILE));
+    // One that has started meanwhile writes the log that was read, and what was seen of it says nothing.
+    if lock::is_held(folder) {
+        return Ok(None);
+    }
+    end.map(Some)
 }
 
 /// The folder that holds the file at `path`, for error messages.
