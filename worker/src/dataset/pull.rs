@@ -25,6 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// As the coordinator takes them.
 const MAX_FILES: usize = 64;
 const MAX_NAME: usize = 255;
+/// After a question that was not answered.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// What begins like this is being fetched.
 const PART: &str = "part-";
 /// What a killed process left half done is removed after this.
@@ -36,6 +38,8 @@ pub(super) struct Pulled {
     folder: PathBuf,
     most: u64,
     client: Option<Client>,
+    /// Not asked before: the coordinator was away, and jobs whose data are here wait behind each question.
+    not_before: Option<Instant>,
     /// When what was fetched last of each was pushed, and whether it was other data than its fingerprint says.
     pushed: BTreeMap<Digest, (u64, bool)>,
 }
@@ -45,6 +49,8 @@ pub(super) struct Pulled {
 enum PullError {
     #[error("the coordinator: {0}")]
     Call(#[from] Status),
+    #[error("the coordinator does not answer: {0}")]
+    Away(Status),
     #[error("{0}")]
     Disk(#[from] io::Error),
     #[error("they have {size} bytes, and --cache-bytes allows {most}")]
@@ -59,6 +65,7 @@ impl Pulled {
             folder,
             most,
             client,
+            not_before: None,
             pushed: BTreeMap::new(),
         }
     }
@@ -101,6 +108,9 @@ impl Pulled {
     pub(super) async fn fetch(&mut self, info: &DatasetInfo) -> Option<PathBuf> {
         let client = self.client.clone()?;
         let began = Instant::now();
+        if self.not_before.is_some_and(|time| began < time) {
+            return None;
+        }
         let (fingerprint, path) = (info.fingerprint, info.reference.path.as_str());
         match self.try_fetch(&client, fingerprint).await {
             Ok(None) => None,
@@ -108,6 +118,12 @@ impl Pulled {
                 tracing::info!(path, fingerprint = %fingerprint.short(), bytes, duration_ms = millis(began.elapsed()),
                     "data set fetched from the coordinator");
                 Some(folder)
+            }
+            Err(PullError::Away(status)) => {
+                self.not_before = Some(Instant::now() + ASK_AGAIN);
+                tracing::debug!(path, fingerprint = %fingerprint.short(), %status,
+                    "the coordinator does not say whether it keeps the data set");
+                None
             }
             Err(error) => {
                 tracing::warn!(path, fingerprint = %fingerprint.short(), %error,
@@ -141,7 +157,7 @@ impl Pulled {
             Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => {
                 return Ok(None);
             }
-            Err(status) => return Err(status.into()),
+            Err(status) => return Err(PullError::Away(status)),
         };
         let size = files
             .iter()
