@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build dist demo test test-dist test-deploy drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity chaos lint fmt docs clean
+.PHONY: help setup tools libtorch data build dist demo test test-tools test-dist test-deploy drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity chaos lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -16,6 +16,9 @@ define step
 @echo "==> $(1)"
 @$(2) || { echo "make $@: failed: $(1)" >&2; echo "  $(3)" >&2; exit 1; }
 endef
+
+# As root, or as somebody who may be without a password; else this fails, and says what to install.
+APT = $(if $(filter 0,$(shell id -u)),,sudo -n) apt-get
 
 # The commit and the rest, for --version.
 BUILD_INFO = env $$(deploy/dist/build-info)
@@ -65,8 +68,13 @@ test-deploy: tools ## check units, scripts, images and chart with tools from pac
 demo: setup build ## search for a network on Fashion-MNIST: a coordinator and two workers here
 	$(call step,demo: espalier run $(SPEC) with two workers,$(TARGET)/release/espalier run $(SPEC) --workers 2 --threads 1 --data-root "$(DATA)" --data-dir "espalier-runs/demo-$$(date +%Y%m%d-%H%M%S)",the message above says what to do)
 
+# The tests run the recipes of docs/logs.md, which are written for jq.
+test-tools: tools
+	@command -v jq >/dev/null || { echo "==> test: get jq"; $(APT) install --yes --quiet jq >/dev/null; } || \
+	  { echo "make: jq is missing: Debian, Ubuntu: apt-get install jq" >&2; exit 1; }
+
 # The binaries come first: the whole-system tests start them as processes.
-test: setup ## run all tests
+test: setup test-tools ## run all tests
 	$(call step,test: build the binaries and the tests,$(CARGO) build --workspace --bins --tests,$(BUILD_HINT))
 	$(call step,test: run them,$(CARGO) test --workspace,the names of the failed tests are above; run one with: cargo test --workspace NAME)
 
