@@ -1,16 +1,37 @@
 //! A coordinator and workers as real processes in a folder of their own.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{Searches, wait_until};
-use crate::process::{Process, binary};
-use crate::repository;
+use crate::process::{Process, program, scripted};
+
+/// An address that nothing listens on, for a coordinator that comes back on it. It is not one of those that the
+/// system gives to outgoing connections: while the coordinator is down, one of the workers' own could get it.
+///
+/// # Errors
+/// A thousand are in use.
+pub fn free_address() -> Result<SocketAddr> {
+    // Processes of tests begin at different ports, and the tests of one get none twice.
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() % 20_000;
+    for _ in 0..1_000 {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed) % 20_000;
+        let port = u16::try_from(10_000 + (first + given) % 20_000)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("1000 ports of loopback between 10000 and 30000 are in use")
+}
 
 /// How a worker is started.
 #[derive(Clone, Debug)]
@@ -59,9 +80,7 @@ impl Cluster {
         let folder = TempDir::new()?;
         std::fs::create_dir(folder.path().join("control"))?;
         std::fs::create_dir(folder.path().join("data"))?;
-        // A port that was free a moment ago: the coordinator must come back on the same one.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let address = format!("http://127.0.0.1:{port}");
+        let address = format!("http://{}", free_address()?);
         let mut cluster = Self {
             folder,
             coordinator: None,
@@ -77,7 +96,7 @@ impl Cluster {
     /// # Errors
     /// It does not answer within half a minute.
     pub async fn start_coordinator(&mut self) -> Result<()> {
-        let mut command = Command::new(binary("espalier"));
+        let mut command = program("espalier");
         command
             .args([
                 "serve",
@@ -119,6 +138,28 @@ impl Cluster {
         &self.address
     }
 
+    /// Runs `espalier` on this coordinator, as a user `alice`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn espalier(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = program("espalier");
+        command.env("ESPALIER_ADDRESS", &self.address);
+        command.env("USER", "alice");
+        Ok(command.args(arguments).output()?)
+    }
+
+    /// What such a command says in JSON.
+    ///
+    /// # Errors
+    /// It fails, with what it said.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let output = self.espalier(&[arguments, &["--output", "json"]].concat())?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?}: {errors}");
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
     /// A client of the search service.
     ///
     /// # Errors
@@ -132,8 +173,7 @@ impl Cluster {
     /// # Errors
     /// It cannot be started.
     pub fn start_worker(&self, name: &str, options: &WorkerOptions) -> Result<Process> {
-        let script = repository().join("tests/evaluators/scripted.py");
-        let mut command = Command::new(binary("espalier-worker"));
+        let mut command = program("espalier-worker");
         command
             .args(["--join", &self.address, "--name", name])
             .args(["--slots", &options.slots.to_string(), "--threads", "1"])
@@ -146,7 +186,7 @@ impl Cluster {
             .arg("--work-dir")
             .arg(self.path(&format!("work-{name}")))
             .arg("--evaluator")
-            .arg(format!("scripted=python3 {}", script.display()))
+            .arg(scripted())
             .env("ESPALIER_TEST_CONTROL", self.path("control"));
         for label in &options.labels {
             command.args(["--label", label]);

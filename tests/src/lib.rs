@@ -11,9 +11,9 @@ mod process;
 mod synthetic;
 
 pub use client::{Searches, wait_until};
-pub use cluster::{Cluster, WorkerOptions};
+pub use cluster::{Cluster, WorkerOptions, free_address};
 pub use data::write_tiny_idx;
-pub use process::{Process, binary};
+pub use process::{Process, binary, command, program, ready, scripted, token};
 pub use synthetic::SyntheticWorker;
 
 use std::path::PathBuf;

@@ -1,6 +1,8 @@
 //! A child process that never outlives its test, its output kept in a file that a failing test prints.
 
+use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::logs::Catalogue;
 
@@ -30,6 +33,50 @@ pub fn binary(name: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// A command that knows nothing of Espalier from the environment of whoever runs the tests.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("ESPALIER_") {
+            command.env_remove(variable);
+        }
+    }
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// A binary of this workspace as such a command.
+#[must_use]
+pub fn program(name: &str) -> Command {
+    command(binary(name))
+}
+
+/// What `--evaluator` takes for the scripted evaluator, `evaluators/scripted.py`.
+#[must_use]
+pub fn scripted() -> String {
+    let script = crate::repository().join("tests/evaluators/scripted.py");
+    format!("scripted=python3 {}", script.display())
+}
+
+/// The line that `espalier serve --output json` prints when it is ready.
+///
+/// # Errors
+/// It ended before, or printed something else.
+pub fn ready(child: &mut Child) -> Result<Value> {
+    let stdout = child.stdout.take().context("its stdout is no pipe")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    serde_json::from_str(&line).with_context(|| format!("serve printed {line:?}"))
+}
+
+/// The token of a role in such a line.
+#[must_use]
+pub fn token(ready: &Value, role: &str) -> Option<String> {
+    let tokens = ready["tokens"].as_array()?;
+    let found = tokens.iter().find(|token| token["role"] == role)?;
+    found["token"].as_str().map(str::to_owned)
 }
 
 /// A running child; killed when dropped.
@@ -69,6 +116,23 @@ impl Process {
             child,
             log,
         })
+    }
+
+    /// Starts `espalier serve` with its data in `folder/coordinator`, and waits until it is ready; what it printed
+    /// then is beside it.
+    ///
+    /// # Errors
+    /// It ends before, with what is in its log.
+    pub fn serve(folder: &Path, listen: &str, options: &[&str]) -> Result<(Self, Value)> {
+        let mut command = program("espalier");
+        command
+            .args(["serve", "--output", "json", "--listen", listen])
+            .arg("--data-dir")
+            .arg(folder.join("coordinator"))
+            .args(options);
+        let mut process = Self::start("coordinator", folder, command, true)?;
+        let ready = ready(&mut process.child).with_context(|| process.log())?;
+        Ok((process, ready))
     }
 
     /// The process id.

@@ -1,13 +1,13 @@
 //! Joining over TLS with real processes: tokens, certificates, roles, and what becomes of those who have
 //! none, or a wrong one.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use espalier_tests::{Process, binary, repository, wait_until};
+use espalier_tests::{Process, free_address, program, scripted, token, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -19,14 +19,15 @@ struct Secured {
     coordinator: Process,
     /// `127.0.0.1:port`.
     host: String,
-    tokens: Value,
+    /// What it printed at its first start.
+    ready: Value,
 }
 
 impl Secured {
     fn start(options: &[&str]) -> Result<Self> {
         let folder = TempDir::new()?;
         std::fs::create_dir(folder.path().join("control"))?;
-        let (coordinator, ready) = serve(folder.path(), "127.0.0.1:0", options)?;
+        let (coordinator, ready) = serve(folder.path(), &free_address()?.to_string(), options)?;
         let address = ready["address"].as_str().context("an address")?;
         assert_eq!(ready["tls"], true);
         let host = address
@@ -37,16 +38,13 @@ impl Secured {
             folder,
             coordinator,
             host,
-            tokens: ready["tokens"].clone(),
+            ready,
         })
     }
 
     /// The token of a role that was printed at the first start.
     fn token(&self, role: &str) -> String {
-        let all = self.tokens.as_array().expect("a first start prints tokens");
-        let found = all.iter().find(|token| token["role"] == role);
-        let token = found.and_then(|token| token["token"].as_str());
-        token.expect("a token for each role").to_owned()
+        token(&self.ready, role).expect("a first start prints a token for each role")
     }
 
     /// Runs `espalier` with a token, or without one.
@@ -74,12 +72,7 @@ impl Secured {
     }
 
     fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(binary(name));
-        for (variable, _) in std::env::vars_os() {
-            if variable.to_string_lossy().starts_with("ESPALIER_") {
-                command.env_remove(variable);
-            }
-        }
+        let mut command = program(name);
         command.env("XDG_CONFIG_HOME", self.folder.path().join("config"));
         command
     }
@@ -95,7 +88,6 @@ impl Secured {
 
     fn worker_command(&self, name: &str) -> Command {
         let path = |name: &str| self.folder.path().join(name);
-        let script = repository().join("tests/evaluators/scripted.py");
         let mut command = self.program("espalier-worker");
         command
             .args(["--join", &self.host, "--name", name, "--threads", "1"])
@@ -108,7 +100,7 @@ impl Secured {
             .arg("--trainer")
             .arg(path("no-trainer"))
             .arg("--evaluator")
-            .arg(format!("scripted=python3 {}", script.display()))
+            .arg(scripted())
             .env("ESPALIER_TEST_CONTROL", path("control"));
         command
     }
@@ -156,23 +148,10 @@ seed: 7
     }
 }
 
-/// Starts a coordinator with TLS and reads the line that it prints when it is ready.
+/// Starts a coordinator with TLS.
 fn serve(folder: &Path, listen: &str, options: &[&str]) -> Result<(Process, Value)> {
-    let mut command = Command::new(binary("espalier"));
-    command
-        .args([
-            "serve", "--tls", "on", "--output", "json", "--listen", listen,
-        ])
-        .args(["--lease-ttl-ms", "2000"])
-        .arg("--data-dir")
-        .arg(folder.join("coordinator"))
-        .args(options);
-    let mut process = Process::start("coordinator", folder, command, true)?;
-    let stdout = process.child().stdout.take().context("a pipe")?;
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line)?;
-    let ready = serde_json::from_str(&line).with_context(|| process.log())?;
-    Ok((process, ready))
+    let secured = ["--tls", "on", "--lease-ttl-ms", "2000"];
+    Process::serve(folder, listen, &[&secured, options].concat())
 }
 
 fn stderr(output: &Output) -> String {
@@ -269,7 +248,7 @@ async fn a_member_comes_back_without_a_token_and_after_the_coordinator_was_kille
 
 #[tokio::test]
 async fn certificates_are_renewed_while_a_search_runs() -> Result<()> {
-    let cluster = Secured::start(&["--worker-certificate-ms", "1500"])?;
+    let cluster = Secured::start(&["--worker-certificate-ms", "3000"])?;
     cluster.control("seconds", "0.5")?;
     let worker = cluster.worker("node-1", Some(&cluster.token("worker")))?;
     cluster.submit("renewed", 8)?;
@@ -443,7 +422,7 @@ async fn a_folder_of_tokens_is_filled_once_and_joins_by_files() -> Result<()> {
     let host = address.trim_start_matches("https://");
     let _coordinator = serve(folder.path(), host, &options)?;
     assert_eq!(before, [read("admin")?, read("viewer")?, read("worker")?]);
-    let output = Command::new(binary("espalier"))
+    let output = program("espalier")
         .args(["status", "--address", &address, "--token-file"])
         .arg(tokens.join("viewer.token"))
         .stdin(Stdio::null())

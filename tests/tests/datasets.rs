@@ -1,13 +1,11 @@
 //! Data that are pushed to the coordinator instead of copied to every worker.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use espalier_tests::{Cluster, WorkerOptions, binary, wait_until, write_tiny_idx};
+use espalier_tests::{Cluster, WorkerOptions, program, wait_until, write_tiny_idx};
 use nix::sys::signal::Signal;
-use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SPEC: &str = "name: pushed
@@ -20,19 +18,6 @@ objectives: [{maximize: score}]
 budget: {trials: 3}
 seed: 7
 ";
-
-fn espalier(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
-    let mut command = Command::new(binary("espalier"));
-    command.args(["--address", cluster.address()]);
-    command.args(arguments).args(["--output", "json"]);
-    let output = command.output()?;
-    ensure!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
 
 fn files_below(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -53,39 +38,36 @@ async fn a_worker_without_the_data_fetches_what_was_pushed_also_after_the_coordi
     let here = here.to_string_lossy().into_owned();
     let spec = cluster.path("spec.yaml");
     std::fs::write(&spec, SPEC)?;
-    espalier(
-        &cluster,
-        &["submit", &spec.to_string_lossy(), "--data-root", &here],
-    )?;
+    cluster.json(&["submit", &spec.to_string_lossy(), "--data-root", &here])?;
 
     // Nobody has pushed them yet: the worker lacks them, and says so.
     let options = WorkerOptions::default();
     let first = cluster.start_worker("first", &options)?;
     let missing = wait_until("a worker that lacks data", LIMIT, || async {
-        let status = espalier(&cluster, &["status"])?;
+        let status = cluster.json(&["status"])?;
         let missing = status["workers"][0]["missing_datasets"][0].as_str();
         Ok(missing.map(str::to_owned))
     })
     .await?;
     first.signal(Signal::SIGTERM)?;
 
-    let pushed = espalier(&cluster, &["dataset", "push", "tiny", "--data-root", &here])?;
+    let pushed = cluster.json(&["dataset", "push", "tiny", "--data-root", &here])?;
     ensure!(pushed["fingerprint"] == missing.as_str(), "{pushed}");
     // The same again is no other one.
-    espalier(&cluster, &["dataset", "push", &format!("{here}/tiny")])?;
+    cluster.json(&["dataset", "push", &format!("{here}/tiny")])?;
     cluster.kill_coordinator()?;
     let folder = cluster.path("coordinator").to_string_lossy().into_owned();
-    let compacted = Command::new(binary("espalier"))
+    let compacted = program("espalier")
         .args(["journal", "compact", "--data-dir", &folder])
         .output()?;
     ensure!(compacted.status.success(), "{compacted:?}");
     cluster.start_coordinator().await?;
-    let kept = espalier(&cluster, &["dataset", "list"])?;
+    let kept = cluster.json(&["dataset", "list"])?;
     ensure!(kept.as_array().map(Vec::len) == Some(1), "{kept}");
 
     let second = cluster.start_worker("second", &options)?;
     let done = wait_until("the search's end", LIMIT, || async {
-        let status = espalier(&cluster, &["status", "pushed"])?;
+        let status = cluster.json(&["status", "pushed"])?;
         Ok((status["phase"] == "finished").then_some(()))
     });
     done.await.with_context(|| second.log())?;
@@ -98,12 +80,12 @@ async fn a_worker_without_the_data_fetches_what_was_pushed_also_after_the_coordi
 
     let artifacts = cluster.path("coordinator/artifacts");
     ensure!(files_below(&artifacts) > 0);
-    espalier(&cluster, &["dataset", "remove", &missing[..8]])?;
+    cluster.json(&["dataset", "remove", &missing[..8]])?;
     wait_until("the files' removal", LIMIT, || async {
         Ok((files_below(&artifacts) == 0).then_some(()))
     })
     .await?;
-    let mut again = Command::new(binary("espalier"));
+    let mut again = program("espalier");
     again.args([
         "--address",
         cluster.address(),

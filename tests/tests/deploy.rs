@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use espalier_tests::{Process, binary, repository, wait_until};
+use espalier_tests::{Process, binary, command, repository, scripted, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,10 +24,9 @@ const SLURM: [(&str, &str); 4] = [
 
 /// A program without what this shell says about Espalier or Slurm.
 fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new(program);
+    let mut command = command(program);
     for (variable, _) in std::env::vars_os() {
-        let name = variable.to_string_lossy();
-        if name.starts_with("ESPALIER_") || name.starts_with("SLURM_") {
+        if variable.to_string_lossy().starts_with("SLURM_") {
             command.env_remove(variable);
         }
     }
@@ -149,11 +148,6 @@ impl Unit {
         ensure!(status.success(), "{status}: {}", worker.log());
         self.trial_is("queued").await
     }
-}
-
-fn scripted() -> String {
-    let script = repository().join("tests/evaluators/scripted.py");
-    format!("scripted=python3 {}", script.display())
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use espalier_tests::{binary, repository};
+use espalier_tests::{binary, program, repository};
 
 fn ok(mut command: Command) -> Result<String> {
     let output: Output = command.output()?;
@@ -96,7 +96,7 @@ fn a_libtorch_that_the_trainer_was_not_linked_with_is_not_packed() -> Result<()>
 #[test]
 fn every_program_tells_the_commit_it_was_made_of() -> Result<()> {
     for name in ["espalier", "espalier-worker", "espalier-trainer"] {
-        let mut command = Command::new(binary(name));
+        let mut command = program(name);
         command.arg("--version");
         let text = ok(command)?;
         let first = format!("{name} {}\ncommit ", env!("CARGO_PKG_VERSION"));

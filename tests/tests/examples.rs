@@ -1,12 +1,11 @@
 //! The examples run as they are, through coordinator, worker and trainer, but for less data and fewer trials.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use espalier_common::spec::{Spec, read};
 use espalier_common::table::TableBuilder;
-use espalier_tests::{binary, repository};
+use espalier_tests::{program, repository};
 use serde_json::Value;
 
 /// Trials of each: enough that the searcher has learned something before the last one.
@@ -38,7 +37,7 @@ fn run(name: &str, folder: &Path) -> Result<Value> {
         spec = spec.replace(usual, small);
     }
     std::fs::write(folder.join("spec.yaml"), spec)?;
-    let output = Command::new(binary("espalier"))
+    let output = program("espalier")
         .args(["run", "spec.yaml", "--output", "json", "--workers", "1"])
         .args(["--threads", "1", "--data-dir", "run", "--data-root"])
         .arg(repository().join("data"))
@@ -124,7 +123,7 @@ fn the_table_has_a_row_for_every_candidate_of_the_space_that_was_trained() -> Re
 #[test]
 fn the_table_is_searched_by_real_workers_without_data_or_trainer() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let output = Command::new(binary("espalier"))
+    let output = program("espalier")
         .args([
             "run",
             "examples/table.yaml",

@@ -333,7 +333,7 @@ async fn a_wrong_spec_is_refused_and_creates_nothing() -> Result<()> {
 #[tokio::test]
 async fn a_second_coordinator_on_one_journal_is_refused() -> Result<()> {
     let cluster = Cluster::start(5_000).await?;
-    let output = std::process::Command::new(espalier_tests::binary("espalier"))
+    let output = espalier_tests::program("espalier")
         .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(cluster.path("coordinator"))
         .output()?;

@@ -1,12 +1,11 @@
 //! The disk that holds the logs is full: lines are lost, and nothing else.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use espalier_tests::{Searches, binary, repository};
+use espalier_tests::{Searches, program, ready, scripted};
 
 const SPEC: &str = "name: full-log
 hyperparameters:
@@ -43,29 +42,24 @@ async fn a_coordinator_and_a_worker_go_on_when_their_logs_cannot_be_written() ->
     let folder = tempfile::tempdir()?;
     let control = folder.path().join("control");
     std::fs::create_dir(&control)?;
-    let mut serve = Command::new(binary("espalier"));
+    let mut serve = program("espalier");
     serve
         .args(["serve", "--listen", "127.0.0.1:0", "--output", "json"])
         .arg("--data-dir")
         .arg(folder.path().join("coordinator"))
         .stdout(Stdio::piped());
     let mut coordinator = start(serve)?;
-    let mut line = String::new();
-    let stdout = coordinator.0.stdout.take().context("a pipe")?;
-    BufReader::new(stdout).read_line(&mut line)?;
-    let ready: serde_json::Value =
-        serde_json::from_str(&line).context("the coordinator said no address")?;
+    let ready = ready(&mut coordinator.0)?;
     let address = ready["address"].as_str().context("an address")?;
 
-    let script = repository().join("tests/evaluators/scripted.py");
-    let mut join = Command::new(binary("espalier-worker"));
+    let mut join = program("espalier-worker");
     join.args(["--join", address, "--name", "only", "--trainer", "none"])
         .arg("--work-dir")
         .arg(folder.path().join("work"))
         .arg("--cache-dir")
         .arg(folder.path().join("cache"))
         .arg("--evaluator")
-        .arg(format!("scripted=python3 {}", script.display()))
+        .arg(scripted())
         .env("ESPALIER_TEST_CONTROL", &control)
         .stdout(Stdio::null());
     let mut worker = start(join)?;

@@ -208,6 +208,8 @@ async fn a_search_that_stands_still_is_one_warning_that_says_why() -> Result<()>
         "{stalled:?}"
     );
     assert!(stalled[0].contains("worker"), "no reason: {stalled:?}");
+    // Long enough to be looked at while it runs.
+    cluster.control("seconds", "0.3")?;
     let _worker = cluster.start_worker("late", &WorkerOptions::default())?;
     searches.finished(&search, LIMIT).await?;
     assert!(log().contains("stands still no longer"));
@@ -217,18 +219,17 @@ async fn a_search_that_stands_still_is_one_warning_that_says_why() -> Result<()>
 #[tokio::test]
 async fn a_log_file_is_put_aside_when_it_gets_large_and_nothing_goes_to_stderr() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut command = Command::new(espalier_tests::binary("espalier"));
-    command
-        .args(["serve", "--listen", "127.0.0.1:0", "--output", "json"])
-        .args(["--log-file-bytes", "1000", "--log-files", "2", "--log-file"])
-        .arg(folder.path().join("espalier.log"))
-        .arg("--data-dir")
-        .arg(folder.path().join("coordinator"));
-    let mut process = espalier_tests::Process::start("serve", folder.path(), command, true)?;
-    let mut line = String::new();
-    let stdout = process.child().stdout.take().context("a pipe")?;
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line)?;
-    let ready: serde_json::Value = serde_json::from_str(&line)?;
+    let log = folder.path().join("espalier.log");
+    let log = log.to_str().context("a path")?;
+    let options = [
+        "--log-file-bytes",
+        "1000",
+        "--log-files",
+        "2",
+        "--log-file",
+        log,
+    ];
+    let (process, ready) = espalier_tests::Process::serve(folder.path(), "127.0.0.1:0", &options)?;
     let searches = espalier_tests::Searches::new(ready["address"].as_str().context("an address")?)?;
     for number in 0..12 {
         searches
@@ -255,7 +256,7 @@ async fn a_log_file_is_put_aside_when_it_gets_large_and_nothing_goes_to_stderr()
 
 /// Runs `espalier logs` to its end.
 fn logs(cluster: &Cluster, arguments: &[&str]) -> Result<Vec<serde_json::Value>> {
-    let output = Command::new(espalier_tests::binary("espalier"))
+    let output = espalier_tests::program("espalier")
         .args(["logs", "--address", cluster.address(), "--output", "json"])
         .args(arguments)
         .output()?;
@@ -325,7 +326,7 @@ async fn logs_have_what_evaluators_printed_by_search_and_by_trial_also_after_a_r
     let of_worker = logs(&cluster, &["--worker", "node"])?;
     assert!(of_worker.iter().all(|line| line["worker"] == "node"));
     // For people, without control characters.
-    let output = Command::new(espalier_tests::binary("espalier"))
+    let output = espalier_tests::program("espalier")
         .args(["logs", "--address", cluster.address(), &search, "2"])
         .output()?;
     let text = String::from_utf8(output.stdout)?;

@@ -1,13 +1,12 @@
 //! The page of metrics, as Prometheus reads it: during a search, and with TLS.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use espalier_tests::{Cluster, Process, WorkerOptions, binary, repository, wait_until};
-use serde_json::Value;
+use espalier_tests::{Cluster, Process, WorkerOptions, repository, token, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -72,7 +71,12 @@ async fn a_scrape_during_a_search_agrees_with_what_status_says() -> Result<()> {
         })
         .await?;
     let nodes = searches.cluster().await?;
-    let now = samples(&get(cluster.address(), "/metrics")?);
+    // The dispatcher hears of what a search has leased a moment later.
+    let both_busy = || async {
+        let now = samples(&get(cluster.address(), "/metrics")?);
+        Ok((now["espalier_slots_busy"] == 2.0).then_some(now))
+    };
+    let now = wait_until("two busy slots", LIMIT, both_busy).await?;
     let counts = status.counts.unwrap_or_default();
     for (state, number) in [
         ("queued", counts.queued),
@@ -145,33 +149,17 @@ fn scrape(host: &str, authority: &std::path::Path, token: &str) -> Result<String
 #[test]
 fn with_tls_a_viewers_token_reads_the_page_and_a_workers_or_none_does_not() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut command = Command::new(binary("espalier"));
-    command
-        .args(["serve", "--tls", "on", "--output", "json"])
-        .args(["--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(folder.path().join("coordinator"));
-    let mut process = Process::start("coordinator", folder.path(), command, true)?;
-    let stdout = process.child().stdout.take().context("a pipe")?;
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line)?;
-    let ready: Value = serde_json::from_str(&line).with_context(|| process.log())?;
+    let (_coordinator, ready) = Process::serve(folder.path(), "127.0.0.1:0", &["--tls", "on"])?;
     let host = ready["address"].as_str().context("an address")?;
     let host = host.trim_start_matches("https://");
     let authority = folder.path().join("coordinator/tls/authority.pem");
-    let token = |role: &str| {
-        let tokens = ready["tokens"].as_array().map_or(&[][..], Vec::as_slice);
-        let found = tokens.iter().find(|token| token["role"] == role);
-        found
-            .and_then(|token| token["token"].as_str())
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let token_of = |role: &str| token(&ready, role).unwrap_or_default();
     for (role, code) in [("", "401"), ("worker", "403")] {
-        let answer = scrape(host, &authority, &token(role))?;
+        let answer = scrape(host, &authority, &token_of(role))?;
         assert!(answer.starts_with(code), "{role}: {answer}");
     }
     for role in ["viewer", "admin"] {
-        let answer = scrape(host, &authority, &token(role))?;
+        let answer = scrape(host, &authority, &token_of(role))?;
         assert!(answer.starts_with("200"), "{role}: {answer}");
         let now = samples(&answer);
         let refused = |reason| now[&format!("espalier_calls_refused_total{{reason=\"{reason}\"}}")];

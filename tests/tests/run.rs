@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use espalier_tests::{binary, repository};
+use espalier_tests::{program, repository};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -51,7 +51,7 @@ impl Run {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary("espalier"));
+        let mut command = program("espalier");
         command
             .args(["run", "spec.yaml", "--output", "json", "--threads", "1"])
             .args(arguments)

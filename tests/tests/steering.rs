@@ -1,11 +1,10 @@
 //! Steering with real processes and the real command line: what users change while a search runs takes effect at
 //! once, and the coordinator knows it after it was killed.
 
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use espalier_tests::{Cluster, WorkerOptions, binary, wait_until};
+use espalier_tests::{Cluster, WorkerOptions, wait_until};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -26,24 +25,9 @@ budget: {{trials: {trials}}}
     )
 }
 
-fn espalier(cluster: &Cluster, arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(binary("espalier"));
-    command.args(arguments).env("USER", "alice");
-    command.env("ESPALIER_ADDRESS", cluster.address());
-    Ok(command.output()?)
-}
-
-/// What a command says in JSON.
-fn said(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
-    let output = espalier(cluster, &[arguments, &["--output", "json"]].concat())?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{arguments:?}: {errors}");
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
 /// Why a command was refused.
 fn refused(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
-    let output = espalier(cluster, arguments)?;
+    let output = cluster.espalier(arguments)?;
     ensure!(!output.status.success(), "{arguments:?} was not refused");
     Ok(String::from_utf8(output.stderr)?)
 }
@@ -59,28 +43,25 @@ async fn a_search_is_steered_while_it_runs_and_the_journal_remembers_who_did_it(
         .await?;
     let (trial, _, evaluator) = cluster.started(&[], LIMIT).await?;
     // So that nothing further starts while it is steered.
-    said(&cluster, &["pause", "steered"])?;
+    cluster.json(&["pause", "steered"])?;
 
     // A candidate of the user's is next, though others may wait already.
     let candidate = cluster.path("candidate.json");
     let decisions = serde_json::json!({ "hyperparameters.x": 9, "hyperparameters.y": 4 });
     std::fs::write(&candidate, decisions.to_string())?;
     let candidate = candidate.to_str().context("a path")?;
-    said(&cluster, &["enqueue", "steered", candidate, "--first"])?;
+    cluster.json(&["enqueue", "steered", candidate, "--first"])?;
     let twice = refused(&cluster, &["enqueue", "steered", candidate])?;
     ensure!(twice.contains("is trial"), "{twice}");
 
     // The running trial is given up, and its evaluator is told within a heartbeat.
     cluster.control("seconds", "0.05")?;
-    said(&cluster, &["cancel", "steered", &trial.to_string()])?;
+    cluster.json(&["cancel", "steered", &trial.to_string()])?;
     let gone = || async { Ok(kill(Pid::from_raw(evaluator), None).is_err().then_some(())) };
     wait_until("the end of the cancelled trial's evaluator", LIMIT, gone).await?;
 
     // More budget than the spec gave, and more at one time.
-    let status = said(
-        &cluster,
-        &["set", "steered", "--trials", "+2", "--parallel", "all"],
-    )?;
+    let status = cluster.json(&["set", "steered", "--trials", "+2", "--parallel", "all"])?;
     ensure!(status["budget"]["trials"] == 5, "{status}");
     let less = refused(&cluster, &["set", "steered", "--trials", "1"])?;
     ensure!(less.contains("have been proposed already"), "{less}");
@@ -92,16 +73,16 @@ async fn a_search_is_steered_while_it_runs_and_the_journal_remembers_who_did_it(
     // All of it is there after the coordinator was killed.
     cluster.kill_coordinator()?;
     cluster.start_coordinator().await?;
-    let status = said(&cluster, &["status", "steered"])?;
+    let status = cluster.json(&["status", "steered"])?;
     let reason = status["reason"].as_str().unwrap_or_default();
     ensure!(reason.contains("alice@"), "{status}");
     ensure!(status["budget"]["trials"] == 5, "{status}");
-    said(&cluster, &["resume", "steered"])?;
+    cluster.json(&["resume", "steered"])?;
     let ended = searches.finished(&id, LIMIT).await?;
     let counts = ended.counts.unwrap_or_default();
     ensure!(counts.leased == 5, "the budget is exact: {counts:?}");
     ensure!((counts.completed, counts.cancelled) == (4, 1), "{counts:?}");
-    let trials = said(&cluster, &["trials", "steered"])?;
+    let trials = cluster.json(&["trials", "steered"])?;
     let own = trials
         .as_array()
         .context("a list")?
@@ -115,7 +96,7 @@ async fn a_search_is_steered_while_it_runs_and_the_journal_remembers_who_did_it(
     let late = refused(&cluster, &["set", "steered", "--trials", "+1"])?;
     ensure!(late.contains("has ended"), "{late}");
 
-    let history = said(&cluster, &["history", "steered"])?;
+    let history = cluster.json(&["history", "steered"])?;
     let wishes: Vec<&str> = history
         .as_array()
         .context("a list")?
@@ -142,15 +123,12 @@ async fn a_search_is_steered_while_it_runs_and_the_journal_remembers_who_did_it(
         "{history}"
     );
     drop(worker);
-    let replay = espalier(
-        &cluster,
-        &[
-            "replay",
-            "steered",
-            "--data-dir",
-            cluster.path("coordinator").to_str().context("a path")?,
-        ],
-    )?;
+    let replay = cluster.espalier(&[
+        "replay",
+        "steered",
+        "--data-dir",
+        cluster.path("coordinator").to_str().context("a path")?,
+    ])?;
     ensure!(
         replay.status.success(),
         "{}",
@@ -175,7 +153,7 @@ async fn failures_are_grouped_and_the_failed_run_again() -> Result<()> {
         Ok((status.counts.unwrap_or_default().failed >= 2).then_some(()))
     };
     wait_until("two failed trials", LIMIT, two_failed).await?;
-    let paused = espalier(&cluster, &["pause", "failing"])?;
+    let paused = cluster.espalier(&["pause", "failing"])?;
     ensure!(
         paused.status.success(),
         "{}",
@@ -187,7 +165,7 @@ async fn failures_are_grouped_and_the_failed_run_again() -> Result<()> {
         Ok((status.counts.unwrap_or_default().running == 0).then_some(()))
     };
     wait_until("the end of what runs", LIMIT, at_rest).await?;
-    let groups = said(&cluster, &["failures", "failing"])?;
+    let groups = cluster.json(&["failures", "failing"])?;
     ensure!(groups[0]["domain"] == "candidate", "{groups}");
     ensure!(
         groups[0]["attempts"].as_u64().unwrap_or_default() >= 2,
@@ -197,19 +175,16 @@ async fn failures_are_grouped_and_the_failed_run_again() -> Result<()> {
 
     std::fs::remove_file(cluster.path("control/diverge"))?;
     cluster.control("seconds", "0")?;
-    let none = espalier(
-        &cluster,
-        &["retry", "failing", "--failed", "--reason", "no such words"],
-    )?;
+    let none = cluster.espalier(&["retry", "failing", "--failed", "--reason", "no such words"])?;
     ensure!(String::from_utf8_lossy(&none.stdout).contains("no trial failed so"));
-    let retried = espalier(&cluster, &["retry", "failing", "--failed"])?;
+    let retried = cluster.espalier(&["retry", "failing", "--failed"])?;
     let text = String::from_utf8_lossy(&retried.stdout);
     ensure!(
         text.contains("wait again"),
         "{text}{}",
         String::from_utf8_lossy(&retried.stderr)
     );
-    said(&cluster, &["resume", "failing"])?;
+    cluster.json(&["resume", "failing"])?;
     let ended = searches.finished(&id, LIMIT).await?;
     let counts = ended.counts.unwrap_or_default();
     ensure!(
@@ -227,7 +202,7 @@ async fn a_spec_runs_on_workers_with_its_labels_only() -> Result<()> {
     let wanting = spec("labelled", 2, "worker: {labels: {gpu: h100}}");
     let id = searches.create(&wanting, String::new()).await?;
     let why = || async {
-        let status = said(&cluster, &["status", "labelled"])?;
+        let status = cluster.json(&["status", "labelled"])?;
         let waiting = status["waiting"].as_str().unwrap_or_default().to_owned();
         Ok(waiting.contains("labels gpu=h100").then_some(()))
     };
@@ -245,7 +220,7 @@ async fn a_spec_runs_on_workers_with_its_labels_only() -> Result<()> {
     for trial in searches.trials(&id).await? {
         ensure!(trial.worker == "labelled", "{trial:?}");
     }
-    let workers = said(&cluster, &["status"])?;
+    let workers = cluster.json(&["status"])?;
     let labels: Vec<&Value> = workers["workers"]
         .as_array()
         .context("a list")?
@@ -280,7 +255,7 @@ async fn a_fork_begins_with_what_the_first_trials_found() -> Result<()> {
         &settings,
     ]
     .concat();
-    let status = said(&cluster, &fork)?;
+    let status = cluster.json(&fork)?;
     ensure!(
         status["name"] == "second" && status["searcher"] == "local-search",
         "{status}"
@@ -294,14 +269,14 @@ async fn a_fork_begins_with_what_the_first_trials_found() -> Result<()> {
     );
 
     // Its first proposal is a neighbour of the best that its searcher was told of.
-    let first = said(&cluster, &["trials", "first"])?;
+    let first = cluster.json(&["trials", "first"])?;
     let known: Vec<&Value> = first
         .as_array()
         .context("a list")?
         .iter()
         .take(15)
         .collect();
-    let own = said(&cluster, &["trials", "second"])?;
+    let own = cluster.json(&["trials", "second"])?;
     let own = own.as_array().context("a list")?;
     let best = known
         .iter()
@@ -318,7 +293,7 @@ async fn a_fork_begins_with_what_the_first_trials_found() -> Result<()> {
         .count();
     ensure!(differing == 1, "{} is no neighbour of {best}", own[0]);
 
-    let history = said(&cluster, &["history", "second"])?;
+    let history = cluster.json(&["history", "second"])?;
     let wish = history[0]["wish"].as_str().unwrap_or_default();
     ensure!(
         wish == format!("fork of search {id} up to trial 15"),

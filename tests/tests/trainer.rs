@@ -2,11 +2,10 @@
 //! killed in the middle of a trial, and the same run twice.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use espalier_tests::{Cluster, WorkerOptions, binary, wait_until, write_tiny_idx};
+use espalier_tests::{Cluster, WorkerOptions, program, wait_until, write_tiny_idx};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -73,7 +72,7 @@ fn below(ancestor: u32, name: &str) -> Result<Vec<i32>> {
 fn submit(cluster: &Cluster, text: &str) -> Result<String> {
     let file = cluster.path("tiny.yaml");
     std::fs::write(&file, text)?;
-    let output = Command::new(binary("espalier"))
+    let output = program("espalier")
         .args([
             "submit",
             "--output",
@@ -155,7 +154,7 @@ async fn the_trial_of_a_killed_trainer_runs_again_and_the_best_is_tested() -> Re
 fn run_once(folder: &Path, name: &str) -> Result<(Vec<serde_json::Value>, serde_json::Value)> {
     std::fs::write(folder.join("tiny.yaml"), spec(8, 2))?;
     let started = Instant::now();
-    let output = Command::new(binary("espalier"))
+    let output = program("espalier")
         .args([
             "run",
             "tiny.yaml",
@@ -238,7 +237,7 @@ async fn a_stopped_search_ends_though_the_weights_of_its_best_cannot_be_stored()
         Ok(log.contains(refused).then_some(()))
     })
     .await?;
-    let stop = Command::new(binary("espalier"))
+    let stop = program("espalier")
         .args(["stop", &search, "--address", cluster.address()])
         .output()?;
     ensure!(stop.status.success(), "{stop:?}");

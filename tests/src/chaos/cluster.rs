@@ -2,21 +2,21 @@
 //! crate's processes and std.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::disk::{self, Disk};
 use super::proxy::Proxy;
 use super::schedule::LEASE_TTL_MS;
 use crate::client::{Searches, wait_until};
-use crate::process::{Process, binary};
-use crate::repository;
+use crate::cluster::free_address;
+use crate::process::{Process, binary, program, scripted};
 
 /// Workers of the cluster, with two slots each: enough that one can be away.
 pub(super) const WORKERS: usize = 3;
@@ -45,21 +45,6 @@ pub(super) struct Begun {
     pub(super) evaluator: u32,
     /// When.
     pub(super) at: SystemTime,
-}
-
-/// An address that nothing listens on, for a coordinator that comes back on it. It is not one of those that the
-/// system gives to outgoing connections: while the coordinator is down, one of the workers' own could get it.
-fn free_address() -> Result<SocketAddr> {
-    // Tests that run beside each other begin at different ports.
-    let first = std::process::id() % 20_000;
-    for offset in 0..1_000 {
-        let port = u16::try_from(10_000 + (first + offset) % 20_000)?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if TcpListener::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-    bail!("1000 ports of loopback between 10000 and 30000 are in use")
 }
 
 /// The processes of one run. Fields end in this order: processes first, then disks, the folder last.
@@ -138,7 +123,6 @@ impl Cluster {
     /// # Errors
     /// Its program cannot be started.
     pub(super) fn start_worker(&mut self, number: usize) -> Result<()> {
-        let script = repository().join("tests/evaluators/scripted.py");
         let folder = self.folder.path().to_owned();
         let worker = &mut self.workers[number];
         let mut command = disk::command(&binary("espalier-worker"));
@@ -158,7 +142,7 @@ impl Cluster {
             .arg("--trainer")
             .arg(folder.join("no-trainer"))
             .arg("--evaluator")
-            .arg(format!("scripted=python3 {}", script.display()))
+            .arg(scripted())
             .env("ESPALIER_TEST_CONTROL", folder.join("control"));
         worker.process = Some(Process::start(&worker.name, &folder, command, false)?);
         Ok(())
@@ -217,7 +201,7 @@ impl Cluster {
     /// # Errors
     /// It found a difference, or the journal is not sound.
     pub(super) fn replay(&self, search: &str) -> Result<String> {
-        let output = Command::new(binary("espalier"))
+        let output = program("espalier")
             .args(["replay", search, "--data-dir"])
             .arg(self.disk.path())
             .output()?;
@@ -235,7 +219,7 @@ impl Cluster {
     /// # Errors
     /// What it found.
     pub(super) fn verify(&self) -> Result<()> {
-        let output = Command::new(binary("espalier"))
+        let output = program("espalier")
             .args(["journal", "verify", "--data-dir"])
             .arg(self.disk.path())
             .output()?;
