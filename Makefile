@@ -70,8 +70,11 @@ demo: setup build ## search for a network on Fashion-MNIST: a coordinator and tw
 
 # The tests run the recipes of docs/logs.md, which are written for jq.
 test-tools: tools
-	@command -v jq >/dev/null || { echo "==> test: get jq"; $(APT) install --yes --quiet jq >/dev/null; } || \
-	  { echo "make: jq is missing: Debian, Ubuntu: apt-get install jq" >&2; exit 1; }
+	@command -v jq >/dev/null || { \
+	  echo "==> test: get jq"; \
+	  $(APT) install --yes --quiet jq >/dev/null 2>&1 || \
+	  { $(APT) update --quiet && $(APT) install --yes --quiet jq; } >/dev/null; \
+	} || { echo "make: jq is missing: Debian, Ubuntu: apt-get install jq" >&2; exit 1; }
 
 # The binaries come first: the whole-system tests start them as processes.
 test: setup test-tools ## run all tests
