@@ -16,6 +16,21 @@ pub enum DatasetFormat {
     Described,
 }
 
+/// The most files of a data set that is handed from machine to machine; those of the formats there are have four.
+pub const MAX_FILES: usize = 64;
+/// The longest name of such a file, in bytes.
+pub const MAX_FILE_NAME: usize = 255;
+
+/// Whether a text from outside can be the name of a file of a data set: it never leads out of its folder.
+#[must_use]
+pub fn is_file_name(name: &str) -> bool {
+    let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !name.is_empty()
+        && name.len() <= MAX_FILE_NAME
+        && !name.starts_with('.')
+        && name.chars().all(letters)
+}
+
 /// How the spec names a data set and asks for its splits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -11,8 +11,6 @@ use crate::artifacts::ArtifactStore;
 
 /// The most that are kept: each is looked through by listings, and a cluster searches on a handful.
 pub(crate) const MAX_DATASETS: usize = 256;
-/// The most files of one; those of the formats there are have four.
-pub(crate) const MAX_FILES: usize = 64;
 
 /// A data set that is kept. Part of an event: add optional fields only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

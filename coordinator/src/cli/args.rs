@@ -39,8 +39,7 @@ pub(super) use look::{
 pub(super) use records::{ExplainArgs, ReplayArgs};
 pub(super) use simulate::SimulateArgs;
 pub(super) use steer::{
-    BanArgs, CancelArgs, EnqueueArgs, FailuresArgs, ForkArgs, HistoryArgs, PauseArgs, PinArgs,
-    ResumeArgs, RetryArgs, SetArgs, StopArgs, Total,
+    BanArgs, CancelArgs, EnqueueArgs, ForkArgs, PinArgs, RetryArgs, SearchArgs, SetArgs, Total,
 };
 
 /// Where data sets lie when nobody says otherwise.
@@ -117,9 +116,12 @@ pub(super) enum Command {
     Explain(ExplainArgs),
     Replay(ReplayArgs),
     Journal(JournalArgs),
-    Pause(PauseArgs),
-    Resume(ResumeArgs),
-    Stop(StopArgs),
+    /// Pause a search: running trials go on, no further one starts
+    Pause(SearchArgs),
+    /// Resume a paused search
+    Resume(SearchArgs),
+    /// End a search now: running trials are dropped; what it found is kept
+    Stop(SearchArgs),
     Dataset(DatasetArgs),
     Health(HealthArgs),
     Set(SetArgs),
@@ -129,8 +131,14 @@ pub(super) enum Command {
     Cancel(CancelArgs),
     Retry(RetryArgs),
     Fork(ForkArgs),
-    Failures(FailuresArgs),
-    History(HistoryArgs),
+    /// Show why attempts of a search failed: grouped by whose fault it was and the last line, the most frequent first
+    #[command(after_help = "\
+Examples:
+  espalier failures fashion-mnist
+  espalier failures fashion-mnist --output json | jq '.[0]'")]
+    Failures(SearchArgs),
+    /// Show who changed what of a search, and when
+    History(SearchArgs),
     Login(LoginArgs),
     Token(TokensArgs),
     /// Print the JSON Schema of specs, for editors

@@ -11,16 +11,15 @@ use espalier_proto::v1::search_service_client::SearchServiceClient;
 use espalier_proto::{MAX_MESSAGE_BYTES, v1};
 use futures::Stream;
 use tokio::io::AsyncWriteExt as _;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::contexts::Target;
+use super::credentials::Credentials;
 use super::dataset::push_limit;
 use super::error::{CliError, is_untrusted, reason_of};
 
@@ -36,53 +35,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const PAGE: u32 = 1_000;
 /// Times that a creation is tried again when the coordinator goes away in the middle of it.
 const CREATE_RETRIES: u32 = 4;
-
-/// Under this a call says which user of which machine it is of; the coordinator writes it beside what users change.
-const USER: &str = "espalier-user";
-/// The longest name of a user and a machine.
-const MAX_USER: usize = 90;
-
-/// What every call carries.
-#[derive(Clone)]
-struct Credentials {
-    bearer: Option<MetadataValue<Ascii>>,
-    user: Option<MetadataValue<Ascii>>,
-}
-
-impl Interceptor for Credentials {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(user) = &self.user {
-            request.metadata_mut().insert(USER, user.clone());
-        }
-        if let Some(bearer) = &self.bearer {
-            request
-                .metadata_mut()
-                .insert("authorization", bearer.clone());
-        }
-        Ok(request)
-    }
-}
-
-/// This user and machine, as `alice@node-1`: what is not plain letters is left out.
-fn user() -> String {
-    let plain = |text: String| -> String {
-        let letters = text.chars().filter(|c| c.is_ascii_graphic());
-        letters.take(MAX_USER / 2).collect()
-    };
-    let user = ["USER", "LOGNAME"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok());
-    let host = nix::unistd::gethostname().ok();
-    let host = host.and_then(|name| name.into_string().ok());
-    let (user, host) = (
-        user.map(plain).unwrap_or_default(),
-        host.map(plain).unwrap_or_default(),
-    );
-    format!(
-        "{}@{host}",
-        if user.is_empty() { "somebody" } else { &user }
-    )
-}
 
 type Calls = InterceptedService<Channel, Credentials>;
 
@@ -124,13 +76,7 @@ impl Client {
             .as_ref()
             .map(|secured| secured.bearer.clone());
         let health = HealthClient::new(channel.clone());
-        let calls = InterceptedService::new(
-            channel,
-            Credentials {
-                bearer,
-                user: user().parse().ok(),
-            },
-        );
+        let calls = InterceptedService::new(channel, Credentials::of(bearer));
         Ok(Self {
             service: SearchServiceClient::new(calls.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -4,8 +4,7 @@ use espalier_proto::v1;
 use serde::Serialize;
 
 use super::args::{
-    BanArgs, CancelArgs, EnqueueArgs, FailuresArgs, ForkArgs, HistoryArgs, PauseArgs, PinArgs,
-    ResumeArgs, RetryArgs, SetArgs, StopArgs, Total,
+    BanArgs, CancelArgs, EnqueueArgs, ForkArgs, PinArgs, RetryArgs, SearchArgs, SetArgs, Total,
 };
 use super::candidate_file::{Place, load};
 use super::client::Client;
@@ -14,17 +13,17 @@ use super::output::{OutputArgs, stdout, table_width};
 use super::render::{SearchView, failures_table, status_line, wishes_table};
 
 /// `espalier pause`.
-pub(super) async fn pause(client: &Client, args: &PauseArgs) -> Result<(), CliError> {
+pub(super) async fn pause(client: &Client, args: &SearchArgs) -> Result<(), CliError> {
     print(&client.pause(&args.search).await?, args.output)
 }
 
 /// `espalier resume`.
-pub(super) async fn resume(client: &Client, args: &ResumeArgs) -> Result<(), CliError> {
+pub(super) async fn resume(client: &Client, args: &SearchArgs) -> Result<(), CliError> {
     print(&client.resume(&args.search).await?, args.output)
 }
 
 /// `espalier stop`.
-pub(super) async fn stop(client: &Client, args: &StopArgs) -> Result<(), CliError> {
+pub(super) async fn stop(client: &Client, args: &SearchArgs) -> Result<(), CliError> {
     print(&client.stop(&args.search).await?, args.output)
 }
 
@@ -172,7 +171,7 @@ struct FailureView<'a> {
 }
 
 /// `espalier failures`.
-pub(super) async fn failures(client: &Client, args: &FailuresArgs) -> Result<(), CliError> {
+pub(super) async fn failures(client: &Client, args: &SearchArgs) -> Result<(), CliError> {
     let reply = client.failures(&args.search).await?;
     let mut out = stdout();
     if args.output.json() {
@@ -208,7 +207,7 @@ struct WishView<'a> {
 }
 
 /// `espalier history`.
-pub(super) async fn history(client: &Client, args: &HistoryArgs) -> Result<(), CliError> {
+pub(super) async fn history(client: &Client, args: &SearchArgs) -> Result<(), CliError> {
     let wishes = client.wishes(&args.search).await?;
     let mut out = stdout();
     if args.output.json() {

@@ -8,6 +8,7 @@ mod candidate_file;
 mod client;
 mod contexts;
 mod control;
+mod credentials;
 mod dataset;
 mod diff;
 mod draw;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use espalier_common::dataset::{MAX_FILE_NAME, MAX_FILES, is_file_name};
 use espalier_common::ids::Digest;
 use espalier_proto::{digest_from_wire, v1};
 use tonic::{Status, Streaming};
@@ -12,13 +13,12 @@ use super::searches::SearchApi;
 use crate::actors::CallError;
 use crate::artifacts::{ArtifactStore, Hold};
 use crate::clock::now_ms;
-use crate::datasets::{MAX_FILES, StoredDataset, StoredFile};
+use crate::datasets::{StoredDataset, StoredFile};
 
 /// The longest pause within a push: far longer than a slow network takes for a piece.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The longest path and name, in bytes.
 const MAX_PATH: usize = 4_096;
-const MAX_NAME: usize = 255;
 
 /// Takes in a data set, and answers once it is recorded.
 pub(super) async fn push(
@@ -115,10 +115,10 @@ fn dataset_from_wire(wire: v1::StoredDataset) -> Result<StoredDataset, CallError
     }
     let mut files: Vec<StoredFile> = Vec::new();
     for file in wire.files {
-        if !is_name(&file.name) || files.iter().any(|other| other.name == file.name) {
+        if !is_file_name(&file.name) || files.iter().any(|other| other.name == file.name) {
             let name: String = file.name.chars().take(80).collect();
             return invalid(format!(
-                "files: {name:?} is no name of a file, or there twice; names have 1 to {MAX_NAME} letters, \
+                "files: {name:?} is no name of a file, or there twice; names have 1 to {MAX_FILE_NAME} letters, \
                  digits, `-`, `_` and `.`, and begin with no `.`"
             ));
         }
@@ -134,14 +134,6 @@ fn dataset_from_wire(wire: v1::StoredDataset) -> Result<StoredDataset, CallError
         files,
         stored_ms: now_ms(),
     })
-}
-
-fn is_name(name: &str) -> bool {
-    let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    !name.is_empty()
-        && name.len() <= MAX_NAME
-        && !name.starts_with('.')
-        && name.chars().all(letters)
 }
 
 /// As it is told.

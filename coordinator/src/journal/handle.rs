@@ -131,10 +131,7 @@ impl JournalHandle {
 
     /// Bytes of the journal's file and of the log beside it that SQLite moves into it.
     pub(crate) fn bytes(&self) -> u64 {
-        let mut log = self.path().as_os_str().to_owned();
-        log.push("-wal");
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        size(self.path()) + size(Path::new(&log))
+        super::log::bytes(self.path()).unwrap_or(0)
     }
 
     /// Queues a batch, waiting while the queue is full. Batches become durable in the order in which they

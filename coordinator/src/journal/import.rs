@@ -11,6 +11,7 @@ use rusqlite::{Connection, params};
 use super::chain::{Chain, StoredRecord};
 use super::error::JournalError;
 use super::lock::FolderLock;
+use super::log::log_of;
 use super::reader::JournalReader;
 use super::stream::{StreamId, record_row};
 use super::{FILE, rebuild, schema};
@@ -49,15 +50,14 @@ impl Import {
         std::fs::create_dir_all(folder).map_err(unusable)?;
         let lock = FolderLock::take(folder)?;
         // A log without its journal would be taken for the new one's.
-        for name in [FILE.to_owned(), log_of(FILE)] {
-            let path = folder.join(name);
+        for path in with_log(folder.join(FILE)) {
             if path.try_exists().map_err(unusable)? {
                 return Err(JournalError::Exists { path });
             }
         }
         let file = folder.join(UNFINISHED);
-        for name in [UNFINISHED.to_owned(), log_of(UNFINISHED)] {
-            match std::fs::remove_file(folder.join(name)) {
+        for path in with_log(folder.join(UNFINISHED)) {
+            match std::fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(unusable(error));
                 }
@@ -162,13 +162,14 @@ impl Import {
     }
 }
 
-/// The name of the log beside a file.
-fn log_of(file: &str) -> String {
-    format!("{file}-wal")
+/// A file, and the log beside it.
+fn with_log(file: PathBuf) -> [PathBuf; 2] {
+    let log = log_of(&file);
+    [file, log]
 }
 
 fn put(folder: &Path, file: &Path) -> std::io::Result<()> {
-    if folder.join(log_of(UNFINISHED)).exists() {
+    if log_of(&folder.join(UNFINISHED)).exists() {
         return Err(std::io::Error::other(
             "another program has the unfinished journal open",
         ));

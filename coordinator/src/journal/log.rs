@@ -32,6 +32,15 @@ pub(super) fn log_of(file: &Path) -> PathBuf {
     name.into()
 }
 
+/// Bytes of a journal's file and of the log beside it, which SQLite moves into it.
+///
+/// # Errors
+/// The file cannot be looked at.
+pub(crate) fn bytes(file: &Path) -> io::Result<u64> {
+    let log = std::fs::metadata(log_of(file)).map_or(0, |log| log.len());
+    Ok(std::fs::metadata(file)?.len() + log)
+}
+
 /// Reads the log beside a journal's file, which nobody may be writing.
 ///
 /// # Errors

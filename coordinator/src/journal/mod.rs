@@ -38,6 +38,7 @@ pub(crate) use handle::JournalMeters;
 pub use handle::{After, Batch, JournalHandle, Record};
 pub use import::Import;
 pub use log::LogEnd;
+pub(crate) use log::bytes;
 pub use projection::{Listing, rows};
 pub use query::{LastMeasurement, MAX_PAGE_BYTES, MAX_ROWS, States, TrialPage, TrialRow};
 pub use reader::{JournalReader, Moment};

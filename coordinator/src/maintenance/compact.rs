@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{MaintenanceError, check, io_error};
 use crate::actors::{Learned, recover};
 use crate::artifacts::ArtifactStore;
-use crate::journal::{FILE, Journal};
+use crate::journal::{self, FILE, Journal};
 
 /// What was gained. Its JSON is what `--output json` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -18,12 +18,12 @@ pub struct Compacted {
     pub bytes_before: u64,
     /// The journal's bytes now.
     pub bytes: u64,
-    /// Artifacts that no search refers to any more, removed.
+    /// Artifacts that neither a search nor a data set refers to any more, removed.
     pub artifacts_removed: u64,
 }
 
 /// Checks the journal, makes the rows for listings again, writes the file anew without gaps, and removes the
-/// artifacts (in `artifacts` below the folder) that no search refers to. The folder is this process's meanwhile.
+/// artifacts (in `artifacts` below the folder) that neither a search nor a data set refers to. The folder is this process's meanwhile.
 ///
 /// # Errors
 /// A coordinator is at work there; the journal is damaged, in which case nothing is touched; the disk is full.
@@ -83,8 +83,5 @@ pub async fn compact(folder: &Path) -> Result<Compacted, MaintenanceError> {
 
 /// Of the file and its log.
 fn bytes(file: &Path) -> Result<u64, MaintenanceError> {
-    let mut log = file.as_os_str().to_owned();
-    log.push("-wal");
-    let main = std::fs::metadata(file).map_err(io_error("read", file))?;
-    Ok(main.len() + std::fs::metadata(log).map_or(0, |log| log.len()))
+    journal::bytes(file).map_err(io_error("read", file))
 }

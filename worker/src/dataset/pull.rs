@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use espalier_common::dataset::DatasetInfo;
+use espalier_common::dataset::{DatasetInfo, MAX_FILES, is_file_name};
 use espalier_common::ids::Digest;
 use espalier_proto::{digest_from_wire, v1};
 use espalier_runtime::logging::millis;
@@ -22,9 +22,6 @@ use crate::transfer::blocking;
 
 /// The longest pause within a download.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// As the coordinator takes them.
-const MAX_FILES: usize = 64;
-const MAX_NAME: usize = 255;
 /// After a question that was not answered.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// What begins like this is being fetched.
@@ -70,9 +67,13 @@ impl Pulled {
         }
     }
 
+    fn folder_of(&self, fingerprint: Digest) -> PathBuf {
+        self.folder.join(fingerprint.to_string())
+    }
+
     /// The folder of data that were fetched, if they were.
     pub(super) fn there(&self, fingerprint: Digest) -> Option<PathBuf> {
-        let folder = self.folder.join(fingerprint.to_string());
+        let folder = self.folder_of(fingerprint);
         folder.is_dir().then_some(folder)
     }
 
@@ -83,14 +84,14 @@ impl Pulled {
 
     /// Notes that data are used: those not used for the longest time go first.
     pub(super) fn note_use(&self, fingerprint: Digest) {
-        let folder = self.folder.join(fingerprint.to_string());
+        let folder = self.folder_of(fingerprint);
         // Only the order of removal suffers if it cannot be set.
         let _ = fs::File::open(folder).and_then(|file| file.set_modified(SystemTime::now()));
     }
 
     /// Removes data that came damaged, or were changed since.
     pub(super) async fn discard(&self, fingerprint: Digest) {
-        let folder = self.folder.join(fingerprint.to_string());
+        let folder = self.folder_of(fingerprint);
         if let Err(error) = blocking(move || fs::remove_dir_all(folder)).await {
             tracing::warn!(fingerprint = %fingerprint.short(), %error, "damaged data cannot be removed from the cache");
         }
@@ -176,7 +177,7 @@ impl Pulled {
         for file in &files {
             download(client, file, &part.path().join(&file.name)).await?;
         }
-        let target = self.folder.join(fingerprint.to_string());
+        let target = self.folder_of(fingerprint);
         let whole = target.clone();
         blocking(move || {
             match fs::rename(part.path(), &whole) {
@@ -199,17 +200,12 @@ struct Wanted {
 
 /// What the coordinator says. Names become those of files here.
 fn checked(files: Vec<v1::DatasetFile>) -> Result<Vec<Wanted>, PullError> {
-    let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if files.is_empty() || files.len() > MAX_FILES {
         return Err(PullError::Wrong(format!("{} files", files.len())));
     }
     let one = |file: v1::DatasetFile| {
         let name = file.name;
-        if name.is_empty()
-            || name.len() > MAX_NAME
-            || name.starts_with('.')
-            || !name.chars().all(letters)
-        {
+        if !is_file_name(&name) {
             let name: String = name.chars().take(80).collect();
             return Err(PullError::Wrong(format!("the file name {name:?}")));
         }

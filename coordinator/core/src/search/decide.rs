@@ -117,11 +117,10 @@ fn record_proposal(
     if !wanted || ask < search.next_ask {
         return Vec::new();
     }
-    let mut number = search.trials.len();
+    let mut next = search.next_trial();
     let mut next_number = || {
-        number += 1;
-        // A stream of 2^32 trials would have outgrown memory long before.
-        TrialNumber(u32::try_from(number).unwrap_or(u32::MAX))
+        let following = TrialNumber(next.0.saturating_add(1));
+        std::mem::replace(&mut next, following)
     };
     let mut events: Vec<Event> = refused
         .into_iter()

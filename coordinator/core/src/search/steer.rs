@@ -1,7 +1,6 @@
 //! Steering: what users want of a search while it runs. Each is one event that says who wanted what, and the
 //! events of what follows from it. Decides only.
 
-use espalier_common::candidate::Candidate;
 use espalier_common::ids::TrialNumber;
 use espalier_common::observation::Origin;
 
@@ -229,20 +228,19 @@ impl Search {
                 _ => self.cancel(of),
             };
         }
-        let Prepared {
-            candidate,
-            candidate_id,
-            origin,
-            memo,
-            ..
-        } = proposal;
-        Ok(vec![banned(
-            self.next_trial(),
-            candidate,
-            candidate_id,
-            origin,
-            memo,
-        )])
+        Ok(vec![Event::ProposalRefused {
+            ask: NO_ASK,
+            refusal: Refusal {
+                candidate: proposal.candidate,
+                origin: proposal.origin,
+                memo: proposal.memo,
+                refused: Refused::Infeasible {
+                    trial: self.next_trial(),
+                    candidate_id: Some(proposal.candidate_id),
+                    reason: "banned by a user".to_owned(),
+                },
+            },
+        }])
     }
 
     fn retry(&self, trials: Vec<(TrialNumber, Box<Prepared>)>) -> Result<Vec<Event>, Rejection> {
@@ -299,30 +297,9 @@ impl Search {
         })
     }
 
-    fn next_trial(&self) -> TrialNumber {
+    /// The number of the next trial.
+    pub(super) fn next_trial(&self) -> TrialNumber {
         // A stream of 2^32 trials would have outgrown memory long before.
         TrialNumber(u32::try_from(self.trials.len() + 1).unwrap_or(u32::MAX))
-    }
-}
-
-fn banned(
-    trial: TrialNumber,
-    candidate: Candidate,
-    candidate_id: espalier_common::ids::Digest,
-    origin: Origin,
-    memo: Option<serde_json::Value>,
-) -> Event {
-    Event::ProposalRefused {
-        ask: NO_ASK,
-        refusal: Refusal {
-            candidate,
-            origin,
-            memo,
-            refused: Refused::Infeasible {
-                trial,
-                candidate_id: Some(candidate_id),
-                reason: "banned by a user".to_owned(),
-            },
-        },
     }
 }

@@ -8,29 +8,9 @@ use espalier_common::spec::{moment_ms, time_ms};
 
 use super::super::output::OutputArgs;
 
-/// Pause a search: running trials go on, no further one starts
+/// One search, and how to print.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct PauseArgs {
-    /// The search: its id, a beginning of the id, or its name
-    #[arg(value_name = "SEARCH")]
-    pub(in crate::cli) search: String,
-    #[command(flatten)]
-    pub(in crate::cli) output: OutputArgs,
-}
-
-/// Resume a paused search
-#[derive(Debug, Args)]
-pub(in crate::cli) struct ResumeArgs {
-    /// The search: its id, a beginning of the id, or its name
-    #[arg(value_name = "SEARCH")]
-    pub(in crate::cli) search: String,
-    #[command(flatten)]
-    pub(in crate::cli) output: OutputArgs,
-}
-
-/// End a search now: running trials are dropped; what it found is kept
-#[derive(Debug, Args)]
-pub(in crate::cli) struct StopArgs {
+pub(in crate::cli) struct SearchArgs {
     /// The search: its id, a beginning of the id, or its name
     #[arg(value_name = "SEARCH")]
     pub(in crate::cli) search: String,
@@ -262,30 +242,6 @@ fn setting(text: &str) -> Result<(String, String), String> {
     let split = text.split_once('=');
     let (key, value) = split.ok_or_else(|| "write KEY=VALUE, as searcher=evolution".to_owned())?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
-}
-
-/// Show why attempts of a search failed: grouped by whose fault it was and the last line, the most frequent first
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  espalier failures fashion-mnist
-  espalier failures fashion-mnist --output json | jq '.[0]'")]
-pub(in crate::cli) struct FailuresArgs {
-    /// The search: its id, a beginning of the id, or its name
-    #[arg(value_name = "SEARCH")]
-    pub(in crate::cli) search: String,
-    #[command(flatten)]
-    pub(in crate::cli) output: OutputArgs,
-}
-
-/// Show who changed what of a search, and when
-#[derive(Debug, Args)]
-pub(in crate::cli) struct HistoryArgs {
-    /// The search: its id, a beginning of the id, or its name
-    #[arg(value_name = "SEARCH")]
-    pub(in crate::cli) search: String,
-    #[command(flatten)]
-    pub(in crate::cli) output: OutputArgs,
 }
 
 #[cfg(test)]
