@@ -45,9 +45,9 @@ pub(super) enum CliError {
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the search ended without a completed trial, `replay` or `journal verify` found a fault, or something on this machine failed
+  1    the search ended without a completed trial, `replay` or `journal verify` found a fault, the coordinator takes no calls (`health`), or something on this machine failed
   2    wrong usage, or a spec or data that cannot be used
-  3    no such search, or more than one of that name
+  3    what was named (a search, a data set, a journal) is not there, or more than one has that name
   4    the coordinator cannot be reached
   5    the coordinator refused, or is at work in the folder, or what was to be made is there already
   130  interrupted";

@@ -147,7 +147,7 @@ async fn compact(args: &CompactArgs) -> Result<(), CliError> {
                 done.records
             ),
             format!(
-                "{} artifacts that no search refers to were removed",
+                "{} artifacts that nothing refers to were removed",
                 done.artifacts_removed
             ),
         ]

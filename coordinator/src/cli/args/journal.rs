@@ -110,7 +110,7 @@ pub(in crate::cli) struct ImportArgs {
 ///
 /// Removes no record: every start and `replay` need them all. Checks the journal (a damaged one is left alone),
 /// makes the listings again, writes the file anew without the gaps that former versions of the listings left, and
-/// removes artifacts that no search refers to and uploads that never ended. It needs room for a second journal
+/// removes artifacts that neither a search nor a data set refers to and uploads that never ended. It needs room for a second journal
 /// meanwhile.
 #[derive(Debug, Args)]
 #[command(after_help = "\
