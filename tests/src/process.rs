@@ -60,6 +60,18 @@ pub fn scripted() -> String {
     format!("scripted=python3 {}", script.display())
 }
 
+/// `espalier serve` with its data in `folder/coordinator`.
+#[must_use]
+pub fn serve_command(folder: &Path, listen: &str, options: &[&str]) -> Command {
+    let mut command = program("espalier");
+    command
+        .args(["serve", "--output", "json", "--listen", listen])
+        .arg("--data-dir")
+        .arg(folder.join("coordinator"))
+        .args(options);
+    command
+}
+
 /// The line that `espalier serve --output json` prints when it is ready.
 ///
 /// # Errors
@@ -124,12 +136,14 @@ impl Process {
     /// # Errors
     /// It ends before, with what is in its log.
     pub fn serve(folder: &Path, listen: &str, options: &[&str]) -> Result<(Self, Value)> {
-        let mut command = program("espalier");
-        command
-            .args(["serve", "--output", "json", "--listen", listen])
-            .arg("--data-dir")
-            .arg(folder.join("coordinator"))
-            .args(options);
+        Self::serve_by(folder, serve_command(folder, listen, options))
+    }
+
+    /// As [`Process::serve`], by a command that is, or runs, the one of [`serve_command`].
+    ///
+    /// # Errors
+    /// It ends before, with what is in its log.
+    pub fn serve_by(folder: &Path, command: Command) -> Result<(Self, Value)> {
         let mut process = Self::start("coordinator", folder, command, true)?;
         let ready = ready(&mut process.child).with_context(|| process.log())?;
         Ok((process, ready))

@@ -3,189 +3,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use espalier_tests::{Process, free_address, program, scripted, token, wait_until};
-use serde_json::Value;
+use espalier_tests::{Secured, forged, program, serve_secured, stderr, wait_until};
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A coordinator with TLS on loopback, and the files of its clients.
-struct Secured {
-    folder: TempDir,
-    coordinator: Process,
-    /// `127.0.0.1:port`.
-    host: String,
-    /// What it printed at its first start.
-    ready: Value,
-}
-
-impl Secured {
-    fn start(options: &[&str]) -> Result<Self> {
-        let folder = TempDir::new()?;
-        std::fs::create_dir(folder.path().join("control"))?;
-        let (coordinator, ready) = serve(folder.path(), &free_address()?.to_string(), options)?;
-        let address = ready["address"].as_str().context("an address")?;
-        assert_eq!(ready["tls"], true);
-        let host = address
-            .strip_prefix("https://")
-            .context("https")?
-            .to_owned();
-        Ok(Self {
-            folder,
-            coordinator,
-            host,
-            ready,
-        })
-    }
-
-    /// The token of a role that was printed at the first start.
-    fn token(&self, role: &str) -> String {
-        token(&self.ready, role).expect("a first start prints a token for each role")
-    }
-
-    /// Runs `espalier` with a token, or without one.
-    fn espalier(&self, token: Option<&str>, arguments: &[&str]) -> Result<Output> {
-        let mut command = self.program("espalier");
-        if let Some(token) = token {
-            command.env("ESPALIER_TOKEN", token);
-        }
-        Ok(command.args(arguments).output()?)
-    }
-
-    /// As an admin, on the coordinator; JSON.
-    fn admin(&self, arguments: &[&str]) -> Result<Value> {
-        let address = format!("https://{}", self.host);
-        let mut all = vec!["--address", &address];
-        all.extend(arguments);
-        all.extend(["--output", "json"]);
-        let output = self.espalier(Some(&self.token("admin")), &all)?;
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            stderr(&output)
-        );
-        Ok(serde_json::from_slice(&output.stdout)?)
-    }
-
-    fn program(&self, name: &str) -> Command {
-        let mut command = program(name);
-        command.env("XDG_CONFIG_HOME", self.folder.path().join("config"));
-        command
-    }
-
-    /// A worker that has `token`, or has joined before.
-    fn worker(&self, name: &str, token: Option<&str>) -> Result<Process> {
-        let mut command = self.worker_command(name);
-        if let Some(token) = token {
-            command.args(["--token", token]);
-        }
-        Process::start(name, self.folder.path(), command, false)
-    }
-
-    fn worker_command(&self, name: &str) -> Command {
-        let path = |name: &str| self.folder.path().join(name);
-        let mut command = self.program("espalier-worker");
-        command
-            .args(["--join", &self.host, "--name", name, "--threads", "1"])
-            .arg("--data-root")
-            .arg(path("data"))
-            .arg("--cache-dir")
-            .arg(path("cache"))
-            .arg("--work-dir")
-            .arg(path(&format!("work-{name}")))
-            .arg("--trainer")
-            .arg(path("no-trainer"))
-            .arg("--evaluator")
-            .arg(scripted())
-            .env("ESPALIER_TEST_CONTROL", path("control"));
-        command
-    }
-
-    fn control(&self, name: &str, content: &str) -> Result<()> {
-        let path = self.folder.path().join("control").join(name);
-        Ok(std::fs::write(path, content)?)
-    }
-
-    /// Creates a search for the scripted evaluator.
-    fn submit(&self, name: &str, trials: u32) -> Result<()> {
-        let spec = self.folder.path().join(format!("{name}.yaml"));
-        std::fs::write(
-            &spec,
-            format!(
-                "name: {name}
-hyperparameters: {{x: {{range: [0.0, 1.0]}}, y: {{choice: [1, 2, 3]}}}}
-evaluator: scripted
-training: {{epochs: 2}}
-searcher: random
-objectives: [{{maximize: score}}]
-budget: {{trials: {trials}}}
-seed: 7
-"
-            ),
-        )?;
-        self.admin(&["submit", &spec.to_string_lossy()])?;
-        Ok(())
-    }
-
-    async fn finished(&self, name: &str) -> Result<Value> {
-        wait_until("the search's end", LIMIT, || async {
-            let status = self.admin(&["status", name])?;
-            Ok((status["phase"] == "finished").then_some(status))
-        })
-        .await
-    }
-
-    /// The names of the workers that are registered.
-    fn workers(&self) -> Result<Vec<String>> {
-        let cluster = self.admin(&["status"])?;
-        let workers = cluster["workers"].as_array().context("workers")?.clone();
-        let name = |worker: &Value| worker["name"].as_str().map(str::to_owned);
-        Ok(workers.iter().filter_map(name).collect())
-    }
-}
-
-/// Starts a coordinator with TLS.
-fn serve(folder: &Path, listen: &str, options: &[&str]) -> Result<(Process, Value)> {
-    let secured = ["--tls", "on", "--lease-ttl-ms", "2000"];
-    Process::serve(folder, listen, &[&secured, options].concat())
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A token with the same authority and another secret: what a guess would be.
-fn other_secret(token: &str) -> Result<String> {
-    use base64::Engine as _;
-    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let encoded = token.strip_prefix("espalier1_").context("a prefix")?;
-    let mut bytes = engine.decode(encoded)?;
-    bytes[40] ^= 1;
-    reseal(&mut bytes);
-    Ok(format!("espalier1_{}", engine.encode(bytes)))
-}
-
-/// A token with the same secret and another authority.
-fn other_authority(token: &str) -> Result<String> {
-    use base64::Engine as _;
-    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let encoded = token.strip_prefix("espalier1_").context("a prefix")?;
-    let mut bytes = engine.decode(encoded)?;
-    bytes[3] ^= 1;
-    reseal(&mut bytes);
-    Ok(format!("espalier1_{}", engine.encode(bytes)))
-}
-
-/// Makes the checksum right, as whoever forges a token would.
-fn reseal(bytes: &mut [u8]) {
-    let (said, check) = bytes.split_at_mut(64);
-    let digest = ring::digest::digest(&ring::digest::SHA256, said);
-    check.copy_from_slice(&digest.as_ref()[..4]);
-}
 
 #[tokio::test]
 async fn a_worker_joins_by_its_token_and_completes_a_search() -> Result<()> {
@@ -235,7 +60,7 @@ async fn a_member_comes_back_without_a_token_and_after_the_coordinator_was_kille
         .coordinator
         .signal(nix::sys::signal::Signal::SIGKILL)?;
     cluster.coordinator.wait(Duration::from_secs(10))?;
-    let (coordinator, ready) = serve(&folder, &host, &[])?;
+    let (coordinator, ready) = serve_secured(&folder, &host, &[])?;
     cluster.coordinator = coordinator;
     // The tokens are the same ones, and are not printed again.
     assert!(ready["tokens"].is_null(), "{ready}");
@@ -268,9 +93,9 @@ async fn a_wrong_expired_or_foreign_token_gets_its_own_message() -> Result<()> {
     let brief = made["token"].as_str().context("a token")?.to_owned();
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let cases = [
-        (other_secret(&token)?, "not known here"),
+        (forged(&token, 40)?, "not known here"),
         (brief, "has expired"),
-        (other_authority(&token)?, "certificate authority"),
+        (forged(&token, 3)?, "certificate authority"),
         (cluster.token("viewer"), "does not allow Enrol"),
         (cluster.token("admin"), "does not allow Enrol"),
         (token[..50].to_owned(), "damaged"),
@@ -412,7 +237,7 @@ async fn a_folder_of_tokens_is_filled_once_and_joins_by_files() -> Result<()> {
     let tokens = folder.path().join("tokens");
     let option = ["--token-dir", &tokens.to_string_lossy()].map(str::to_owned);
     let options: Vec<&str> = option.iter().map(String::as_str).collect();
-    let (mut coordinator, ready) = serve(folder.path(), "127.0.0.1:0", &options)?;
+    let (mut coordinator, ready) = serve_secured(folder.path(), "127.0.0.1:0", &options)?;
     assert!(ready["tokens"].is_null());
     let read = |role: &str| std::fs::read_to_string(tokens.join(format!("{role}.token")));
     let before = [read("admin")?, read("viewer")?, read("worker")?];
@@ -420,7 +245,7 @@ async fn a_folder_of_tokens_is_filled_once_and_joins_by_files() -> Result<()> {
     coordinator.signal(nix::sys::signal::Signal::SIGTERM)?;
     coordinator.wait(Duration::from_secs(15))?;
     let host = address.trim_start_matches("https://");
-    let _coordinator = serve(folder.path(), host, &options)?;
+    let _coordinator = serve_secured(folder.path(), host, &options)?;
     assert_eq!(before, [read("admin")?, read("viewer")?, read("worker")?]);
     let output = program("espalier")
         .args(["status", "--address", &address, "--token-file"])
