@@ -472,4 +472,50 @@ mod tests {
         let failure = weights_file(&scratch, "w", 3).unwrap_err();
         assert!(failure.message.contains("7 bytes"), "{}", failure.message);
     }
+
+    #[test]
+    fn whatever_an_evaluator_names_what_is_sent_lies_in_its_scratch_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let scratch = root.join("scratch");
+        std::fs::create_dir_all(scratch.join("a/b")).unwrap();
+        for file in [
+            "secret",
+            "scratch2",
+            "scratch/w",
+            "scratch/a/w",
+            "scratch/a/b/ä",
+        ] {
+            std::fs::write(root.join(file), "x").unwrap();
+        }
+        for (link, target) in [("l", "../secret"), ("up", ".."), ("a/in", "../w")] {
+            std::os::unix::fs::symlink(target, scratch.join(link)).unwrap();
+        }
+        let whole = scratch.join("w");
+        let real = [
+            "w",
+            "a/w",
+            "a/../w",
+            "./a/b/ä",
+            "up/secret",
+            "l",
+            "../secret",
+            "../scratch2",
+            "up/scratch/w",
+        ];
+        let real = [&real[..], &["a/in", "a//w", whole.to_str().unwrap()]].concat();
+        let taken = std::cell::Cell::new(0);
+        espalier_fuzzing::check(3_000, espalier_fuzzing::text(&real), |name| {
+            if let Ok(path) = weights_file(&scratch, &name, 100) {
+                taken.set(taken.get() + 1);
+                assert!(
+                    path.canonicalize().unwrap().starts_with(&scratch),
+                    "{name:?}"
+                );
+                assert_eq!(std::fs::read(&path).unwrap(), b"x");
+            }
+            Ok(())
+        });
+        assert!(taken.get() > 100, "{taken:?}");
+    }
 }

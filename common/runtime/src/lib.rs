@@ -4,6 +4,8 @@
 
 pub mod backoff;
 pub mod config;
+#[cfg(test)]
+mod fuzz;
 pub mod logging;
 pub mod secrets;
 pub mod shutdown;

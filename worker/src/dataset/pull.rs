@@ -307,6 +307,30 @@ mod tests {
     }
 
     #[test]
+    fn whatever_the_coordinator_calls_a_file_it_lies_right_in_the_folder() {
+        let folder = Path::new("/cache/data");
+        let taken = std::cell::Cell::new(0);
+        let real = [
+            "train-images-idx3-ubyte",
+            "a.b_c",
+            "..",
+            "a/../../b",
+            "/etc/passwd",
+            ".x",
+        ];
+        espalier_fuzzing::check(3_000, espalier_fuzzing::text(&real), |name| {
+            if let Ok(files) = checked(vec![file(&name)]) {
+                taken.set(taken.get() + 1);
+                let path = folder.join(&files[0].name);
+                assert_eq!(path.parent(), Some(folder), "{name:?}");
+                assert_eq!(path.file_name().unwrap().to_str(), Some(&*name));
+            }
+            Ok(())
+        });
+        assert!(taken.get() > 100, "{taken:?}");
+    }
+
+    #[test]
     fn room_is_made_by_removing_what_was_not_used_for_the_longest_time() {
         let folder = tempfile::tempdir().unwrap();
         for (age, name) in [(3, "old"), (2, "older-than-new"), (1, "new")] {

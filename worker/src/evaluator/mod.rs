@@ -5,6 +5,8 @@
 #[cfg(target_os = "linux")]
 mod cgroup;
 mod failures;
+#[cfg(test)]
+mod fuzz;
 mod lines;
 mod memory;
 mod output;

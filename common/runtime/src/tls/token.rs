@@ -53,7 +53,9 @@ impl FromStr for Fingerprint {
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
         let mut bytes = [0; FINGERPRINT_BYTES];
-        if text.len() != 2 * FINGERPRINT_BYTES || !text.is_ascii() {
+        // Not left to the reader of numbers, which takes `+f` for one.
+        let is_hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if text.len() != 2 * FINGERPRINT_BYTES || !is_hexadecimal {
             return Err(TokenError::Damaged);
         }
         for (index, byte) in bytes.iter_mut().enumerate() {
