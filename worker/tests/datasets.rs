@@ -153,3 +153,106 @@ async fn data_larger_than_the_cache_are_not_fetched() {
     assert_eq!(bench.fake.lock().downloads, 0);
     worker.end().await.unwrap();
 }
+
+/// The digest of the first file, which is fetched first.
+fn first_file(files: &[(&str, Vec<u8>)]) -> String {
+    Digest::of(&files[0].1).to_string()
+}
+
+#[tokio::test]
+async fn data_that_take_long_to_fetch_hold_up_nobody_who_wants_others() {
+    let bench = Bench::new();
+    let ((large, large_files), (small, small_files)) = (elsewhere(0), elsewhere(9));
+    {
+        let mut state = bench.fake.lock();
+        keep(&mut state, large.fingerprint, &large_files, 1);
+        keep(&mut state, small.fingerprint, &small_files, 1);
+        state.held.insert(first_file(&large_files));
+    }
+    let mut config = bench.config();
+    config.slots = 2;
+    let worker = Running::of(config);
+    bench.fake.grant(job_on(1, &large));
+    bench
+        .fake
+        .until("the large one is asked for", |state| state.downloads == 1)
+        .await;
+    // One that is fetched, and then the same from the cache.
+    run(&bench, job_on(2, &small), 1, 0).await;
+    run(&bench, job_on(3, &small), 2, 0).await;
+    assert_eq!(bench.fake.lock().downloads, 3);
+    let held = first_file(&large_files);
+    bench.fake.lock().held.remove(&held);
+    bench
+        .fake
+        .until("the first job's end", |state| state.completes.len() == 3)
+        .await;
+    assert_eq!(bench.fake.lock().downloads, 4);
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn only_a_few_data_sets_are_fetched_at_once_and_each_by_one() {
+    let bench = Bench::new();
+    let all: Vec<_> = (0..6).map(elsewhere).collect();
+    {
+        let mut state = bench.fake.lock();
+        for (info, files) in &all {
+            keep(&mut state, info.fingerprint, files, 1);
+            state.held.insert(first_file(files));
+        }
+    }
+    let mut config = bench.config();
+    config.slots = 8;
+    let worker = Running::of(config);
+    // The first of them is wanted by three slots.
+    let wanted = [0, 0, 0, 1, 2, 3, 4, 5];
+    for (trial, place) in (1..).zip(wanted) {
+        bench.fake.grant(job_on(trial, &all[place].0));
+    }
+    bench
+        .fake
+        .until("four of them are asked for", |state| state.downloads == 4)
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(bench.fake.lock().downloads, 4, "more than four at once");
+    bench.fake.lock().held.clear();
+    bench
+        .fake
+        .until("every job's end", |state| state.completes.len() == 8)
+        .await;
+    assert_eq!(bench.fake.lock().downloads, 12, "each file once");
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn data_that_find_no_room_beside_others_wait_until_those_have_come() {
+    let bench = Bench::new();
+    let ((one, one_files), (other, other_files)) = (elsewhere(0), elsewhere(9));
+    {
+        let mut state = bench.fake.lock();
+        keep(&mut state, one.fingerprint, &one_files, 1);
+        keep(&mut state, other.fingerprint, &other_files, 1);
+        state.held.insert(first_file(&one_files));
+    }
+    let mut config = bench.config();
+    config.slots = 2;
+    // Each has 124 bytes.
+    config.cache_bytes = 200;
+    let worker = Running::of(config);
+    bench.fake.grant(job_on(1, &one));
+    bench
+        .fake
+        .until("one is asked for", |state| state.downloads == 1)
+        .await;
+    bench.fake.grant(job_on(2, &other));
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!(bench.fake.lock().downloads, 1, "there was room for one");
+    bench.fake.lock().held.clear();
+    bench
+        .fake
+        .until("both jobs' end", |state| state.completes.len() == 2)
+        .await;
+    assert_eq!(fetched(&bench).len(), 1, "the bound is kept");
+    worker.end().await.unwrap();
+}

@@ -1,7 +1,11 @@
 //! Which data this machine has. One task answers, so that slots that want the same data wait for one
-//! preparation and do not each make their own. May import data, common, tokio.
+//! preparation and do not each make their own; who wants other data does not wait for it. May import data, common,
+//! tokio.
 
+mod lanes;
+mod look;
 mod pull;
+mod room;
 mod tables;
 mod task;
 #[cfg(test)]
@@ -9,6 +13,7 @@ mod tests;
 mod watched;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use espalier_common::dataset::DatasetInfo;
@@ -87,7 +92,9 @@ impl Datasets {
         let (requests, received) = mpsc::channel(16);
         let (publish, known) = watch::channel(Known::default());
         let tables = tables::Tables::start(places.data_root.clone());
-        let task = task::Task::new(places, client, publish);
+        let fetched = places.fetched_dir.clone();
+        let pulled = Arc::new(pull::Pulled::new(fetched, places.cache_bytes, client));
+        let task = task::Task::new(look::Looker::new(places, pulled), publish);
         espalier_runtime::spawn_named("data sets", task.serve(received));
         Self {
             requests,

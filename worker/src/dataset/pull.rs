@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use espalier_common::dataset::{DatasetInfo, MAX_FILES, is_file_name};
+use espalier_common::dataset::{MAX_FILES, is_file_name};
 use espalier_common::ids::Digest;
 use espalier_proto::{digest_from_wire, v1};
 use espalier_runtime::logging::millis;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use super::room::{PART, Reserved, Room};
 use super::task::MAX_REMEMBERED;
 use crate::client::Client;
 use crate::transfer::blocking;
@@ -24,21 +27,34 @@ use crate::transfer::blocking;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// After a question that was not answered.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
-/// What begins like this is being fetched.
-const PART: &str = "part-";
-/// What a killed process left half done is removed after this.
-const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Fetches at once. A small one waits only where as many large ones are under way, and more would share the same
+/// network.
+pub(super) const FETCHES: usize = 4;
 
-/// Where fetched data lie, and the way to more.
+/// Where fetched data lie, and the way to more. The same data are wanted by one at a time (see `lanes`).
 #[derive(Debug)]
 pub(super) struct Pulled {
     folder: PathBuf,
-    most: u64,
+    room: Arc<Room>,
+    fetches: Semaphore,
     client: Option<Client>,
-    /// Not asked before: the coordinator was away, and jobs whose data are here wait behind each question.
+    answers: Mutex<Answers>,
+}
+
+/// What the coordinator has said.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Not asked before: the coordinator was away, and jobs whose data may be here wait behind each question.
     not_before: Option<Instant>,
     /// When what was fetched last of each was pushed, and whether it was other data than its fingerprint says.
     pushed: BTreeMap<Digest, (u64, bool)>,
+}
+
+/// Data that have come and are not yet verified: until then nothing removes them to make room.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    _reserved: Reserved,
+    bytes: u64,
 }
 
 /// Why data were not fetched.
@@ -60,11 +76,16 @@ impl Pulled {
     pub(super) fn new(folder: PathBuf, most: u64, client: Option<Client>) -> Self {
         Self {
             folder,
-            most,
+            room: Arc::new(Room::new(most)),
+            fetches: Semaphore::new(FETCHES),
             client,
-            not_before: None,
-            pushed: BTreeMap::new(),
+            answers: Mutex::default(),
         }
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        // Nothing under the lock can panic half way.
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn folder_of(&self, fingerprint: Digest) -> PathBuf {
@@ -98,79 +119,63 @@ impl Pulled {
     }
 
     /// As [`Pulled::discard`]; what was pushed is other data, so the same is not fetched again.
-    pub(super) async fn refuse(&mut self, fingerprint: Digest) {
-        if let Some((_, wrong)) = self.pushed.get_mut(&fingerprint) {
+    pub(super) async fn refuse(&self, fingerprint: Digest) {
+        if let Some((_, wrong)) = self.answers().pushed.get_mut(&fingerprint) {
             *wrong = true;
         }
         self.discard(fingerprint).await;
     }
 
-    /// Fetches data, if the coordinator keeps them.
-    pub(super) async fn fetch(&mut self, info: &DatasetInfo) -> Option<PathBuf> {
+    /// Fetches data, if the coordinator keeps them; `path` is what the spec calls them.
+    pub(super) async fn fetch(&self, fingerprint: Digest, path: &str) -> Option<Fetched> {
         let client = self.client.clone()?;
         let began = Instant::now();
-        if self.not_before.is_some_and(|time| began < time) {
+        if self.answers().not_before.is_some_and(|time| began < time) {
             return None;
         }
-        let (fingerprint, path) = (info.fingerprint, info.reference.path.as_str());
         match self.try_fetch(&client, fingerprint).await {
             Ok(None) => None,
-            Ok(Some((folder, bytes))) => {
-                tracing::info!(path, fingerprint = %fingerprint.short(), bytes, duration_ms = millis(began.elapsed()),
-                    "data set fetched from the coordinator");
-                Some(folder)
+            Ok(Some(fetched)) => {
+                tracing::info!(path, fingerprint = %fingerprint.short(), bytes = fetched.bytes,
+                    duration_ms = millis(began.elapsed()), "data fetched from the coordinator");
+                Some(fetched)
             }
             Err(PullError::Away(status)) => {
-                self.not_before = Some(Instant::now() + ASK_AGAIN);
+                self.answers().not_before = Some(Instant::now() + ASK_AGAIN);
                 tracing::debug!(path, fingerprint = %fingerprint.short(), %status,
-                    "the coordinator does not say whether it keeps the data set");
+                    "the coordinator does not say whether it keeps the data");
                 None
             }
             Err(error) => {
                 tracing::warn!(path, fingerprint = %fingerprint.short(), %error,
-                    "the coordinator keeps the data set, and it cannot be fetched; it is tried again");
+                    "the coordinator keeps the data, and they cannot be fetched; it is tried again");
                 None
             }
         }
     }
 
     async fn try_fetch(
-        &mut self,
+        &self,
         client: &Client,
         fingerprint: Digest,
-    ) -> Result<Option<(PathBuf, u64)>, PullError> {
-        let request = v1::FindDatasetRequest {
-            fingerprint: fingerprint.to_string(),
+    ) -> Result<Option<Fetched>, PullError> {
+        let Some(files) = self.ask(client, fingerprint).await? else {
+            return Ok(None);
         };
-        let files = match client.find_dataset(request).await {
-            // It has not changed since it was found to be other data.
-            Ok(found) if self.pushed.get(&fingerprint) == Some(&(found.stored_ms, true)) => {
-                return Ok(None);
-            }
-            Ok(found) => {
-                if self.pushed.len() >= MAX_REMEMBERED {
-                    self.pushed.pop_first();
-                }
-                self.pushed.insert(fingerprint, (found.stored_ms, false));
-                checked(found.files)?
-            }
-            // It does not keep them, or is of a release that keeps none.
-            Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => {
-                return Ok(None);
-            }
-            Err(status) => return Err(PullError::Away(status)),
-        };
-        let size = files
-            .iter()
-            .fold(0_u64, |all, file| all.saturating_add(file.size));
-        let most = self.most;
-        let left = most
-            .checked_sub(size)
-            .ok_or(PullError::TooLarge { size, most })?;
-        let folder = self.folder.clone();
+        let sizes = files.iter().map(|file| file.size);
+        let bytes = sizes.fold(0_u64, u64::saturating_add);
+        let most = self.room.most();
+        if bytes > most {
+            return Err(PullError::TooLarge { size: bytes, most });
+        }
+        // Room first: who waits for it must not hold up those that have it.
+        let reserved = self.room.reserve(fingerprint, bytes).await;
+        // It is never closed.
+        let _permit = self.fetches.acquire().await.ok();
+        let (folder, room) = (self.folder.clone(), Arc::clone(&self.room));
         let part = blocking(move || {
             fs::create_dir_all(&folder)?;
-            make_room(&folder, left)?;
+            room.make(&folder)?;
             tempfile::Builder::new().prefix(PART).tempdir_in(&folder)
         })
         .await?;
@@ -178,16 +183,47 @@ impl Pulled {
             download(client, file, &part.path().join(&file.name)).await?;
         }
         let target = self.folder_of(fingerprint);
-        let whole = target.clone();
         blocking(move || {
-            match fs::rename(part.path(), &whole) {
+            match fs::rename(part.path(), &target) {
                 // Another worker that shares the cache was first; ours goes with its handle.
-                Err(_) if whole.is_dir() => Ok(()),
+                Err(_) if target.is_dir() => Ok(()),
                 renamed => renamed,
             }
         })
         .await?;
-        Ok(Some((target, size)))
+        Ok(Some(Fetched {
+            _reserved: reserved,
+            bytes,
+        }))
+    }
+
+    /// The files of data that the coordinator keeps; `None`: it does not, or not the right ones.
+    async fn ask(
+        &self,
+        client: &Client,
+        fingerprint: Digest,
+    ) -> Result<Option<Vec<Wanted>>, PullError> {
+        let request = v1::FindDatasetRequest {
+            fingerprint: fingerprint.to_string(),
+        };
+        let found = match client.find_dataset(request).await {
+            Ok(found) => found,
+            // It does not keep them, or is of a release that keeps none.
+            Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => {
+                return Ok(None);
+            }
+            Err(status) => return Err(PullError::Away(status)),
+        };
+        let pushed = &mut self.answers().pushed;
+        // It has not changed since it was found to be other data.
+        if pushed.get(&fingerprint) == Some(&(found.stored_ms, true)) {
+            return Ok(None);
+        }
+        if pushed.len() >= MAX_REMEMBERED {
+            pushed.pop_first();
+        }
+        pushed.insert(fingerprint, (found.stored_ms, false));
+        Ok(Some(checked(found.files)?))
     }
 }
 
@@ -250,40 +286,6 @@ async fn download(client: &Client, wanted: &Wanted, path: &Path) -> Result<(), P
     Ok(())
 }
 
-/// Removes what was not used for the longest time until what is left has `most` bytes.
-fn make_room(folder: &Path, most: u64) -> io::Result<()> {
-    let mut kept = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        // Another worker may have removed it meanwhile.
-        let Ok(modified) = entry.metadata().and_then(|data| data.modified()) else {
-            continue;
-        };
-        if !entry.file_name().to_string_lossy().starts_with(PART) {
-            kept.push((modified, bytes_in(&entry.path()), entry.path()));
-        } else if modified.elapsed().is_ok_and(|age| age > STALE) {
-            fs::remove_dir_all(entry.path())?;
-        }
-    }
-    // Newest first.
-    kept.sort_unstable_by_key(|one| std::cmp::Reverse(one.0));
-    let mut bytes = 0_u64;
-    for (_, size, path) in kept {
-        bytes = bytes.saturating_add(size);
-        if bytes > most {
-            tracing::info!(path = %path.display(), bytes = size, "fetched data removed to make room for others");
-            fs::remove_dir_all(path)?;
-        }
-    }
-    Ok(())
-}
-
-fn bytes_in(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let sizes = entries.filter_map(|entry| Some(entry.metadata().ok()?.len()));
-    sizes.fold(0, u64::saturating_add)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,32 +330,5 @@ mod tests {
             Ok(())
         });
         assert!(taken.get() > 100, "{taken:?}");
-    }
-
-    #[test]
-    fn room_is_made_by_removing_what_was_not_used_for_the_longest_time() {
-        let folder = tempfile::tempdir().unwrap();
-        for (age, name) in [(3, "old"), (2, "older-than-new"), (1, "new")] {
-            let path = folder.path().join(name);
-            fs::create_dir(&path).unwrap();
-            fs::write(path.join("file"), [0; 100]).unwrap();
-            let time = SystemTime::now() - Duration::from_secs(age * 60);
-            fs::File::open(&path).unwrap().set_modified(time).unwrap();
-        }
-        let stale = folder.path().join("part-stale");
-        fs::create_dir(&stale).unwrap();
-        let long_ago = SystemTime::now() - STALE * 2;
-        fs::File::open(&stale)
-            .unwrap()
-            .set_modified(long_ago)
-            .unwrap();
-        fs::create_dir(folder.path().join("part-of-another-worker")).unwrap();
-        make_room(folder.path(), 250).unwrap();
-        let mut left: Vec<String> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        left.sort();
-        assert_eq!(left, ["new", "older-than-new", "part-of-another-worker"]);
     }
 }

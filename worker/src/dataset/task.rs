@@ -1,32 +1,27 @@
-//! The task that knows the data sets. May import data, common, tokio.
+//! The task that knows the data sets. May import common, data, futures, tokio.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use espalier_common::dataset::DatasetInfo;
 use espalier_common::failure::FailureKind;
-use espalier_data::{DataError, Pulse, Stamp};
-use tokio::sync::{mpsc, watch};
+use espalier_data::{DataError, Stamp};
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::pull::Pulled;
-use super::watched::Watched;
-use super::{Form, Known, Places, Request, Resolved};
-use crate::client::Client;
+use super::lanes::Lanes;
+use super::look::{Found, Looker, Present, identity};
+use super::{Form, Known, Request, Resolved};
 
 /// How often absent data are looked for again: somebody may just be copying them here.
 pub(super) const RECHECK_EVERY: Duration = Duration::from_secs(60);
 /// The most data sets remembered, absent or present; the oldest knowledge goes. Each travels with calls.
 pub(super) const MAX_REMEMBERED: usize = 256;
-
-/// Data that were verified.
-#[derive(Clone, Debug)]
-struct Present {
-    path: PathBuf,
-    /// Of the files that an evaluator reads.
-    stamp: Stamp,
-}
+/// Absent data that are looked for again at one time. More would only share the same disks.
+const RECHECKS: usize = 4;
 
 /// Data that were looked for in vain.
 #[derive(Debug)]
@@ -37,32 +32,47 @@ struct Missing {
     stamp: Option<Stamp>,
 }
 
-/// What a look at data found out.
-type Found = Result<Present, (DataError, Option<Stamp>)>;
+/// What is done about data.
+#[derive(Debug)]
+enum Job {
+    /// Somebody wants them.
+    Resolve(DatasetInfo, Form, oneshot::Sender<Resolved>),
+    /// They were absent a while ago.
+    Recheck(DatasetInfo),
+    /// They may not be what they were.
+    Doubt(DatasetInfo),
+}
+
+/// A look that has ended.
+struct Ended {
+    job: Job,
+    found: Found,
+}
 
 /// The task.
 pub(super) struct Task {
-    places: Places,
-    watched: Watched,
-    pulled: Pulled,
+    looker: Arc<Looker>,
+    /// Jobs that wait for another one on the same data.
+    lanes: Lanes<Job>,
+    /// What is under way: as much as slots want, and a few rechecks.
+    looking: FuturesUnordered<BoxFuture<'static, Ended>>,
     /// Answers given before, by data and split.
     present: BTreeMap<(String, Form), Present>,
     missing: Vec<Missing>,
+    /// Rechecks that are to come, and how many are under way.
+    rechecks: (Vec<DatasetInfo>, usize),
     publish: watch::Sender<Known>,
 }
 
 impl Task {
-    pub(super) fn new(
-        places: Places,
-        client: Option<Client>,
-        publish: watch::Sender<Known>,
-    ) -> Self {
+    pub(super) fn new(looker: Looker, publish: watch::Sender<Known>) -> Self {
         Self {
-            pulled: Pulled::new(places.fetched_dir.clone(), places.cache_bytes, client),
-            watched: Watched::new(places.silence),
-            places,
+            looker: Arc::new(looker),
+            lanes: Lanes::new(),
+            looking: FuturesUnordered::new(),
             present: BTreeMap::new(),
             missing: Vec::new(),
+            rechecks: (Vec::new(), 0),
             publish,
         }
     }
@@ -70,46 +80,106 @@ impl Task {
     pub(super) async fn serve(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut recheck = tokio::time::interval(RECHECK_EVERY);
         recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.prune().await;
+        self.looker.prune().await;
         loop {
             tokio::select! {
                 request = requests.recv() => match request {
                     None => return,
-                    Some(Request::Resolve { info, form, answer }) => {
-                        let resolved = self.resolve(&info, form).await;
-                        // The job may have been stopped while it waited.
-                        let _ = answer.send(resolved);
-                    }
-                    Some(Request::Doubt(info)) => {
-                        for form in [Form::Decoded, Form::Folder] {
-                            self.present.remove(&(identity(&info), form));
-                        }
-                    }
+                    Some(request) => self.request(request),
                 },
-                _ = recheck.tick(), if !self.missing.is_empty() => self.look_again().await,
+                Some(ended) = self.looking.next() => self.ended(ended),
+                _ = recheck.tick(), if !self.missing.is_empty() => self.look_again(),
             }
         }
     }
 
-    pub(super) async fn resolve(&mut self, info: &DatasetInfo, form: Form) -> Resolved {
-        let key = (identity(info), form);
-        let known = self.present.get(&key).cloned();
-        let is_news = known.is_none();
-        let refused = self.missing.iter().find(|missing| missing.info == *info);
+    /// Waits until nothing is under way.
+    #[cfg(test)]
+    pub(super) async fn settle(&mut self) {
+        while let Some(ended) = self.looking.next().await {
+            self.ended(ended);
+        }
+    }
+
+    pub(super) fn request(&mut self, request: Request) {
+        self.enter(match request {
+            Request::Resolve { info, form, answer } => Job::Resolve(info, form, answer),
+            Request::Doubt(info) => Job::Doubt(info),
+        });
+    }
+
+    fn enter(&mut self, job: Job) {
+        let data = job.info().fingerprint;
+        let mut next = self.lanes.enter(data, job);
+        while let Some(job) = next {
+            if self.begin(job) {
+                return;
+            }
+            next = self.lanes.leave(data);
+        }
+    }
+
+    /// Begins a job. False: there is nothing to wait for.
+    fn begin(&mut self, job: Job) -> bool {
+        let (info, form, known) = match &job {
+            Job::Doubt(info) => {
+                for form in [Form::Decoded, Form::Folder] {
+                    self.present.remove(&(identity(info), form));
+                }
+                return false;
+            }
+            // The job was stopped while it waited for another one.
+            Job::Resolve(_, _, answer) if answer.is_closed() => return false,
+            Job::Resolve(info, form, _) => {
+                let known = self.present.get(&(identity(info), *form));
+                (info.clone(), *form, known.cloned())
+            }
+            Job::Recheck(info) => (info.clone(), Form::Folder, None),
+        };
+        let refused = self.missing.iter().find(|missing| missing.info == info);
         let refused = refused.and_then(|missing| missing.stamp.clone());
-        match self.look_everywhere(info, form, known, refused).await {
+        let looker = Arc::clone(&self.looker);
+        let is_news = known.is_none() && matches!(job, Job::Resolve(..));
+        let look = async move {
+            let found = looker.look_everywhere(&info, form, known, refused).await;
+            if is_news && form == Form::Decoded && found.is_ok() {
+                looker.prune().await;
+            }
+            Ended { job, found }
+        };
+        self.looking.push(look.boxed());
+        true
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        let Ended { job, found } = ended;
+        let data = job.info().fingerprint;
+        match job {
+            Job::Resolve(info, form, answer) => {
+                let resolved = self.resolved(&info, form, found);
+                // The job may have been stopped while it waited.
+                let _ = answer.send(resolved);
+            }
+            Job::Recheck(info) => self.rechecked(&info, found),
+            Job::Doubt(_) => {}
+        }
+        while let Some(job) = self.lanes.leave(data) {
+            if self.begin(job) {
+                return;
+            }
+        }
+    }
+
+    fn resolved(&mut self, info: &DatasetInfo, form: Form, found: Found) -> Resolved {
+        let key = (identity(info), form);
+        match found {
             Ok(present) => {
-                self.missing
-                    .retain(|missing| missing.info.fingerprint != info.fingerprint);
+                self.forget_missing(info);
                 if self.present.len() >= MAX_REMEMBERED {
                     self.present.pop_first();
                 }
                 let path = present.path.clone();
                 self.present.insert(key, present);
-                self.publish();
-                if is_news && form == Form::Decoded {
-                    self.prune().await;
-                }
                 Resolved::Path(path)
             }
             Err((error, stamp)) => {
@@ -122,99 +192,6 @@ impl Task {
                     Resolved::Failed(failure)
                 }
             }
-        }
-    }
-
-    /// Looks at the data below the data root, then at what was fetched before, and at last asks the coordinator.
-    async fn look_everywhere(
-        &mut self,
-        info: &DatasetInfo,
-        form: Form,
-        known: Option<Present>,
-        refused: Option<Stamp>,
-    ) -> Found {
-        let fetched = known
-            .as_ref()
-            .is_some_and(|known| self.pulled.holds(&known.path));
-        let error = if fetched {
-            None
-        } else {
-            match self.look(info, form, known.clone(), refused).await {
-                Err(error) if error.0.failure().kind == FailureKind::Data => Some(error),
-                found => return found,
-            }
-        };
-        let there = self.pulled.there(info.fingerprint);
-        if there.is_some() {
-            match self.look_at_fetched(info, form, known).await {
-                Ok(present) => return Ok(present),
-                // Changed by hand, or damaged by the disk.
-                Err((error, _)) if error.failure().kind == FailureKind::Data => {
-                    self.pulled.discard(info.fingerprint).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        match self.pulled.fetch(info).await {
-            Some(_) => {
-                let found = self.look_at_fetched(info, form, None).await;
-                if let Err((error, _)) = &found
-                    && error.failure().kind == FailureKind::Data
-                {
-                    self.pulled.refuse(info.fingerprint).await;
-                }
-                found
-            }
-            None => Err(error.unwrap_or_else(|| (unchanged(info), None))),
-        }
-    }
-
-    /// Looks at data that were fetched: they lie in a folder named by their fingerprint.
-    async fn look_at_fetched(
-        &mut self,
-        info: &DatasetInfo,
-        form: Form,
-        known: Option<Present>,
-    ) -> Found {
-        let mut there = info.clone();
-        let folder = self.places.fetched_dir.join(info.fingerprint.to_string());
-        // Absolute, so that the data root plays no part.
-        there.reference.path = folder.to_string_lossy().into_owned();
-        self.pulled.note_use(info.fingerprint);
-        self.look(&there, form, known, None).await
-    }
-
-    /// Looks at the data, but reads them only when they may have changed since `known` was found out, or
-    /// since they were `refused`.
-    async fn look(
-        &mut self,
-        info: &DatasetInfo,
-        form: Form,
-        known: Option<Present>,
-        refused: Option<Stamp>,
-    ) -> Found {
-        let (places, info) = (self.places.clone(), info.clone());
-        let (key, path) = (identity(&info), places.data_root.join(&info.reference.path));
-        let work = move |pulse: &Pulse| {
-            if let Some(known) = known
-                && same_files(&places, &info, form, &known)
-            {
-                return Ok(Ok(known));
-            }
-            let stamp = espalier_data::stamp(&places.data_root, &info.reference)?;
-            Ok(if refused.as_ref() == Some(&stamp) {
-                Err((unchanged(&info), Some(stamp)))
-            } else {
-                // The stamp from before the files were read: a change meanwhile is one to look at.
-                read(&places, &info, form, stamp.clone(), pulse).map_err(|error| {
-                    let stamp = error.is_about_content().then_some(stamp);
-                    (error, stamp)
-                })
-            })
-        };
-        match self.watched.run(&key, path, work).await {
-            Ok(found) => found,
-            Err(error) => Err((error, None)),
         }
     }
 
@@ -240,31 +217,48 @@ impl Task {
         self.publish();
     }
 
-    /// Drops from the missing what is here now; the next job that wants it prepares it.
-    pub(super) async fn look_again(&mut self) {
-        let mut still = Vec::new();
-        for missing in std::mem::take(&mut self.missing) {
-            let Missing { info, stamp } = missing;
-            match self.look_everywhere(&info, Form::Folder, None, stamp).await {
-                Ok(present) => {
-                    tracing::info!(path = %present.path.display(), fingerprint = %info.fingerprint.short(),
-                    "the data set is here now");
-                }
-                Err((_, stamp)) => still.push(Missing { info, stamp }),
-            }
-        }
-        self.missing = still;
+    fn forget_missing(&mut self, info: &DatasetInfo) {
+        self.missing
+            .retain(|missing| missing.info.fingerprint != info.fingerprint);
         self.publish();
     }
 
-    /// Makes room in the cache.
-    async fn prune(&mut self) {
-        let (folder, most) = (self.places.cache_dir.clone(), self.places.cache_bytes);
-        let work = move |_: &Pulse| espalier_data::prune(&folder, most);
-        let path = self.places.cache_dir.clone();
-        if let Err(error) = self.watched.run("the cache", path, work).await {
-            tracing::warn!(%error, "cannot remove old files from the cache");
+    /// Has everything that is missing looked for again, unless the last time is not over yet.
+    pub(super) fn look_again(&mut self) {
+        if self.rechecks.0.is_empty() && self.rechecks.1 == 0 {
+            let missing = self.missing.iter().rev();
+            self.rechecks.0 = missing.map(|missing| missing.info.clone()).collect();
+            for _ in 0..RECHECKS {
+                self.next_recheck();
+            }
         }
+    }
+
+    fn next_recheck(&mut self) {
+        if let Some(info) = self.rechecks.0.pop() {
+            self.rechecks.1 += 1;
+            self.enter(Job::Recheck(info));
+        }
+    }
+
+    /// Drops from the missing what is here now; the next job that wants it prepares it.
+    fn rechecked(&mut self, info: &DatasetInfo, found: Found) {
+        match found {
+            Ok(present) => {
+                tracing::info!(path = %present.path.display(), fingerprint = %info.fingerprint.short(),
+                    "the data set is here now");
+                self.forget_missing(info);
+            }
+            Err((_, stamp)) => {
+                let missing = self.missing.iter_mut();
+                let known = missing.into_iter().find(|missing| missing.info == *info);
+                if let Some(known) = known {
+                    known.stamp = stamp;
+                }
+            }
+        }
+        self.rechecks.1 -= 1;
+        self.next_recheck();
     }
 
     fn publish(&self) {
@@ -274,62 +268,10 @@ impl Task {
     }
 }
 
-/// What is said of files that were looked at before: why they will not do was said then.
-fn unchanged(info: &DatasetInfo) -> DataError {
-    DataError::BadFile {
-        path: PathBuf::from(&info.reference.path),
-        why: "it has not changed since it was found not to be the data of this search".to_owned(),
-    }
-}
-
-/// Whether the files that were verified are still those.
-fn same_files(places: &Places, info: &DatasetInfo, form: Form, known: &Present) -> bool {
-    let now = match form {
-        Form::Decoded => {
-            espalier_data::note_use(&known.path);
-            Ok(Stamp::of_file(&known.path))
-        }
-        Form::Folder => espalier_data::stamp(&places.data_root, &info.reference),
-    };
-    now.is_ok_and(|now| now == known.stamp)
-}
-
-/// Reads the data; `stamp` is that of the user's files.
-fn read(
-    places: &Places,
-    info: &DatasetInfo,
-    form: Form,
-    stamp: Stamp,
-    pulse: &Pulse,
-) -> Result<Present, DataError> {
-    let fingerprint = info.fingerprint;
-    match form {
-        Form::Decoded => {
-            let path =
-                espalier_data::prepare_watched(&places.data_root, &places.cache_dir, info, pulse)?;
-            let stamp = Stamp::of_file(&path);
-            Ok(Present { path, stamp })
-        }
-        Form::Folder => {
-            let path = espalier_data::locate(&places.data_root, &info.reference)?;
-            let found = espalier_data::inspect_watched(&places.data_root, &info.reference, pulse)?;
-            if found.fingerprint != fingerprint {
-                return Err(DataError::OtherData {
-                    path,
-                    expected: fingerprint,
-                    found: found.fingerprint,
-                });
-            }
-            Ok(Present { path, stamp })
+impl Job {
+    fn info(&self) -> &DatasetInfo {
+        match self {
+            Self::Resolve(info, ..) | Self::Recheck(info) | Self::Doubt(info) => info,
         }
     }
-}
-
-/// What makes a decoded file another one: the data and the split.
-fn identity(info: &DatasetInfo) -> String {
-    format!(
-        "{} in {:?}",
-        espalier_data::cache_file_name(info),
-        info.reference.path
-    )
 }

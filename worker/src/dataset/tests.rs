@@ -62,8 +62,24 @@ impl Fixture {
 
     fn task(&self) -> (task::Task, watch::Receiver<Known>) {
         let (publish, known) = watch::channel(Known::default());
-        (task::Task::new(self.places(), None, publish), known)
+        let places = self.places();
+        let pulled = pull::Pulled::new(places.fetched_dir.clone(), places.cache_bytes, None);
+        let looker = look::Looker::new(places, Arc::new(pulled));
+        (task::Task::new(looker, publish), known)
     }
+}
+
+async fn resolve(task: &mut task::Task, info: &DatasetInfo, form: Form) -> Resolved {
+    let (answer, resolved) = oneshot::channel();
+    let info = info.clone();
+    task.request(Request::Resolve { info, form, answer });
+    task.settle().await;
+    resolved.await.unwrap()
+}
+
+async fn look_again(task: &mut task::Task) {
+    task.look_again();
+    task.settle().await;
 }
 
 async fn path(datasets: &Datasets, info: &DatasetInfo, form: Form) -> PathBuf {
@@ -119,22 +135,22 @@ async fn other_data_are_read_again_only_when_they_have_changed() {
     let (mut task, known) = fixture.task();
     fixture.write_images(100);
     let looked = modified(&fixture.file(IMAGES));
-    let missing = task.resolve(&info, Form::Folder).await;
+    let missing = resolve(&mut task, &info, Form::Folder).await;
     assert!(matches!(missing, Resolved::Missing));
     assert_eq!(known.borrow().missing, [info.fingerprint]);
 
     // The right data, but to the file system as they were: were they read, they would be found.
     fixture.write_images(0);
     set_modified(&fixture.file(IMAGES), looked);
-    task.look_again().await;
+    look_again(&mut task).await;
     assert_eq!(known.borrow().missing, [info.fingerprint]);
-    let missing = task.resolve(&info, Form::Folder).await;
+    let missing = resolve(&mut task, &info, Form::Folder).await;
     assert!(matches!(missing, Resolved::Missing));
 
     set_modified(&fixture.file(IMAGES), looked + Duration::from_secs(1));
-    task.look_again().await;
+    look_again(&mut task).await;
     assert!(known.borrow().missing.is_empty());
-    let present = task.resolve(&info, Form::Folder).await;
+    let present = resolve(&mut task, &info, Form::Folder).await;
     assert!(matches!(present, Resolved::Path(_)), "{present:?}");
 }
 
@@ -145,20 +161,20 @@ async fn absent_data_are_found_when_they_come_and_changed_ones_are_verified_agai
     let (mut task, known) = fixture.task();
     let elsewhere = fixture.folder.path().join("elsewhere");
     fs::rename(fixture.file(""), &elsewhere).unwrap();
-    let missing = task.resolve(&info, Form::Decoded).await;
+    let missing = resolve(&mut task, &info, Form::Decoded).await;
     assert!(matches!(missing, Resolved::Missing));
-    task.look_again().await;
+    look_again(&mut task).await;
     assert_eq!(known.borrow().missing, [info.fingerprint]);
     fs::rename(&elsewhere, fixture.file("")).unwrap();
-    task.look_again().await;
+    look_again(&mut task).await;
     assert!(known.borrow().missing.is_empty());
 
-    let present = task.resolve(&info, Form::Folder).await;
+    let present = resolve(&mut task, &info, Form::Folder).await;
     assert!(matches!(present, Resolved::Path(_)), "{present:?}");
     fixture.write_images(100);
     let changed = modified(&fixture.file(IMAGES)) + Duration::from_secs(1);
     set_modified(&fixture.file(IMAGES), changed);
-    let missing = task.resolve(&info, Form::Folder).await;
+    let missing = resolve(&mut task, &info, Form::Folder).await;
     assert!(matches!(missing, Resolved::Missing), "{missing:?}");
 }
 

@@ -3,42 +3,54 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use espalier_data::{DataError, Pulse};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-/// Reads data, one thing at a time.
+/// Reads data.
 #[derive(Debug)]
 pub(super) struct Watched {
     silence: Duration,
     /// Threads that were given up. While one of them hangs, nothing else is tried with the same data: each
     /// try would cost another thread.
-    hung: BTreeMap<String, AbortHandle>,
+    hung: Mutex<BTreeMap<String, AbortHandle>>,
 }
 
 impl Watched {
     pub(super) fn new(silence: Duration) -> Self {
         Self {
             silence,
-            hung: BTreeMap::new(),
+            hung: Mutex::default(),
         }
+    }
+
+    fn hung(&self) -> MutexGuard<'_, BTreeMap<String, AbortHandle>> {
+        // Nothing under the lock can panic half way.
+        self.hung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a thread still hangs that was to read these data.
+    fn hangs(&self, key: &str) -> bool {
+        let mut hung = self.hung();
+        hung.retain(|_, thread| !thread.is_finished());
+        hung.contains_key(key)
     }
 
     /// Does `work`, which reads the data that `key` names, below `path`.
     pub(super) async fn run<T: Send + 'static>(
-        &mut self,
+        &self,
         key: &str,
         path: PathBuf,
         work: impl FnOnce(&Pulse) -> Result<T, DataError> + Send + 'static,
     ) -> Result<T, DataError> {
-        self.hung.retain(|_, thread| !thread.is_finished());
         let hung = DataError::Hung {
             path: path.clone(),
             seconds: self.silence.as_secs(),
         };
-        if self.hung.contains_key(key) {
+        if self.hangs(key) {
             return Err(hung);
         }
         let pulse = Pulse::default();
@@ -54,7 +66,8 @@ impl Watched {
                 }
                 Err(_) if pulse.count() > before => {}
                 Err(_) => {
-                    self.hung.insert(key.to_owned(), thread.abort_handle());
+                    let thread = thread.abort_handle();
+                    self.hung().insert(key.to_owned(), thread);
                     return Err(hung);
                 }
             }
@@ -70,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_hangs_is_given_up_and_not_begun_again_while_it_hangs() {
-        let mut watched = Watched::new(Duration::from_millis(50));
+        let watched = Watched::new(Duration::from_millis(50));
         let (release, released) = mpsc::channel::<()>();
         let hang = move |_: &Pulse| {
             let _ = released.recv();

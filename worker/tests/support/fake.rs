@@ -1,6 +1,6 @@
 //! The coordinator that does what a test tells it, and remembers every call.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct State {
     pub jobs: VecDeque<LeasedJob>,
     pub cluster: u128,
     /// Data sets it keeps, by fingerprint.
-    pub datasets: std::collections::BTreeMap<String, v1::StoredDataset>,
+    pub datasets: BTreeMap<String, v1::StoredDataset>,
     /// The version of the wire it says it speaks.
     pub protocol: u32,
     /// Instances it knows.
@@ -40,6 +40,8 @@ pub struct State {
     /// Whether another instance has the name of those that are not known.
     pub displaced: bool,
     pub artifacts: BTreeMap<String, Vec<u8>>,
+    /// Artifacts whose downloads do not begin.
+    pub held: BTreeSet<String>,
 
     pub registers: Vec<v1::RegisterRequest>,
     pub leases: Vec<v1::LeaseRequest>,
@@ -59,7 +61,7 @@ impl State {
         Self {
             jobs: VecDeque::new(),
             cluster: 1,
-            datasets: std::collections::BTreeMap::new(),
+            datasets: BTreeMap::new(),
             protocol: espalier_proto::PROTOCOL_VERSION,
             workers: Vec::new(),
             weights: WeightsDecision::Discard,
@@ -71,6 +73,7 @@ impl State {
             refuse_reports_with: None,
             displaced: false,
             artifacts: BTreeMap::new(),
+            held: BTreeSet::new(),
             registers: Vec::new(),
             leases: Vec::new(),
             renews: Vec::new(),
@@ -380,6 +383,9 @@ impl WorkerService for Service {
             state.artifacts.get(&digest).cloned()
         });
         let content = content.ok_or_else(|| Status::not_found("no such artifact"))?;
+        while self.record_quietly(|state| state.held.contains(&digest)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let pieces: Vec<_> = content
             .chunks(5)
             .map(|piece| {
