@@ -1,7 +1,7 @@
 //! Artifacts: the files that attempts leave, in a folder beside the journal, each named by the BLAKE3
 //! digest of its content. A file is there whole or not at all. Which artifacts are wanted is for others to
 //! say ([`ArtifactStore::want`], [`ArtifactStore::release`]); what nobody wants any more is removed. May
-//! import the ids of `espalier-common` and the file system.
+//! import the ids of `espalier-common`, the file system and the steps.
 
 mod claims;
 #[cfg(test)]
@@ -16,6 +16,7 @@ use tempfile::TempPath;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
+use crate::steps::{Step, done};
 use claims::Claims;
 pub use claims::Hold;
 
@@ -241,12 +242,15 @@ impl ArtifactStore {
                 let folder = path.parent().unwrap_or(&root);
                 let new = !folder.exists();
                 std::fs::create_dir_all(folder)?;
+                done(Step::ArtifactFolder);
                 temporary.persist(&path).map_err(|refused| refused.error)?;
+                done(Step::ArtifactNamed);
                 // A rename is durable once its folder is, and a new folder once its parent is.
                 std::fs::File::open(folder)?.sync_all()?;
                 if new {
                     std::fs::File::open(&root)?.sync_all()?;
                 }
+                done(Step::ArtifactDurable);
                 Ok(hold)
             }
         })
@@ -319,10 +323,12 @@ impl Upload {
             .flush()
             .await
             .map_err(io_error("written", &self.path))?;
+        done(Step::ArtifactWritten);
         self.file
             .sync_all()
             .await
             .map_err(io_error("written", &self.path))?;
+        done(Step::ArtifactSynced);
         self.store.keep(self.path, self.hold).await
     }
 

@@ -13,6 +13,7 @@ mod logs;
 pub mod maintenance;
 mod metrics;
 pub mod server;
+pub mod steps;
 
 pub use access::{CertificateSource, Role};
 pub use server::{ServerConfig, ServerError, TlsMode};

@@ -1,6 +1,6 @@
 //! Who wants which artifact. A file is removed when the last claim on it ends, and at the start when
 //! nobody has claimed it: so weights of former bests do not pile up, and nothing is removed that a search
-//! or a call under way refers to. May import the file system.
+//! or a call under way refers to. May import the file system and the steps.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,6 +11,7 @@ use espalier_common::ids::Digest;
 use tokio::runtime::Handle;
 
 use super::{ArtifactError, ArtifactStore, TEMPORARY, blocking};
+use crate::steps::{Step, done};
 
 /// The claims on artifacts, stored or not.
 #[derive(Debug)]
@@ -142,7 +143,9 @@ impl ArtifactStore {
                 renamed => renamed?,
             }
         }
+        done(Step::ArtifactUnnamed);
         std::fs::remove_file(&removed)?;
+        done(Step::ArtifactRemoved);
         Ok(true)
     }
 }

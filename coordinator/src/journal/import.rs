@@ -15,6 +15,7 @@ use super::log::log_of;
 use super::reader::JournalReader;
 use super::stream::{StreamId, record_row};
 use super::{FILE, rebuild, schema};
+use crate::steps::{Step, done};
 
 /// The file until it is whole. Left behind by an import that was cut off, it is removed by the next one.
 const UNFINISHED: &str = "journal.db.importing";
@@ -69,6 +70,7 @@ impl Import {
         connection
             .execute_batch("BEGIN IMMEDIATE")
             .map_err(JournalError::at(&file))?;
+        done(Step::ImportBegun);
         Ok(Self {
             connection,
             cluster,
@@ -114,8 +116,9 @@ impl Import {
                 let hash = &record.hash[..];
                 add.execute(params![row, time, record.schema, hash, record.body])
             })
-            .map(drop)
-            .map_err(JournalError::at(&self.file))
+            .map_err(JournalError::at(&self.file))?;
+        done(Step::ImportAdded);
+        Ok(())
     }
 
     /// Notes where the stream at work ends.
@@ -144,15 +147,18 @@ impl Import {
         self.end_stream()?;
         let at = JournalError::at(&self.file);
         self.connection.execute_batch("COMMIT").map_err(&at)?;
+        done(Step::ImportCommitted);
         let reader = JournalReader::new(Arc::from(self.file.as_path()), self.cluster);
         rebuild::rebuild(&mut self.connection, &reader)?;
         check(&reader)?;
+        done(Step::ImportChecked);
         // All connections are closed, so that the file is whole without its log.
         drop(reader);
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(&at)?;
         self.connection.close().map_err(|(_, error)| at(error))?;
+        done(Step::ImportClosed);
         put(&self.folder, &self.file).map_err(|source| {
             E::from(JournalError::Folder {
                 folder: self.folder.clone(),
@@ -175,6 +181,10 @@ fn put(folder: &Path, file: &Path) -> std::io::Result<()> {
         ));
     }
     std::fs::File::open(file)?.sync_all()?;
+    done(Step::ImportSynced);
     std::fs::rename(file, folder.join(FILE))?;
-    std::fs::File::open(folder)?.sync_all()
+    done(Step::ImportNamed);
+    std::fs::File::open(folder)?.sync_all()?;
+    done(Step::ImportDurable);
+    Ok(())
 }

@@ -2,8 +2,8 @@
 //! file in the data folder; one stream of records per search and one for the cluster, each a hash chain.
 //! Beside the records, in the same transactions, lie rows for listings that can be rebuilt from them.
 //!
-//! May import the core's events, the words of `espalier-common`, SQLite, `tokio::sync` and the instruments of
-//! metrics; knows nothing of actors or gRPC.
+//! May import the core's events, the words of `espalier-common`, SQLite, `tokio::sync`, the instruments of
+//! metrics and the steps; knows nothing of actors or gRPC.
 
 mod backup;
 mod chain;
@@ -46,6 +46,7 @@ pub use results::FoundResult;
 pub use rows::RowChange;
 pub use stream::StreamId;
 
+use crate::steps::{Step, done};
 use lock::FolderLock;
 
 /// The name of the journal's file within the data folder.
@@ -73,6 +74,7 @@ impl Journal {
             source,
         })?;
         let lock = FolderLock::take(folder)?;
+        done(Step::OpenLocked);
         let path: Arc<Path> = folder.join(FILE).into();
         if let LogEnd::Torn(from) = sound_log(&path)? {
             tracing::warn!(
@@ -83,7 +85,9 @@ impl Journal {
             );
         }
         let connection = schema::open_writer(&path)?;
+        done(Step::OpenConnected);
         let cluster = schema::prepare(&connection, &path)?;
+        done(Step::OpenPrepared);
         let reader = JournalReader::new(path, cluster);
         let mut journal = Self {
             connection,
@@ -124,9 +128,12 @@ impl Journal {
     pub fn shrink(&mut self) -> Result<(), JournalError> {
         let at = JournalError::at(self.path());
         self.connection.execute_batch("VACUUM").map_err(&at)?;
+        done(Step::CompactRewritten);
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .map_err(&at)
+            .map_err(&at)?;
+        done(Step::CompactMoved);
+        Ok(())
     }
 
     /// Starts the writer on its own thread. The journal is closed by [`JournalHandle::close`], or when the

@@ -11,6 +11,7 @@ use super::reader::{JournalReader, Moment, head_of};
 use super::rows::{At, RowStatements};
 use super::schema;
 use super::stream::StreamId;
+use crate::steps::{Step, done};
 
 /// Why a stream gives no rows.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +31,19 @@ pub(super) fn rebuild(
         "rebuilding the listings from the journal"
     );
     schema::drop_projections(connection).map_err(reader.at())?;
+    done(Step::RebuildEmptied);
     for stream in streams {
         if let StreamId::Search(_) = stream {
             let transaction = connection.unchecked_transaction().map_err(reader.at())?;
             reader.moment(|moment| make_rows(&transaction, moment, stream))?;
             transaction.commit().map_err(reader.at())?;
+            done(Step::RebuildSearch);
         }
     }
-    schema::mark_projections_current(connection).map_err(reader.at())
+    done(Step::RebuildMade);
+    schema::mark_projections_current(connection).map_err(reader.at())?;
+    done(Step::RebuildMarked);
+    Ok(())
 }
 
 /// Makes the rows of one search in `target`, which has the tables for listings.

@@ -18,6 +18,7 @@ use super::rows::{At, RowStatements};
 use super::slow::SlowCommits;
 use super::stream::{Hash, Head, SCHEMA, StreamId, genesis, record_hash, record_row};
 use super::{Journal, reader};
+use crate::steps::{Step, done};
 
 /// The most batches of one transaction, so that the first of them does not wait long for the last.
 const GROUP_BATCHES: usize = 1024;
@@ -133,12 +134,14 @@ fn run(
     } = journal;
     let waiting = match write(&connection, heads, genesis(cluster), queue, meters) {
         Ok(waiting) => {
+            done(Step::CloseWritten);
             // So that the file alone is the whole journal, for who copies it. A reader that is at work
             // prevents it, which does no harm: the log is read at the next start.
             let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
             if let Err(error) = moved {
                 tracing::warn!(path = %reader.path().display(), %error, "the journal was not closed in order; nothing is lost");
             }
+            done(Step::CloseMoved);
             waiting
         }
         Err(source) => {
@@ -156,6 +159,7 @@ fn run(
     if let Err((_, error)) = connection.close() {
         tracing::warn!(path = %reader.path().display(), %error, "the journal was not closed in order; nothing is lost");
     }
+    done(Step::CloseClosed);
     drop(lock);
     waiting
 }
@@ -194,7 +198,11 @@ fn write(
         while let Some((batch, _room)) = queue.group.pop_front() {
             if let Some(after) = batch.after {
                 after();
+                done(Step::CommitAcknowledged);
             }
+        }
+        if records > 0 {
+            done(Step::CommitTold);
         }
         if let ControlFlow::Break(waiting) = flow {
             return Ok(waiting);
@@ -256,8 +264,10 @@ impl<'c> Writer<'c> {
             return Ok(0);
         }
         self.begin.execute([])?;
+        done(Step::CommitBegun);
         for batch in group {
             self.add(batch)?;
+            done(Step::CommitAdded);
         }
         for stream in self.moved.drain(..) {
             if let Some(head) = self.heads.get(&stream) {
@@ -265,7 +275,9 @@ impl<'c> Writer<'c> {
                 self.move_head.execute(values)?;
             }
         }
+        done(Step::CommitWritten);
         self.commit.execute([])?;
+        done(Step::CommitDurable);
         Ok(records)
     }
 

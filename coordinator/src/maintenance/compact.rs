@@ -8,6 +8,7 @@ use super::{MaintenanceError, check, io_error};
 use crate::actors::{Learned, recover};
 use crate::artifacts::ArtifactStore;
 use crate::journal::{self, FILE, Journal};
+use crate::steps::{Step, done};
 
 /// What was gained. Its JSON is what `--output json` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,6 +47,7 @@ pub async fn compact(folder: &Path) -> Result<Compacted, MaintenanceError> {
                 problems: checked.problems,
             });
         }
+        done(Step::CompactChecked);
         journal.rebuild_projections()?;
         let learned = Learned::default();
         let recovered = recover(journal.reader(), &learned)?;

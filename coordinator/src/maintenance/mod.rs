@@ -1,5 +1,5 @@
 //! Work on a data folder beside its coordinator: checks, back-ups, export, import, compaction. May import the
-//! journal, the artifacts and what brings searches to where they were; everything here blocks.
+//! journal, the artifacts, the steps and what brings searches to where they were; everything here blocks.
 
 mod backup;
 mod check;
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::artifacts::ArtifactError;
 use crate::journal::{JournalError, StreamId};
+use crate::steps::{Step, done};
 
 pub use backup::{BackedUp, back_up};
 use check::sound_log;
@@ -111,16 +112,21 @@ pub fn create_file<T>(
         .prefix(".espalier-")
         .tempfile_in(folder)
         .map_err(io_error("written", folder))?;
-    let done = write(temporary.path())?;
+    done(Step::FileBegun);
+    let written = write(temporary.path())?;
+    done(Step::FileWritten);
     temporary
         .as_file()
         .sync_all()
         .map_err(io_error("written", path))?;
+    done(Step::FileSynced);
     temporary
         .persist_noclobber(path)
         .map_err(|refused| io_error("written", path)(refused.error))?;
+    done(Step::FileNamed);
     std::fs::File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(io_error("written", folder))?;
-    Ok(done)
+    done(Step::FileDurable);
+    Ok(written)
 }

@@ -146,7 +146,13 @@ pub struct TestWorker {
 
 impl TestWorker {
     pub async fn register(channel: Channel, name: &str, slots: u32) -> Self {
-        let mut worker = Self {
+        let mut worker = Self::unregistered(channel, name, slots);
+        worker.register_again().await.unwrap();
+        worker
+    }
+
+    pub fn unregistered(channel: Channel, name: &str, slots: u32) -> Self {
+        Self {
             client: WorkerServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
             id: Uuid::new_v4().as_bytes().to_vec(),
             name: name.to_owned(),
@@ -154,9 +160,7 @@ impl TestWorker {
             call: 0,
             jobs: vec!["train".to_owned()],
             protocol: espalier_proto::PROTOCOL_VERSION,
-        };
-        worker.register_again().await.unwrap();
-        worker
+        }
     }
 
     pub async fn register_again(&mut self) -> Result<v1::RegisterReply, Status> {
@@ -274,7 +278,7 @@ impl TestWorker {
         self.complete_at(job, step, score, "").await
     }
 
-    async fn complete_at(
+    pub async fn complete_at(
         &mut self,
         job: &LeasedJob,
         step: u32,
