@@ -227,3 +227,75 @@ async fn a_follower_gets_what_is_there_and_what_comes_each_once() {
     let (last, ()) = tokio::join!(stream.next(), server.stop());
     assert_eq!(last.unwrap().unwrap_err().code(), Code::Unavailable);
 }
+
+/// Texts that are shown, and the place of the last reply that has one.
+async fn shown_to(server: &TestServer, request: v1::LogsRequest) -> (Vec<String>, String) {
+    let stream = server.searches().logs(request.clone()).await.unwrap();
+    let replies: Result<Vec<v1::LogsReply>, Status> = stream.into_inner().collect().await;
+    let replies = replies.unwrap();
+    let mut places = replies.iter().rev().map(|reply| reply.place.clone());
+    let place = places.find(|place| !place.is_empty()).unwrap();
+    (shown(server, request).await, place)
+}
+
+fn from(place: &str, search: &str) -> v1::LogsRequest {
+    v1::LogsRequest {
+        from: place.to_owned(),
+        ..of(search)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_goes_on_at_its_place_also_after_a_restart_and_whatever_the_clock_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    let id = server.create(&spec("placed", 2)).await.id;
+    let mut worker = server.worker("own", 1).await;
+    let job = worker.one().await;
+    let print = |text: &str| vec![line(attempt(&job), text)];
+    send(&worker, print("printed 1")).await.unwrap();
+    let (texts, first) = shown_to(&server, of("placed")).await;
+    assert_eq!(texts, ["printed 1"]);
+    let (texts, same) = shown_to(&server, from(&first, "placed")).await;
+    assert_eq!((texts.len(), &same), (0, &first));
+    // The same text at the same time is another line.
+    send(&worker, [print("printed 2"), print("printed 2")].concat())
+        .await
+        .unwrap();
+    let (texts, second) = shown_to(&server, from(&first, "placed")).await;
+    assert_eq!(texts, ["printed 2", "printed 2"]);
+    let (_, memory) = shown_to(&server, of("")).await;
+    server.stop().await;
+    // As a coordinator writes it whose clock was set back.
+    let mut file = std::fs::File::options()
+        .append(true)
+        .open(file_of(folder.path(), &id))
+        .unwrap();
+    let id = uuid::Uuid::from_slice(&id).unwrap();
+    let old = format!("{{\"timestamp\":\"1999\",\"message\":\"printed 3\",\"search\":\"{id}\"}}\n");
+    file.write_all(old.as_bytes()).unwrap();
+
+    let server = TestServer::start(folder.path()).await;
+    let (texts, _) = shown_to(&server, from(&second, "placed")).await;
+    assert_eq!(texts, ["printed 3"]);
+    worker.reconnect(server.channel.clone());
+    worker.register_again().await.unwrap();
+    send(&worker, print("printed 4")).await.unwrap();
+    let (texts, _) = shown_to(&server, from(&second, "placed")).await;
+    assert_eq!(texts, ["printed 3", "printed 4"]);
+    // What this start has is new to a reader of another one.
+    let (texts, again) = shown_to(&server, from(&memory, "")).await;
+    assert_eq!(texts, ["printed 4"]);
+    assert_eq!(shown(&server, from(&again, "")).await, Vec::<String>::new());
+    // A file that was removed meanwhile is not the one of the place.
+    std::fs::remove_file(file_of(folder.path(), id.as_bytes())).unwrap();
+    send(&worker, print("printed 5")).await.unwrap();
+    assert_eq!(shown(&server, from(&second, "placed")).await, ["printed 5"]);
+
+    for (place, search) in [("file:1", ""), ("memory:1:1", "placed"), ("x", "placed")] {
+        let refused = server.searches().logs(from(place, search)).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    }
+    server.stop().await;
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use espalier_tests::logs::{Catalogue, FIELDS};
-use espalier_tests::{Cluster, WorkerOptions, repository, wait_until};
+use espalier_tests::{Cluster, Process, WorkerOptions, repository, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Between these lines of the document is what a test writes.
@@ -332,5 +332,99 @@ async fn logs_have_what_evaluators_printed_by_search_and_by_trial_also_after_a_r
     let text = String::from_utf8(output.stdout)?;
     assert!(text.contains("INFO loss 0.25"), "{text:?}");
     assert!(!text.contains(char::from(0x1b)), "{text:?}");
+    Ok(())
+}
+
+/// The lines of the log in what a process wrote; the others are words to people.
+fn objects(process: &Process) -> Vec<String> {
+    let log = process.log();
+    let lines = log.lines().filter(|line| line.starts_with('{'));
+    lines.map(str::to_owned).collect()
+}
+
+/// Starts `espalier logs -f` with these arguments.
+fn follower(cluster: &Cluster, name: &str, arguments: &[&str]) -> Result<Process> {
+    let mut command = espalier_tests::program("espalier");
+    command
+        .args(["logs", "-f", "--address", cluster.address()])
+        .args(["--output", "json"])
+        .args(arguments);
+    Process::start(name, cluster.folder.path(), command, false)
+}
+
+#[tokio::test]
+async fn a_follower_outlives_restarts_of_the_coordinator_misses_nothing_and_shows_nothing_twice()
+-> Result<()> {
+    let mut cluster = Cluster::start(5_000).await?;
+    cluster.control("prints", "loss 0.25")?;
+    cluster.control("seconds", "0.2")?;
+    let searches = cluster.searches()?;
+    let options = WorkerOptions {
+        slots: 2,
+        ..WorkerOptions::default()
+    };
+    let _worker = cluster.start_worker("node", &options)?;
+    let search = searches.create(&spec("long", 60), String::new()).await?;
+    let mut one = follower(&cluster, "one", &[&search])?;
+    let mut new = follower(&cluster, "new", &[&search, "--last", "0"])?;
+    let all = follower(&cluster, "all", &[])?;
+    for round in 0..3 {
+        let grown = async |process: &Process| {
+            let before = objects(process).len();
+            wait_until("lines", LIMIT, || async {
+                Ok((objects(process).len() > before + 4).then_some(()))
+            })
+            .await
+        };
+        grown(&one).await?;
+        grown(&all).await?;
+        if round == 1 {
+            let mut coordinator = cluster.coordinator.take().context("a coordinator")?;
+            coordinator.signal(nix::sys::signal::Signal::SIGTERM)?;
+            coordinator.wait(LIMIT)?;
+        } else {
+            cluster.kill_coordinator()?;
+        }
+        cluster.start_coordinator().await?;
+    }
+    cluster.control("seconds", "0")?;
+    searches.finished(&search, LIMIT).await?;
+    // It ends by itself, with its search.
+    assert!(one.wait(LIMIT)?.success(), "{}", one.log());
+    let shown = objects(&one);
+    let output = cluster.espalier(&["logs", &search, "--output", "json"])?;
+    let text = String::from_utf8(output.stdout)?;
+    let kept: Vec<String> = text.lines().map(str::to_owned).collect();
+    // What was printed last may have come behind the end.
+    assert_eq!(shown, kept[..shown.len()], "not what the file has");
+    assert!(shown.iter().any(|line| line.contains("search finished")));
+    let completed = |line: &&String| line.contains("\"trial completed\"");
+    assert_eq!(shown.iter().filter(completed).count(), 60);
+    // One that wanted new lines only has all of them from its first one on.
+    assert!(new.wait(LIMIT)?.success(), "{}", new.log());
+    let tail = objects(&new);
+    let first = tail.first().context("a line")?;
+    let from = kept.iter().position(|line| line == first);
+    let from = from.context("its first line is none of the log")?;
+    assert_eq!(tail, kept[from..from + tail.len()]);
+    assert_eq!(tail.last(), shown.last());
+
+    // Of everything, each start's lines, none twice.
+    wait_until("the last start's lines", LIMIT, || async {
+        let starts = objects(&all);
+        let starts = starts
+            .iter()
+            .filter(|line| line.contains("coordinator started"));
+        Ok((starts.count() == 4).then_some(()))
+    })
+    .await?;
+    let mut lines = objects(&all);
+    let count = lines.len();
+    lines.sort();
+    lines.dedup();
+    assert_eq!(lines.len(), count, "lines came twice");
+    let words = one.log();
+    let away = words.lines().filter(|line| line.contains("is away"));
+    assert_eq!(away.count(), 3, "once for each time: {words}");
     Ok(())
 }

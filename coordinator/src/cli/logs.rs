@@ -5,6 +5,7 @@ use espalier_proto::v1;
 use espalier_runtime::Shutdown;
 use espalier_runtime::backoff::Waits;
 use serde_json::{Map, Value};
+use tonic::Streaming;
 
 use super::args::LogsArgs;
 use super::client::Client;
@@ -14,6 +15,9 @@ use super::render::clean;
 
 /// The longest text of a line that is shown to people.
 const MOST_CHARACTERS: usize = 4_096;
+
+/// The most lines that wait to be shown; a coordinator sends no more without a place.
+const MOST_PENDING: usize = 65_536;
 
 /// `espalier logs`.
 pub(super) async fn logs(client: &Client, args: &LogsArgs) -> Result<(), CliError> {
@@ -26,65 +30,103 @@ pub(super) async fn logs(client: &Client, args: &LogsArgs) -> Result<(), CliErro
 }
 
 async fn show(client: &Client, args: &LogsArgs) -> Result<(), CliError> {
-    let mut request = v1::LogsRequest {
-        search: args.search.clone().unwrap_or_default(),
-        trial: args.trial,
-        worker: args.worker.clone().unwrap_or_default(),
-        follow: args.follow,
-        last: args.last,
-        after: String::new(),
+    let mut reader = Reader {
+        request: v1::LogsRequest {
+            search: args.search.clone().unwrap_or_default(),
+            trial: args.trial,
+            worker: args.worker.clone().unwrap_or_default(),
+            follow: args.follow,
+            last: args.last,
+            from: String::new(),
+        },
+        json: args.output.json(),
+        out: stdout(),
+        pending: Vec::new(),
     };
-    let mut out = stdout();
     let mut waits = Waits::default();
+    let mut told = false;
     loop {
-        let ended = stream(client, &mut request, args, &mut out).await;
-        match ended {
-            Err(CliError::Unreachable { reason, .. }) if args.follow => {
-                say(&format!(
-                    "the coordinator at {} is away ({}); it is tried again",
-                    client.address(),
-                    clean(&reason, 200)
-                ));
-                tokio::time::sleep(waits.next_wait()).await;
-            }
-            ended => return ended,
+        let lost = match client.logs(reader.request.clone()).await {
+            Ok(stream) => match reader.stream(client, stream).await? {
+                Ended::Whole => return Ok(()),
+                Ended::Broken(error) if !args.follow => return Err(error),
+                Ended::Broken(error) => {
+                    (waits, told) = (Waits::default(), false);
+                    error.to_string()
+                }
+            },
+            Err(CliError::Unreachable { reason, .. }) if args.follow => reason,
+            Err(error) => return Err(error),
+        };
+        if !told {
+            told = true;
+            say(&format!(
+                "the coordinator at {} is away ({}); it is tried again until it is back",
+                client.address(),
+                clean(&lost, 200)
+            ));
         }
-        // What comes after the last line that was shown, all of it.
-        if !request.after.is_empty() {
-            request.last = None;
-        }
+        tokio::time::sleep(waits.next_wait()).await;
     }
 }
 
-/// Shows one stream to its end.
-async fn stream(
-    client: &Client,
-    request: &mut v1::LogsRequest,
-    args: &LogsArgs,
-    out: &mut Out<std::io::BufWriter<std::io::Stdout>>,
-) -> Result<(), CliError> {
-    let mut stream = client.logs(request.clone()).await?;
-    loop {
-        let reply = match stream.message().await {
-            Ok(Some(reply)) => reply,
-            Ok(None) => return out.flush(),
-            Err(status) => return Err(client.refused(&status)),
-        };
-        for line in &reply.lines {
-            let fields: Option<Map<String, Value>> = serde_json::from_str(line).ok();
-            let time = fields
-                .as_ref()
-                .and_then(|line| line.get("timestamp")?.as_str());
-            if let Some(time) = time {
-                time.clone_into(&mut request.after);
+/// What a stream came to.
+enum Ended {
+    /// All of it was shown.
+    Whole,
+    /// The connection broke, or the coordinator ended.
+    Broken(CliError),
+}
+
+/// Shows lines, and knows where it is.
+struct Reader {
+    request: v1::LogsRequest,
+    json: bool,
+    out: Out<std::io::BufWriter<std::io::Stdout>>,
+    /// Lines behind which the place is not known yet: after a break they would come once more.
+    pending: Vec<String>,
+}
+
+impl Reader {
+    /// Shows one stream to its end.
+    async fn stream(
+        &mut self,
+        client: &Client,
+        mut stream: Streaming<v1::LogsReply>,
+    ) -> Result<Ended, CliError> {
+        self.pending.clear();
+        loop {
+            let reply = match stream.message().await {
+                Ok(Some(reply)) => reply,
+                Ok(None) => return Ok(Ended::Whole),
+                Err(status) => {
+                    return match client.refused(&status) {
+                        // What breaks in the middle of a stream is the connection; a refusal comes with the next call.
+                        error @ (CliError::Unreachable { .. } | CliError::Failed(_)) => {
+                            Ok(Ended::Broken(error))
+                        }
+                        refused => Err(refused),
+                    };
+                }
+            };
+            self.pending.extend(reply.lines);
+            if reply.place.is_empty() && self.pending.len() < MOST_PENDING {
+                continue;
             }
-            match fields {
-                Some(fields) if !args.output.json() => out.line(&for_people(&fields))?,
-                // As they are: one object a line.
-                _ => out.line(line)?,
+            if !reply.place.is_empty() {
+                self.request.from = reply.place;
             }
+            // Of what comes after this, all.
+            self.request.last = None;
+            for line in std::mem::take(&mut self.pending) {
+                match serde_json::from_str(&line) {
+                    Ok(fields) if !self.json => self.out.line(&for_people(&fields))?,
+                    // As they are: one object a line.
+                    _ => self.out.line(&line)?,
+                }
+            }
+            self.out.flush()?;
         }
-        out.flush()?;
     }
 }
 

@@ -8,14 +8,14 @@ use futures::{Stream, StreamExt as _};
 use tonic::Status;
 
 use crate::actors::{CallError, DispatcherHandle, Searches, WorkerNames};
-use crate::logs::{EvaluatorLine, Filter, Line, LogBook, ReadError, read};
+use crate::logs::{EvaluatorLine, Filter, Line, LogBook, Piece, Place, ReadError, read};
 
 /// The most lines of one message.
 const MAX_LINES: usize = 1_024;
 /// The longest line, in bytes: what a worker sends of one has 4,096 characters at most.
 const MAX_LINE_BYTES: usize = 16 * 1_024;
 const MAX_NAME_BYTES: usize = 64;
-/// The longest name of a worker or timestamp in a request.
+/// The longest name of a worker in a request.
 const MAX_FILTER_BYTES: usize = 256;
 /// The most lines that are asked for by number; they lie in memory for a moment.
 const MAX_LAST: u32 = 1_000_000;
@@ -92,19 +92,37 @@ pub(super) fn show(
     if search.is_none() && request.trial.is_some() {
         return Err(CallError::Invalid("trial: of which search?".to_owned()));
     }
+    let from = match request.from.as_str() {
+        "" => None,
+        text => Some(place(text, search.is_some())?),
+    };
     let worker = at_most("worker", request.worker, MAX_FILTER_BYTES)?;
     let filter = Filter {
         search,
         trial: request.trial,
         worker: Some(worker).filter(|worker| !worker.is_empty()),
-        after: at_most("after", request.after, MAX_FILTER_BYTES)?,
+        from,
         last: request.last.map(|last| last.min(MAX_LAST) as usize),
         follow: request.follow,
     };
     let replies = read(book, filter).map(|piece| match piece {
-        Ok(lines) => Ok(v1::LogsReply { lines }),
+        Ok(Piece { lines, place }) => Ok(v1::LogsReply {
+            lines,
+            place: place.map_or_else(String::new, |place| place.to_string()),
+        }),
         Err(ReadError::Stopping) => Err(CallError::Stopping.into()),
         Err(error) => Err(Status::internal(error.to_string())),
     });
     Ok(Box::pin(replies))
+}
+
+/// A place that was given with lines of the same kind.
+fn place(text: &str, of_search: bool) -> Result<Place, CallError> {
+    let place = text.parse().ok();
+    let fits = |place: &Place| matches!(place, Place::File { .. }) == of_search;
+    place.filter(fits).ok_or_else(|| {
+        let message =
+            "from: the `place` of a reply with lines of the same log, as it was".to_owned();
+        CallError::Invalid(message)
+    })
 }

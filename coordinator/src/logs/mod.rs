@@ -4,6 +4,7 @@
 
 mod kept;
 mod line;
+mod place;
 mod read;
 mod remembered;
 mod writer;
@@ -18,7 +19,8 @@ use espalier_runtime::{Shutdown, logging};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub(crate) use line::{EvaluatorLine, Line};
-pub(crate) use read::{Filter, ReadError, read};
+pub(crate) use place::Place;
+pub(crate) use read::{Filter, Piece, ReadError, read};
 pub(crate) use remembered::Remembered;
 
 /// Within the data folder.
@@ -60,6 +62,8 @@ struct Recent {
 pub(crate) struct LogBook {
     folder: Arc<Path>,
     next: Arc<AtomicU64>,
+    /// Which start of the coordinator this is: numbers of lines begin anew with each.
+    start: u64,
     recent: Arc<Mutex<Recent>>,
     followers: broadcast::Sender<Arc<Line>>,
     writer: mpsc::Sender<ToWriter>,
@@ -74,6 +78,7 @@ impl LogBook {
         let book = Self {
             folder: folder.clone().into(),
             next: Arc::new(AtomicU64::new(1)),
+            start: uuid::Uuid::new_v4().as_u64_pair().0,
             recent: Arc::default(),
             followers: broadcast::channel(BEHIND).0,
             writer,
