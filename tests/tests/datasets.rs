@@ -96,3 +96,60 @@ async fn a_worker_without_the_data_fetches_what_was_pushed_also_after_the_coordi
     ensure!(again.output()?.status.code() == Some(3));
     Ok(())
 }
+
+const TABLE_SPEC: &str = "name: looked-up
+hyperparameters: {op: {choice: [none, skip, conv]}}
+evaluator:
+  table: {path: t.csv.gz, decisions: {op: op}, metrics: {accuracy: a}}
+searcher: random
+objectives: [{maximize: accuracy}]
+budget: {trials: 3}
+seed: 7
+";
+
+#[tokio::test]
+async fn a_table_of_results_is_pushed_as_a_data_set_is() -> Result<()> {
+    let cluster = Cluster::start(2_000).await?;
+    let here = cluster.path("here");
+    std::fs::create_dir(&here)?;
+    let rows = "op,a\nnone,0.25\nskip,0.5\nconv,0.75\n";
+    std::fs::write(here.join("t.csv"), rows)?;
+    let packed = std::process::Command::new("gzip")
+        .arg(here.join("t.csv"))
+        .status()?;
+    ensure!(packed.success());
+    let here = here.to_string_lossy().into_owned();
+    let spec = cluster.path("spec.yaml");
+    std::fs::write(&spec, TABLE_SPEC)?;
+    cluster.json(&["submit", &spec.to_string_lossy(), "--data-root", &here])?;
+    let pushed = cluster.json(&["dataset", "push", "t.csv.gz", "--data-root", &here])?;
+    // A file of another kind is none.
+    let other = cluster.path("notes.txt");
+    std::fs::write(&other, "nothing in columns\n")?;
+    let refused = cluster.espalier(&["dataset", "push", &other.to_string_lossy()])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(2), "{said}");
+    ensure!(
+        said.contains("2 columns") && said.contains("notes.txt"),
+        "{said}"
+    );
+
+    let options = WorkerOptions {
+        arguments: &["--evaluator", "table"],
+        ..WorkerOptions::default()
+    };
+    let worker = cluster.start_worker("node", &options)?;
+    let done = wait_until("the search's end", LIMIT, || async {
+        let status = cluster.json(&["status", "looked-up"])?;
+        Ok((status["phase"] == "finished").then_some(status))
+    });
+    let status = done.await.with_context(|| worker.log())?;
+    ensure!(status["best"]["score"] == 0.75, "{status}");
+    let fingerprint = pushed["fingerprint"].as_str().context("a fingerprint")?;
+    let fetched = cluster.path("cache/fetched").join(fingerprint);
+    ensure!(fetched.join("t.csv.gz").is_file(), "{}", worker.log());
+    let kept = cluster.json(&["dataset", "list"])?;
+    ensure!(kept[0]["path"] == "t.csv.gz", "{kept}");
+    cluster.json(&["dataset", "remove", &fingerprint[..8]])?;
+    Ok(())
+}

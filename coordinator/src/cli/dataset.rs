@@ -1,11 +1,11 @@
-//! `espalier dataset`: data sets that the coordinator keeps for workers without them. May import the data sets'
-//! reader.
+//! `espalier dataset`: data sets and tables of results that the coordinator keeps for workers without them. May import
+//! the reader of both.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use espalier_common::dataset::{DatasetFormat, DatasetReference};
+use espalier_common::dataset::{DatasetFormat, DatasetReference, is_file_name};
 use espalier_common::ids::Digest;
 use espalier_proto::{ARTIFACT_PIECE_BYTES, v1};
 use futures::Stream;
@@ -110,40 +110,50 @@ async fn list(client: &Client, args: &DatasetListArgs) -> Result<(), CliError> {
     out.flush()
 }
 
-/// What lies there: described as the coordinator wants it, and the files in that order.
+/// What lies there: described as the coordinator wants it, and the files in that order. A folder is a data set, a file
+/// a table of results.
 fn look(root: &Path, path: &str) -> Result<(v1::StoredDataset, Vec<PathBuf>), CliError> {
-    let reference = DatasetReference {
-        format: DatasetFormat::Idx,
-        path: path.to_owned(),
-        train: None,
-        // Any will do: the fingerprint is that of the files.
-        validation: 1,
-        split_seed: 0,
-    };
     let wrong = |error: espalier_data::DataError| CliError::Spec(format!("espalier: {error}"));
-    let info = espalier_data::inspect(root, &reference).map_err(wrong)?;
-    let paths = espalier_data::files(root, &reference).map_err(wrong)?;
-    let mut files = Vec::new();
-    for path in &paths {
-        let unreadable = |error: std::io::Error| CliError::io("read", path, &error);
-        let mut hasher = blake3::Hasher::new();
-        hasher
-            .update_reader(File::open(path).map_err(unreadable)?)
-            .map_err(unreadable)?;
-        let name = path.file_name().unwrap_or_default();
-        files.push(v1::DatasetFile {
-            name: name.to_string_lossy().into_owned(),
-            digest: Digest(*hasher.finalize().as_bytes()).to_string(),
-            size: std::fs::metadata(path).map_err(unreadable)?.len(),
-        });
-    }
+    let (fingerprint, paths) = if root.join(path).is_file() {
+        let (file, fingerprint) = espalier_data::identify_table(root, path).map_err(wrong)?;
+        (fingerprint, vec![file])
+    } else {
+        let reference = DatasetReference {
+            format: DatasetFormat::Idx,
+            path: path.to_owned(),
+            train: None,
+            // Any will do: the fingerprint is that of the files.
+            validation: 1,
+            split_seed: 0,
+        };
+        let info = espalier_data::inspect(root, &reference).map_err(wrong)?;
+        let paths = espalier_data::files(root, &reference).map_err(wrong)?;
+        (info.fingerprint, paths)
+    };
+    let files: Result<Vec<_>, _> = paths.iter().map(|path| describe(path)).collect();
     let header = v1::StoredDataset {
-        fingerprint: info.fingerprint.to_string(),
+        fingerprint: fingerprint.to_string(),
         path: path.to_owned(),
-        files,
+        files: files?,
         stored_ms: 0,
     };
     Ok((header, paths))
+}
+
+fn describe(path: &Path) -> Result<v1::DatasetFile, CliError> {
+    let unreadable = |error: std::io::Error| CliError::io("read", path, &error);
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update_reader(File::open(path).map_err(unreadable)?)
+        .map_err(unreadable)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Names of tables are their users' own; what one is called on workers plays no part.
+    let name = if is_file_name(&name) { &*name } else { "table" };
+    Ok(v1::DatasetFile {
+        name: name.to_owned(),
+        digest: Digest(*hasher.finalize().as_bytes()).to_string(),
+        size: std::fs::metadata(path).map_err(unreadable)?.len(),
+    })
 }
 
 /// The messages of a push. A file that cannot be read ends them early, and what is too short is refused.

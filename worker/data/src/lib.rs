@@ -5,9 +5,8 @@
 //! whether it has the same data. [`prepare`] decodes them once into a cache folder, and
 //! [`MappedDataset`] maps that file.
 //!
-//! [`inspect_table`] and [`load_table`] read tables of results (CSV, plain or gzip), which stand in for
-//! training. Parquet is left out: its crate would triple what this one depends on, and every published table
-//! of results that we know of is one line of pandas away from CSV.
+//! [`inspect_table`] and [`load_table`] read tables of results (CSV, plain or gzip, and Parquet), which stand in for
+//! training; [`identify_table`] says what one is known by.
 //!
 //! The cache holds one file for each pair of data set and split, about as large as the decoded data
 //! (55 MB for Fashion-MNIST). Nothing in it is precious: a file that is deleted or damaged is made
@@ -34,4 +33,4 @@ pub use prune::{note_use, prune};
 pub use pulse::Pulse;
 pub use source::{files, inspect, inspect_watched, locate, stamp};
 pub use stamp::Stamp;
-pub use table::{inspect_table, load_table};
+pub use table::{identify_table, inspect_table, load_table};

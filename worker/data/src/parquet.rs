@@ -27,6 +27,20 @@ pub(crate) fn rows(file: Bytes, spec: &TableSpec) -> Result<Table, String> {
     read.unwrap_or_else(|_| Err("its Parquet data are damaged".to_owned()))
 }
 
+/// How many columns a file has. Its rows are not read.
+///
+/// # Errors
+/// It is no Parquet file.
+pub(crate) fn columns(file: Bytes) -> Result<usize, String> {
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        let reader = SerializedFileReader::new(file);
+        let reader = reader.map_err(|error| format!("it cannot be read as Parquet: {error}"))?;
+        let schema = reader.metadata().file_metadata().schema();
+        Ok(schema.get_fields().len())
+    }));
+    read.unwrap_or_else(|_| Err("its Parquet data are damaged".to_owned()))
+}
+
 fn read(file: Bytes, spec: &TableSpec) -> Result<Table, String> {
     let damaged = |error: ParquetError| format!("it cannot be read as Parquet: {error}");
     let reader = SerializedFileReader::new(file).map_err(damaged)?;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use espalier_common::ids::Digest;
 use espalier_common::table::{
     MAX_CELL, MAX_COLUMNS, Table, TableBuilder, TableError, TableInfo, TableSpec,
@@ -19,6 +20,8 @@ use crate::source::check_path;
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// The most that is unpacked from it.
 const MAX_UNPACKED_BYTES: u64 = 4 << 30;
+/// One for a decision, one for a metric.
+const LEAST_COLUMNS: usize = 2;
 /// How what gzip packed begins.
 const GZIP: &[u8] = &[0x1f, 0x8b];
 /// The longest row: as many of the longest cells as there may be columns, and what the reader has read ahead.
@@ -67,6 +70,38 @@ pub fn inspect_table(
     Ok((info, table))
 }
 
+/// A table as a file: where it lies, and what it is known by. Its rows are not read, only how it begins: that needs no
+/// spec, and tells a file of another kind.
+///
+/// # Errors
+/// [`DataError`]; also when it is no table.
+pub fn identify_table(root: &Path, path: &str) -> Result<(PathBuf, Digest), DataError> {
+    check_path("table", path)?;
+    let path = root.join(path);
+    let columns = |found: usize| {
+        if found < LEAST_COLUMNS {
+            return Err(bad(
+                &path,
+                format!(
+                    "it has no {LEAST_COLUMNS} columns; a table is CSV with a header, CSV packed by gzip, or Parquet"
+                ),
+            ));
+        }
+        Ok(())
+    };
+    let (fingerprint, ()) = read_by(
+        &path,
+        |text| {
+            let since = Cell::new(0);
+            let mut reader = csv::Reader::from_reader(Bounded::new(text, &since));
+            let header = reader.headers().map_err(|error| csv_error(&path, &error))?;
+            columns(header.len())
+        },
+        |file| columns(parquet::columns(file).map_err(|why| bad(&path, why))?),
+    )?;
+    Ok((path, fingerprint))
+}
+
 /// Reads the table that a search was submitted with, on a worker whose data lie in `root`.
 ///
 /// # Errors
@@ -106,6 +141,19 @@ fn same(
 
 /// Reads a file from front to back, while hashing what lies on disk.
 fn read(path: &Path, spec: &TableSpec) -> Result<(Digest, Table), DataError> {
+    read_by(
+        path,
+        |text| rows(path, text, spec),
+        |file| parquet::rows(file, spec).map_err(|why| bad(path, why)),
+    )
+}
+
+/// Reads a file as what it is, and hashes all of it, whatever was read.
+fn read_by<T>(
+    path: &Path,
+    text: impl FnOnce(&mut dyn Read) -> Result<T, DataError>,
+    parquet: impl FnOnce(Bytes) -> Result<T, DataError>,
+) -> Result<(Digest, T), DataError> {
     let io = |action| move |error| DataError::source(action, path, error);
     let mut file = File::open(path).map_err(io("open"))?;
     let length = file.metadata().map_err(io("look at"))?.len();
@@ -127,8 +175,8 @@ fn read(path: &Path, spec: &TableSpec) -> Result<(Digest, Table), DataError> {
         hasher: blake3::Hasher::new_derive_key("espalier table, version 1"),
     };
     // By what it is, not by what it is called.
-    let table = if start.starts_with(GZIP) {
-        rows(path, MultiGzDecoder::new(&mut hashed), spec)?
+    let read = if start.starts_with(GZIP) {
+        text(&mut MultiGzDecoder::new(&mut hashed))?
     } else if start == parquet::START {
         // It is read from its end, so all of it is held.
         if length > parquet::MAX_FILE_BYTES {
@@ -140,23 +188,19 @@ fn read(path: &Path, spec: &TableSpec) -> Result<(Digest, Table), DataError> {
         }
         let mut all = Vec::new();
         hashed.read_to_end(&mut all).map_err(io("read"))?;
-        parquet::rows(all.into(), spec).map_err(|why| bad(path, why))?
+        parquet(all.into())?
     } else {
-        rows(path, &mut hashed, spec)?
+        text(&mut hashed)?
     };
     // What follows the end of the archive belongs to the file, too.
     std::io::copy(&mut hashed, &mut std::io::sink()).map_err(io("read to the end of"))?;
-    Ok((Digest(*hashed.hasher.finalize().as_bytes()), table))
+    Ok((Digest(*hashed.hasher.finalize().as_bytes()), read))
 }
 
 fn rows(path: &Path, text: impl Read, spec: &TableSpec) -> Result<Table, DataError> {
     let wrong = |error: TableError| bad(path, error.to_string());
     let since = Cell::new(0);
-    let bounded = Bounded {
-        inner: text,
-        total: 0,
-        since: &since,
-    };
+    let bounded = Bounded::new(text, &since);
     // Lengths of rows are checked by the builder, whose words name both.
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
@@ -242,6 +286,16 @@ struct Bounded<'s, R> {
     total: u64,
     /// Bytes since the last row ended.
     since: &'s Cell<u64>,
+}
+
+impl<'s, R> Bounded<'s, R> {
+    fn new(inner: R, since: &'s Cell<u64>) -> Self {
+        Self {
+            inner,
+            total: 0,
+            since,
+        }
+    }
 }
 
 impl<R: Read> Read for Bounded<'_, R> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use espalier_common::spec;
 use espalier_common::table::TableSpec;
-use espalier_data::{DataError, inspect_table, load_table};
+use espalier_data::{DataError, identify_table, inspect_table, load_table};
 use flate2::write::GzEncoder;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, FloatType, Int32Type, Int64Type};
@@ -235,4 +235,36 @@ fn a_damaged_parquet_file_is_refused_or_read_and_never_more() {
         error.to_string().contains("cannot be read as Parquet"),
         "{error}"
     );
+}
+
+#[test]
+fn a_table_is_known_by_the_same_fingerprint_with_and_without_a_spec() {
+    let root = tempfile::tempdir().unwrap();
+    let files = [
+        ("t.csv", ROWS.as_bytes().to_vec()),
+        ("t.csv.gz", packed(ROWS.as_bytes())),
+        ("t.parquet", parquet_of(true, Compression::SNAPPY)),
+    ];
+    for (name, content) in files {
+        std::fs::write(root.path().join(name), content).unwrap();
+        let (info, _) = inspect_table(root.path(), root.path(), &table(name)).unwrap();
+        let (path, fingerprint) = identify_table(root.path(), name).unwrap();
+        assert_eq!(fingerprint, info.fingerprint, "{name}");
+        assert_eq!(path, root.path().join(name));
+    }
+    let wrong: [(&[u8], &str); 5] = [
+        (b"one column\n1\n", "2 columns"),
+        (b"", "2 columns"),
+        (b"\xff\xfe,\x00\n", "UTF-8"),
+        (b"PAR1 and no more", "Parquet"),
+        (b"\x1f\x8b and no more", ""),
+    ];
+    for (content, message) in wrong {
+        std::fs::write(root.path().join("x"), content).unwrap();
+        let error = identify_table(root.path(), "x").unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    for path in ["../x", "", "nothing"] {
+        assert!(identify_table(root.path(), path).is_err(), "{path:?}");
+    }
 }

@@ -34,6 +34,49 @@ impl<J> Lanes<J> {
     }
 }
 
+/// Absent data that are looked for again at one time. More would only share the same disks.
+const RECHECKS: usize = 4;
+
+/// What was absent and is looked for again, a few at a time.
+#[derive(Debug)]
+pub(super) struct Rechecks<T> {
+    waiting: VecDeque<T>,
+    running: usize,
+}
+
+impl<T: Clone> Rechecks<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            running: 0,
+        }
+    }
+
+    /// All of these, unless those of the last time are not over yet.
+    pub(super) fn begin<'a>(&mut self, all: impl IntoIterator<Item = &'a T>)
+    where
+        T: 'a,
+    {
+        if self.waiting.is_empty() && self.running == 0 {
+            self.waiting.extend(all.into_iter().cloned());
+        }
+    }
+
+    /// The next one that begins now. [`Rechecks::ended`] is called once for each.
+    pub(super) fn next(&mut self) -> Option<T> {
+        if self.running >= RECHECKS {
+            return None;
+        }
+        let next = self.waiting.pop_front();
+        self.running += usize::from(next.is_some());
+        next
+    }
+
+    pub(super) fn ended(&mut self) {
+        self.running -= 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +94,22 @@ mod tests {
         assert_eq!(lanes.leave(b), None);
         assert_eq!(lanes.leave(a), None);
         assert_eq!(lanes.enter(a, 5), Some(5));
+    }
+
+    #[test]
+    fn a_few_are_looked_for_again_at_a_time_and_all_of_them_before_it_begins_anew() {
+        let mut rechecks = Rechecks::new();
+        rechecks.begin(&[1, 2, 3, 4, 5]);
+        let begun: Vec<i32> = std::iter::from_fn(|| rechecks.next()).collect();
+        assert_eq!(begun, [1, 2, 3, 4]);
+        rechecks.ended();
+        assert_eq!((rechecks.next(), rechecks.next()), (Some(5), None));
+        rechecks.begin(&[6]);
+        for _ in 0..4 {
+            assert_eq!(rechecks.next(), None);
+            rechecks.ended();
+        }
+        rechecks.begin(&[6]);
+        assert_eq!(rechecks.next(), Some(6));
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Known {
 pub(crate) struct Places {
     /// What the paths of data sets are relative to.
     pub(crate) data_root: PathBuf,
-    /// Data sets that were fetched from the coordinator.
+    /// Data sets and tables that were fetched from the coordinator.
     pub(crate) fetched_dir: PathBuf,
     /// Decoded data sets.
     pub(crate) cache_dir: PathBuf,
@@ -91,9 +91,9 @@ impl Datasets {
     pub(crate) fn start(places: Places, client: Option<Client>) -> Self {
         let (requests, received) = mpsc::channel(16);
         let (publish, known) = watch::channel(Known::default());
-        let tables = tables::Tables::start(places.data_root.clone());
         let fetched = places.fetched_dir.clone();
         let pulled = Arc::new(pull::Pulled::new(fetched, places.cache_bytes, client));
+        let tables = tables::Tables::start(places.data_root.clone(), Arc::clone(&pulled));
         let task = task::Task::new(look::Looker::new(places, pulled), publish);
         espalier_runtime::spawn_named("data sets", task.serve(received));
         Self {

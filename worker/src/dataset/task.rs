@@ -12,7 +12,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Rechecks};
 use super::look::{Found, Looker, Present, identity};
 use super::{Form, Known, Request, Resolved};
 
@@ -20,8 +20,6 @@ use super::{Form, Known, Request, Resolved};
 pub(super) const RECHECK_EVERY: Duration = Duration::from_secs(60);
 /// The most data sets remembered, absent or present; the oldest knowledge goes. Each travels with calls.
 pub(super) const MAX_REMEMBERED: usize = 256;
-/// Absent data that are looked for again at one time. More would only share the same disks.
-const RECHECKS: usize = 4;
 
 /// Data that were looked for in vain.
 #[derive(Debug)]
@@ -59,8 +57,7 @@ pub(super) struct Task {
     /// Answers given before, by data and split.
     present: BTreeMap<(String, Form), Present>,
     missing: Vec<Missing>,
-    /// Rechecks that are to come, and how many are under way.
-    rechecks: (Vec<DatasetInfo>, usize),
+    rechecks: Rechecks<DatasetInfo>,
     publish: watch::Sender<Known>,
 }
 
@@ -72,7 +69,7 @@ impl Task {
             looking: FuturesUnordered::new(),
             present: BTreeMap::new(),
             missing: Vec::new(),
-            rechecks: (Vec::new(), 0),
+            rechecks: Rechecks::new(),
             publish,
         }
     }
@@ -223,20 +220,15 @@ impl Task {
         self.publish();
     }
 
-    /// Has everything that is missing looked for again, unless the last time is not over yet.
+    /// Has everything that is missing looked for again.
     pub(super) fn look_again(&mut self) {
-        if self.rechecks.0.is_empty() && self.rechecks.1 == 0 {
-            let missing = self.missing.iter().rev();
-            self.rechecks.0 = missing.map(|missing| missing.info.clone()).collect();
-            for _ in 0..RECHECKS {
-                self.next_recheck();
-            }
-        }
+        let missing = self.missing.iter().map(|missing| &missing.info);
+        self.rechecks.begin(missing);
+        self.recheck();
     }
 
-    fn next_recheck(&mut self) {
-        if let Some(info) = self.rechecks.0.pop() {
-            self.rechecks.1 += 1;
+    fn recheck(&mut self) {
+        while let Some(info) = self.rechecks.next() {
             self.enter(Job::Recheck(info));
         }
     }
@@ -257,8 +249,8 @@ impl Task {
                 }
             }
         }
-        self.rechecks.1 -= 1;
-        self.next_recheck();
+        self.rechecks.ended();
+        self.recheck();
     }
 
     fn publish(&self) {

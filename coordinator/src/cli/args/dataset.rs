@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::DataArgs;
 use crate::cli::output::OutputArgs;
 
-/// Keep data sets on the coordinator, for workers without them
+/// Keep data sets and tables of results on the coordinator, for workers without them
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DatasetArgs {
     #[command(subcommand)]
@@ -16,21 +16,23 @@ pub(in crate::cli) struct DatasetArgs {
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum DatasetCommand {
     Push(DatasetPushArgs),
-    /// List the data sets that the coordinator keeps
+    /// List the data sets and tables that the coordinator keeps
     List(DatasetListArgs),
     Remove(DatasetRemoveArgs),
 }
 
-/// Send a data set to the coordinator, which keeps it; workers without it fetch it from there
+/// Send a data set or a table of results to the coordinator, which keeps it; workers without it fetch it from there
 ///
 /// Workers know data by their fingerprint: whatever the path in a spec is, those with the same content are the same.
+/// A folder is a data set, a file (CSV, CSV packed by gzip, Parquet) a table.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   espalier dataset push fashion-mnist --data-root /data
-  espalier dataset push /data/fashion-mnist")]
+  espalier dataset push /data/fashion-mnist
+  espalier dataset push tables/nb201.csv.gz --data-root .")]
 pub(in crate::cli) struct DatasetPushArgs {
-    /// Its folder, as `dataset.path` in a spec: below --data-root, or absolute
+    /// Its folder, as `dataset.path` in a spec, or its file, as `evaluator.table.path`: below --data-root, or absolute
     #[arg(value_name = "PATH")]
     pub(in crate::cli) path: String,
     #[command(flatten)]
@@ -46,7 +48,7 @@ pub(in crate::cli) struct DatasetListArgs {
     pub(in crate::cli) output: OutputArgs,
 }
 
-/// Keep a data set no more; workers that have fetched it keep their copy
+/// Keep a data set or a table no more; workers that have fetched it keep their copy
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DatasetRemoveArgs {
     /// Its fingerprint, or a beginning of it that no other has
