@@ -4,6 +4,7 @@ $ESPALIER_TEST_CONTROL make it misbehave.
   seconds      sleep so long before every measurement
   prints       print this before the first measurement
   hang-once    the first evaluation that sees it takes it away and is silent for ever
+  stubborn     while it is there, SIGTERM does not end the process
   diverge      while it is there, every evaluation fails: the candidate diverges
   crash-once   the first evaluation that sees it takes it away and ends the process
   memory-once, segfault-once, endless-once, flood-once, disk-once, gpu-once
@@ -14,6 +15,7 @@ Every evaluation leaves a marker `started-TRIAL-ATTEMPT-PID`.
 import ctypes
 import json
 import os
+import signal
 import sys
 import time
 
@@ -80,6 +82,8 @@ MISDEEDS = {
 
 def evaluate(job):
     trial, attempt, attempt_id = job["trial"], job["attempt"], job["attempt_id"]
+    if control("stubborn") is not None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     open(os.path.join(CONTROL, f"started-{trial}-{attempt}-{os.getpid()}"), "w").close()
     if take("hang-once"):
         time.sleep(3600)

@@ -1,7 +1,7 @@
 //! Faults with real processes. Each test asserts that its fault fired, and the exact set of trials at the
 //! end: every trial of the budget once, none lost, none twice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use espalier_proto::v1;
@@ -240,39 +240,42 @@ async fn a_worker_added_in_the_middle_takes_its_share() -> Result<()> {
     Ok(())
 }
 
+/// What docs/deploy.md states is 3 s: 2 for the evaluator to end when it is asked to, 1 after SIGTERM, then it is killed.
+/// The rest is for a busy machine, and far from the lease's end.
+const HANDED_BACK_WITHIN: Duration = Duration::from_secs(8);
+/// As stated there.
+const GONE_WITHIN: Duration = Duration::from_secs(17);
+
 #[tokio::test]
-async fn sigterm_hands_a_running_trial_back_without_costing_an_attempt() -> Result<()> {
-    let cluster = Cluster::start(30_000).await?;
+async fn sigterm_hands_a_running_trial_to_a_worker_that_waits_and_costs_no_attempt() -> Result<()> {
+    // Two minutes: what runs elsewhere before has been handed back.
+    let cluster = Cluster::start(120_000).await?;
     let searches = cluster.searches()?;
-    cluster.control("seconds", "2")?;
+    cluster.control("seconds", "60")?;
+    // The evaluator reads no message while it works, and does not heed SIGTERM.
+    cluster.control("stubborn", "")?;
     let mut leaver = cluster.start_worker("leaver", &WorkerOptions::default())?;
-    let search = searches.create(&spec("drain", 2), String::new()).await?;
+    // One attempt: were the one that is handed back to count, the trial would fail.
+    let text = spec("drain", 1) + "attempts: 1\n";
+    let search = searches.create(&text, String::new()).await?;
     let (trial, attempt, _) = cluster.started(&[], LIMIT).await?;
-    leaver.signal(Signal::SIGTERM)?;
-    let status = leaver.wait(Duration::from_secs(15))?;
-    assert!(status.success(), "{status}: {}", leaver.log());
-    // The lease lives for 30 s: only a hand-back makes the trial wait again before that.
-    let back = searches
-        .when(
-            &search,
-            "the trial back in the queue",
-            Duration::from_secs(5),
-            |status| {
-                status
-                    .counts
-                    .as_ref()
-                    .is_some_and(|counts| counts.running == 0 && counts.queued >= 1)
-            },
-        )
-        .await?;
-    assert_eq!(back.phase, "running");
+    let heir = cluster.start_worker("heir", &WorkerOptions::default())?;
+    wait_until("both workers", LIMIT, || async {
+        let workers = searches.cluster().await?.workers.len();
+        Ok((workers == 2).then_some(()))
+    })
+    .await?;
     cluster.control("seconds", "0")?;
-    let _heir = cluster.start_worker("heir", &WorkerOptions::default())?;
-    let trials = assert_exact(&searches, &search, 2).await?;
-    assert!(
-        attempts(&trials, trial) > attempt,
-        "the drained trial was not leased again"
-    );
+    let asked = Instant::now();
+    leaver.signal(Signal::SIGTERM)?;
+    let known = [(trial, attempt)];
+    let (again, _, _) = cluster.started(&known, HANDED_BACK_WITHIN).await?;
+    assert_eq!(again, trial);
+    let status = leaver.wait(GONE_WITHIN.saturating_sub(asked.elapsed()))?;
+    assert!(status.success(), "{status}: {}", leaver.log());
+    let trials = assert_exact(&searches, &search, 1).await?;
+    assert_eq!(attempts(&trials, trial), attempt + 1, "{}", heir.log());
+    assert_eq!(trials[0].worker, "heir");
     Ok(())
 }
 
