@@ -69,6 +69,7 @@ fn words() -> Words {
             "6c6f7373".repeat(8),
         ],
         bytes: vec![vec![7; 16]],
+        ..Words::default()
     }
 }
 

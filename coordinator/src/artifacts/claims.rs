@@ -165,9 +165,12 @@ pub(super) fn stored(folder: &Path) -> io::Result<Vec<(Digest, PathBuf)>> {
         for file in std::fs::read_dir(entry.path())? {
             let file = file?;
             let end = file.file_name();
-            let digest = end
-                .to_str()
-                .and_then(|end| format!("{start}{end}").parse().ok());
+            let name = end.to_str().map(|end| format!("{start}{end}"));
+            // In capitals it would be read, too, but is not where that artifact lies.
+            let digest = name.and_then(|name| {
+                let digest: Digest = name.parse().ok()?;
+                (digest.to_string() == name).then_some(digest)
+            });
             found.extend(digest.map(|digest| (digest, file.path())));
         }
     }

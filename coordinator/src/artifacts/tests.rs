@@ -203,3 +203,60 @@ async fn a_full_disk_is_told_apart_from_other_errors() {
     assert!(matches!(error, ArtifactError::Full { .. }), "{error}");
     assert!(error.to_string().contains("free some space"));
 }
+
+#[tokio::test]
+async fn whatever_is_asked_for_lies_in_the_folder_and_only_what_lies_there_so_is_an_artifact() {
+    let folder = tempfile::tempdir().unwrap();
+    let artifacts = ArtifactStore::open(folder.path(), MOST).unwrap();
+    let real = Digest::of(b"abc").to_string();
+    let capitals = real.to_uppercase();
+    let odd = [
+        &*real,
+        &real,
+        &capitals,
+        &capitals,
+        "../../etc/passwd",
+        "tmp",
+    ];
+    let (taken, listed) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    espalier_fuzzing::check(2_000, espalier_fuzzing::text(&odd), |name| {
+        if let Ok(digest) = name.parse::<Digest>() {
+            taken.set(taken.get() + 1);
+            let path = artifacts.path(&digest);
+            let inside = path.strip_prefix(folder.path()).unwrap();
+            let parts: Vec<&str> = inside.iter().map(|part| part.to_str().unwrap()).collect();
+            assert_eq!(parts.concat(), name.to_ascii_lowercase());
+            assert_eq!(parts.len(), 2);
+        }
+        Ok(())
+    });
+    // Names of files that somebody may have put there.
+    let two = 2_usize;
+    espalier_fuzzing::check(400, espalier_fuzzing::text(&odd), |name| {
+        let name = name.replace(['/', '\0'], "_");
+        let cut = name.floor_char_boundary(two.min(name.len()));
+        let (start, end) = name.split_at(cut);
+        let place = folder.path().join(if start.trim_matches('.').is_empty() {
+            "x"
+        } else {
+            start
+        });
+        let file = place.join(if end.trim_matches('.').is_empty() {
+            "x"
+        } else {
+            end
+        });
+        if place.is_file() || fs::create_dir_all(&place).is_err() || fs::write(&file, "x").is_err()
+        {
+            return Ok(());
+        }
+        for (digest, path) in claims::stored(folder.path()).unwrap() {
+            listed.set(listed.get() + 1);
+            assert_eq!(path, artifacts.path(&digest), "{name:?}");
+        }
+        fs::remove_file(file).unwrap();
+        Ok(())
+    });
+    let counts = (taken.get(), listed.get());
+    assert!(counts.0 > 50 && counts.1 > 3, "{counts:?}");
+}

@@ -196,4 +196,35 @@ mod tests {
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert!(dataset_from_wire(wire(&many)).is_err());
     }
+
+    #[test]
+    fn whatever_is_announced_is_told_again_as_it_was_and_each_file_lies_right_in_its_folder() {
+        let folder = std::path::Path::new("/data/tiny");
+        let taken = std::cell::Cell::new(0);
+        let real = [
+            "train-images-idx3-ubyte",
+            "a.b_c",
+            "..",
+            "a/../../b",
+            "/etc/passwd",
+            ".x",
+            "",
+        ];
+        let names = espalier_fuzzing::text(&real);
+        let names = proptest::collection::vec(names, 0..4);
+        espalier_fuzzing::check(3_000, names, |names| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            if let Ok(dataset) = dataset_from_wire(wire(&names)) {
+                taken.set(taken.get() + 1);
+                for file in &dataset.files {
+                    assert_eq!(folder.join(&file.name).parent(), Some(folder), "{names:?}");
+                }
+                let mut told = dataset_to_wire(dataset);
+                told.stored_ms = 0;
+                assert_eq!(told, wire(&names));
+            }
+            Ok(())
+        });
+        assert!(taken.get() > 100, "{taken:?}");
+    }
 }

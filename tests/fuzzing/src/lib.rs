@@ -12,25 +12,49 @@ pub use mutate::{changed, text};
 pub use tape::Tape;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
 
-/// Checks a property of `cases` values. What is found is small and printed; it is then made a test of its own, so no
-/// file of seeds is kept. `ESPALIER_FUZZ=50` makes fifty times as many.
+/// What makes so many values: the same ones each time, so that nobody's tests fail by chance. `ESPALIER_FUZZ=50` makes
+/// fifty times as many, and others each time.
+fn runner(few: u32) -> TestRunner {
+    let more = std::env::var("ESPALIER_FUZZ").ok();
+    let more: Option<u32> = more.and_then(|more| more.parse().ok());
+    let config = Config {
+        cases: few.saturating_mul(more.unwrap_or(1)),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    match more {
+        Some(_) => TestRunner::new(config),
+        None => {
+            let same = TestRng::deterministic_rng(config.rng_algorithm);
+            TestRunner::new_with_rng(config, same)
+        }
+    }
+}
+
+/// So many values, for what has a state: a smaller one would not meet the same.
+///
+/// # Panics
+/// There are none.
+pub fn values<S: Strategy>(few: u32, values: S) -> Vec<S::Value> {
+    let mut runner = runner(few);
+    let count = runner.config().cases;
+    let value = |_| values.new_tree(&mut runner).expect("a value").current();
+    (0..count).map(value).collect()
+}
+
+/// Checks a property of so many values. What is found is small and printed; it is then made a test of its own, so no
+/// file of seeds is kept.
 ///
 /// # Panics
 /// The property does not hold for one of them.
 pub fn check<S: Strategy>(
-    cases: u32,
+    few: u32,
     values: S,
     property: impl Fn(S::Value) -> Result<(), TestCaseError>,
 ) {
-    let more = std::env::var("ESPALIER_FUZZ").ok();
-    let more = more.and_then(|more| more.parse().ok()).unwrap_or(1_u32);
-    let config = Config {
-        cases: cases.saturating_mul(more),
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let checked = TestRunner::new(config).run(&values, property);
+    let checked = runner(few).run(&values, property);
     checked.unwrap_or_else(|failed| panic!("{failed}"));
 }

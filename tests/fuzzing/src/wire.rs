@@ -39,6 +39,28 @@ pub struct Words {
     pub texts: Vec<String>,
     /// For fields of bytes.
     pub bytes: Vec<Vec<u8>>,
+    /// For fields of text with this name, mostly, and of bytes with this name and `:bytes` behind it.
+    pub meant: BTreeMap<&'static str, Vec<Vec<u8>>>,
+    /// For fields of numbers with this name, mostly.
+    pub numbers: BTreeMap<&'static str, u64>,
+}
+
+impl Words {
+    fn meant(&self, field: &FieldDescriptorProto, tape: &mut Tape<'_>) -> Option<&[u8]> {
+        let name = match field.r#type() {
+            Type::Bytes => format!("{}:bytes", field.name()),
+            _ => field.name().to_owned(),
+        };
+        let meant = self.meant.get(name.as_str())?;
+        (!meant.is_empty() && !tape.once_in(6)).then(|| tape.pick(meant).as_slice())
+    }
+
+    fn number(&self, field: &FieldDescriptorProto, tape: &mut Tape<'_>) -> u64 {
+        match self.numbers.get(field.name()) {
+            Some(&number) if !tape.once_in(6) => number,
+            _ => whole(tape),
+        }
+    }
 }
 
 impl Schema {
@@ -131,8 +153,14 @@ impl Schema {
                 delimited(number, &inner, out);
             }
             Type::Message | Type::Group => {}
-            Type::String => delimited(number, text(tape, words).as_bytes(), out),
-            Type::Bytes => delimited(number, &bytes(tape, words), out),
+            Type::String => match words.meant(field, tape) {
+                Some(meant) => delimited(number, meant, out),
+                None => delimited(number, text(tape, words).as_bytes(), out),
+            },
+            Type::Bytes => match words.meant(field, tape) {
+                Some(meant) => delimited(number, meant, out),
+                None => delimited(number, &bytes(tape, words), out),
+            },
             Type::Double => {
                 encode_key(number, WireType::SixtyFourBit, out);
                 out.extend(float(tape).to_le_bytes());
@@ -147,7 +175,7 @@ impl Schema {
             }
             _ => {
                 encode_key(number, WireType::Varint, out);
-                encode_varint(whole(tape), out);
+                encode_varint(words.number(field, tape), out);
             }
         }
     }

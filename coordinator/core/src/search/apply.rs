@@ -1,5 +1,6 @@
 //! Apply: an event folded into the state. Total: it never fails and never validates; an event that does not
-//! fit the state (it cannot come from `decide`) changes what it can.
+//! fit the state (it cannot come from `decide`) changes what it can, and its numbers may be any: they are added up
+//! to the largest there is.
 
 mod attempts;
 
@@ -69,7 +70,7 @@ impl Search {
                 // clock that was set meanwhile counts.
                 let passed = |since: u64| before.saturating_sub(since);
                 if let Some(since) = self.running_since {
-                    self.elapsed_ms += passed(since);
+                    self.elapsed_ms = self.elapsed_ms.saturating_add(passed(since));
                     self.running_since = Some(time_ms);
                 }
                 for live in self.live.values_mut() {
@@ -112,7 +113,7 @@ impl Search {
                 ..
             } => self.apply_proposal(*ask, *trial, proposal),
             Event::ProposalsEnded { ask, reason, .. } => {
-                self.next_ask = ask + 1;
+                self.next_ask = ask.saturating_add(1);
                 self.proposals_ended = Some(reason.clone());
             }
             _ => {}
@@ -121,12 +122,13 @@ impl Search {
 
     fn stop_clock(&mut self, time_ms: u64) {
         if let Some(since) = self.running_since.take() {
-            self.elapsed_ms += time_ms.saturating_sub(since);
+            let passed = time_ms.saturating_sub(since);
+            self.elapsed_ms = self.elapsed_ms.saturating_add(passed);
         }
     }
 
     fn apply_refusal(&mut self, ask: u64, refusal: &Refusal) {
-        self.next_ask = self.next_ask.max(ask + 1);
+        self.next_ask = self.next_ask.max(ask.saturating_add(1));
         match &refusal.refused {
             Refused::Duplicate { .. } => self.counts.duplicates += 1,
             Refused::Infeasible {
@@ -149,7 +151,7 @@ impl Search {
     }
 
     fn apply_proposal(&mut self, ask: u64, trial: TrialNumber, proposal: &Prepared) {
-        self.next_ask = self.next_ask.max(ask + 1);
+        self.next_ask = self.next_ask.max(ask.saturating_add(1));
         self.counts.accepted += 1;
         self.note_expectation(proposal);
         self.trials.push(Trial {
@@ -178,11 +180,12 @@ impl Search {
         let state = std::mem::replace(&mut known.state, TrialState::Queued);
         known.ended_by = None;
         let never_ran = known.attempts == 0;
+        let counts = &mut self.counts;
         match state {
-            TrialState::Failed => self.counts.failed -= 1,
+            TrialState::Failed => counts.failed = counts.failed.saturating_sub(1),
             TrialState::Cancelled => {
-                self.counts.cancelled -= 1;
-                self.uncharged -= u32::from(never_ran);
+                counts.cancelled = counts.cancelled.saturating_sub(1);
+                self.uncharged = self.uncharged.saturating_sub(u32::from(never_ran));
             }
             _ => {}
         }

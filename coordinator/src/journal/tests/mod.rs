@@ -1,5 +1,6 @@
 //! Tests of the journal, and the histories they write.
 
+mod bodies;
 mod chain;
 mod commit;
 mod damage;
