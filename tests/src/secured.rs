@@ -41,6 +41,18 @@ impl Secured {
         Self::of(folder, coordinator, ready)
     }
 
+    /// As [`Secured::start`], with leases that live for `ttl_ms`.
+    ///
+    /// # Errors
+    /// It ends before it is ready.
+    pub fn start_with_leases(ttl_ms: u64) -> Result<Self> {
+        let folder = test_folder()?;
+        let listen = free_address()?.to_string();
+        let options = ["--tls", "on", "--lease-ttl-ms", &ttl_ms.to_string()];
+        let (coordinator, ready) = Process::serve(folder.path(), &listen, &options)?;
+        Self::of(folder, coordinator, ready)
+    }
+
     /// Around a coordinator that was started in another way.
     ///
     /// # Errors
