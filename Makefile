@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build dist demo test test-tools test-dist test-deploy drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity chaos lint fmt docs clean
+.PHONY: help setup tools libtorch data build dist demo test test-tools test-dist test-deploy drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity test-cuda chaos lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -104,9 +104,12 @@ bench-coordinator: tools ## compare the coordinator's trials per second with bar
 bench-overhead: setup build ## measure what a trial costs beside its training
 	$(call step,bench-overhead: run,python3 worker/bench/overhead.py "$(TARGET)/release/espalier" "$(DATA)",the message above says what failed)
 
+# On a GPU, with a wider network: DEVICE=cuda:0 WIDTH=8 make bench-trainer
+DEVICE ?= cpu
+WIDTH  ?= 1
 bench-trainer: setup ## compare the trainer's speed with eager PyTorch in Python (gets PyTorch once)
 	$(call step,bench-trainer: build,$(CARGO) build --release -p espalier-trainer --example speed,$(BUILD_HINT))
-	$(call step,bench-trainer: run,python3 worker/trainer/bench/compare.py "$(TARGET)/release/examples/speed" "$(DATA)",ESPALIER_BENCH_PYTHON names a Python that has PyTorch 2.11.0)
+	$(call step,bench-trainer: run,python3 worker/trainer/bench/compare.py "$(TARGET)/release/examples/speed" "$(DATA)" --device "$(DEVICE)" --width "$(WIDTH)",ESPALIER_BENCH_PYTHON names a Python that has PyTorch 2.11.0)
 
 # SEEDS, SEARCHERS, WORKERS, BENCHMARKS and THREADS narrow it down: SEEDS=10 SEARCHERS=random,bayesian WORKERS=1
 bench-search: tools ## measure searchers on published tables of results: TABLES=folder make bench-search (long)
@@ -122,6 +125,10 @@ goldens: setup ## write what PyTorch says about candidates of every space (gets 
 test-parity: setup ## compare 1,000 candidates of every space with PyTorch, outputs too (gets PyTorch once; long)
 	$(call step,test-parity: build,$(CARGO) build --release -p espalier-trainer --example candidates,$(BUILD_HINT))
 	$(call step,test-parity: run,python3 worker/trainer/goldens/goldens.py parity "$(TARGET)/release/examples/candidates",the differences are above; ESPALIER_BENCH_PYTHON names a Python that has PyTorch 2.11.0)
+
+# LIBTORCH=/path/to/libtorch names one with CUDA.
+test-cuda: setup ## test the trainer on the GPU of this machine; fails where there is none
+	$(call step,test-cuda: build and run,ESPALIER_REQUIRE_CUDA=1 $(CARGO) test --release -p espalier-trainer --test cuda -- --nocapture,the message above says what failed)
 
 lint: libtorch ## check the format and run clippy
 	$(call step,lint: format,$(CARGO) fmt --all --check,run: make fmt)

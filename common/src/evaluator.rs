@@ -19,6 +19,15 @@ pub const LINE_PREFIX: &str = "{\"espalier\":1";
 /// The longest protocol line taken from an evaluator, in bytes; a longer one is log, cut.
 pub const MAX_LINE: usize = 1024 * 1024;
 
+/// Whether this is how a device is named: `cpu`, or `cuda:` and its number below 256.
+#[must_use]
+pub fn is_device(name: &str) -> bool {
+    name == "cpu"
+        || name
+            .strip_prefix("cuda:")
+            .is_some_and(|number| number.parse::<u8>().is_ok_and(|n| n.to_string() == number))
+}
+
 /// A message with its version and the attempt it is about: one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line<M> {

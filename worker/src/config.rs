@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use espalier_common::build::Build;
+use espalier_common::evaluator::is_device;
 use espalier_common::job::TRAINER;
 use espalier_common::labels::Labels;
 use espalier_common::table::TABLE;
@@ -425,11 +426,7 @@ fn check_name(option: &'static str, name: &str) -> Result<(), ConfigError> {
 }
 
 fn check_device(device: &str) -> Result<(), ConfigError> {
-    let known = device == "cpu"
-        || device
-            .strip_prefix("cuda:")
-            .is_some_and(|number| number.parse::<u8>().is_ok());
-    if known {
+    if is_device(device) {
         Ok(())
     } else {
         Err(bad(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use espalier_common::build::Build;
+use espalier_common::evaluator::is_device;
 use espalier_common::job::TRAINER;
 use espalier_common::table::TABLE;
 use espalier_runtime::config::ConfigArgs;
@@ -155,6 +156,7 @@ Examples:
 Examples:
   espalier run examples/fashion-mnist.yaml --data-root data
   espalier run spec.yaml --workers 4 --threads 2 --data-dir runs/first
+  espalier run spec.yaml --workers 4 --device cuda:0,cuda:1
   espalier run spec.yaml --resume          go on after Ctrl-C or a crash
   espalier run spec.yaml --evaluator mine='python3 train.py'")]
 pub(super) struct RunArgs {
@@ -170,6 +172,9 @@ pub(super) struct RunArgs {
     /// Threads of each trial [default: the machine's cores shared out evenly]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub(super) threads: Option<u32>,
+    /// What trials are computed on: cpu or cuda:N; of several, with commas between, each worker takes the next
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_delimiter = ',', value_parser = device)]
+    pub(super) device: Vec<String>,
     #[command(flatten)]
     pub(super) data: DataArgs,
     /// The run's folder [default: espalier-runs/NAME, by the spec's name]
@@ -409,6 +414,15 @@ pub(super) struct NamedCommand {
     pub(super) name: String,
     /// The command line, as the worker splits it.
     pub(super) command: String,
+}
+
+fn device(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if is_device(name) {
+        Ok(name.to_owned())
+    } else {
+        Err("write cpu, or cuda:0, or several with commas between: cuda:0,cuda:1".to_owned())
+    }
 }
 
 fn named_command(text: &str) -> Result<NamedCommand, String> {

@@ -195,4 +195,5 @@ fn the_example_file_has_every_option_and_can_be_read() {
 fn a_device_is_cpu_or_a_numbered_gpu() {
     assert!(check_device("cpu").is_ok() && check_device("cuda:1").is_ok());
     assert!(check_device("cuda").is_err() && check_device("gpu:0").is_err());
+    assert!(check_device("cuda:+1").is_err() && check_device("cuda:01").is_err());
 }

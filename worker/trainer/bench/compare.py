@@ -4,7 +4,7 @@
 Runs examples/speed.rs and bench/eager.py in turn, so that whatever else the machine does meets both
 alike, and prints the median of the ratios. Usage:
 
-    compare.py SPEED_BINARY DATA_ROOT [--pairs 5] [--threads 1]
+    compare.py SPEED_BINARY DATA_ROOT [--pairs 5] [--threads 1] [--device cpu] [--width 1]
 
 Where PyTorch comes from is told in ../goldens/pytorch.py.
 """
@@ -47,11 +47,14 @@ def main():
     parser.add_argument("data")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--width", type=int, default=1, help="multiplies the numbers of channels")
     arguments = parser.parse_args()
     python = python_with_torch()
-    tail = [arguments.data, str(arguments.threads)]
+    tail = [arguments.data, str(arguments.threads), arguments.device, str(arguments.width)]
     eager = [python, "-W", "ignore", str(EAGER), *tail]
-    say(f"{processor()}, {os.cpu_count()} CPUs, {arguments.threads} thread(s); images/s of training")
+    where = f"{arguments.threads} thread(s)" if arguments.device == "cpu" else arguments.device
+    say(f"{processor()}, {os.cpu_count()} CPUs; {where}, width {arguments.width}; images/s of training")
     say(f"{'pair':>4} {'trainer':>9} {'eager':>9} {'ratio':>6} {'eager, channels last':>21} {'ratio':>6}")
     ratios, against_last = [], []
     for pair in range(1, arguments.pairs + 1):

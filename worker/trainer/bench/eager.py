@@ -2,8 +2,9 @@
 
 The counterpart of examples/speed.rs: the same network, data, batch size, optimizer and schedule, written
 as one would write it by hand with care: data in memory as bytes, gathered by index_select, no .item()
-in the loop. Usage: eager.py DATA_ROOT THREADS [channels_last]. With the last word the network is kept
-in the layout that the trainer uses too, which is not PyTorch's default. Prints one number.
+in the loop; on a GPU all of the data lie there. Usage: eager.py DATA_ROOT THREADS DEVICE WIDTH [channels_last].
+With the last word the network is kept in the layout that the trainer uses too, which is not PyTorch's
+default. Prints one number.
 """
 
 import math
@@ -28,9 +29,9 @@ def load(root):
     return images[:EXAMPLES], labels[:EXAMPLES]
 
 
-def network():
+def network(factor):
     layers, channels = [], 1
-    for width in (16, 32, 64):
+    for width in (16 * factor, 32 * factor, 64 * factor):
         layers += [
             nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(width),
@@ -41,7 +42,7 @@ def network():
 
 
 def main():
-    root, threads = sys.argv[1], int(sys.argv[2])
+    root, threads, device, width = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     torch.set_num_interop_threads(1)
     torch.set_num_threads(threads)
     torch.manual_seed(1)
@@ -49,16 +50,17 @@ def main():
     pixels = images.float() / 255
     mean, deviation = pixels.mean().item(), pixels.std().item()
     del pixels
-    model = network().train()
-    if "channels_last" in sys.argv[3:]:
+    images, labels = images.to(device), labels.to(device)
+    model = network(width).train().to(device)
+    if "channels_last" in sys.argv[5:]:
         model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     loss_of = nn.CrossEntropyLoss()
     steps = EXAMPLES // BATCH
     speed = 0.0
     for epoch in range(2):
-        order = torch.randperm(EXAMPLES)
-        total = torch.zeros((), dtype=torch.double)
+        order = torch.randperm(EXAMPLES).to(device)
+        total = torch.zeros((), dtype=torch.double, device=device)
         started = time.perf_counter()
         for step in range(steps):
             share = (epoch * steps + step) / (3 * steps)

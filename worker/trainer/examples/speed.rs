@@ -1,5 +1,5 @@
 //! Images per second of training a small network on Fashion-MNIST, for `make bench-trainer`. Usage:
-//! `speed DATA_ROOT THREADS`. Prints one number.
+//! `speed DATA_ROOT THREADS [DEVICE [WIDTH]]`. WIDTH multiplies the numbers of channels. Prints one number.
 
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use espalier_common::dataset::{DatasetFormat, DatasetReference};
 use espalier_common::network::{Activation, Builder, Convolution, Network, Op, Shape};
 use espalier_common::recipe::{Optimizer, Recipe, Schedule};
 use espalier_data::{MappedDataset, Split, inspect, prepare};
+use espalier_trainer::device;
 use espalier_trainer::error::JobError;
 use espalier_trainer::feed::Feed;
 use espalier_trainer::lower::Model;
@@ -27,11 +28,15 @@ impl Session for Last {
     }
 }
 
-/// Three strided convolutions of 16, 32 and 64 channels with batch normalisation.
-fn network(input: Shape, classes: u64) -> anyhow::Result<Network> {
+/// Three strided convolutions of 16, 32 and 64 times `width` channels with batch normalisation.
+fn network(input: Shape, classes: u64, width: u64) -> anyhow::Result<Network> {
     let mut builder = Builder::new(input);
     let (mut node, mut channels) = (0, 1);
-    for (block, width) in [16, 32, 64].into_iter().enumerate() {
+    for (block, width) in [16, 32, 64]
+        .map(|channels| channels * width)
+        .into_iter()
+        .enumerate()
+    {
         let conv = Op::Conv2d(Convolution {
             in_channels: channels,
             out_channels: width,
@@ -64,9 +69,15 @@ fn network(input: Shape, classes: u64) -> anyhow::Result<Network> {
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, root, threads] = arguments.as_slice() else {
-        anyhow::bail!("usage: speed DATA_ROOT THREADS");
+    let [_, root, threads, more @ ..] = arguments.as_slice() else {
+        anyhow::bail!("usage: speed DATA_ROOT THREADS [DEVICE [WIDTH]]");
     };
+    device::load_cuda().map_err(anyhow::Error::msg)?;
+    let device = device::find(more.first().map_or("cpu", String::as_str))?;
+    let width = more
+        .get(1)
+        .map_or(Ok(1), |width| width.parse())
+        .context("WIDTH is a number")?;
     let reference = DatasetReference {
         format: DatasetFormat::Idx,
         path: "fashion-mnist".to_owned(),
@@ -81,9 +92,8 @@ fn main() -> anyhow::Result<()> {
     tch::set_num_interop_threads(1);
     tch::set_num_threads(threads.parse().context("THREADS is a number")?);
     tch::manual_seed(1);
-    let device = tch::Device::Cpu;
     let model = Model::new(
-        &network(info.input.clone(), u64::from(info.classes))?,
+        &network(info.input.clone(), u64::from(info.classes), width)?,
         device,
     )?;
     let recipe = Recipe {

@@ -37,9 +37,19 @@ fn run_has_useful_defaults() {
     assert_eq!(args.spec, PathBuf::from("a.yaml"));
     assert_eq!((args.workers, args.slots_per_worker), (2, 1));
     assert_eq!(args.threads, None);
+    assert_eq!(args.device, ["cpu"]);
     assert_eq!(args.data_dir, None);
     assert!(!args.resume && args.evaluator.is_empty());
     assert_eq!(args.output.output, Format::Table);
+}
+
+#[test]
+fn what_is_no_device_is_refused_before_anything_starts() {
+    for device in ["gpu", "cuda", "cuda:0,tpu:1", "cuda:-1", ""] {
+        let words = ["espalier", "run", "a.yaml", "--device", device];
+        let error = Cli::try_parse_from(words).unwrap_err().to_string();
+        assert!(error.contains("cuda:0,cuda:1"), "{device}: {error}");
+    }
 }
 
 #[test]

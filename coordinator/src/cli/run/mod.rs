@@ -153,6 +153,9 @@ fn resume_command(args: &RunArgs) -> String {
                 .flat_map(|count| [option.to_owned(), count.to_string()]),
         );
     }
+    if args.device != ["cpu"] {
+        words.extend(["--device".to_owned(), args.device.join(",")]);
+    }
     for NamedCommand { name, command } in &args.evaluator {
         words.extend(["--evaluator".to_owned(), format!("{name}={command}")]);
     }
@@ -203,11 +206,13 @@ fn threads(args: &RunArgs) -> u32 {
 
 fn places(args: &RunArgs, folder: &RunFolder) -> Vec<Place> {
     (1..=args.workers)
-        .map(|number| {
+        .zip(args.device.iter().cycle())
+        .map(|(number, device)| {
             let name = format!("worker-{number}");
             Place {
                 log: folder.worker_log(&name),
                 work_dir: folder.worker(&name),
+                device: device.clone(),
                 name,
             }
         })

@@ -119,6 +119,8 @@ fn the_command_that_goes_on_names_everything_that_was_given() {
         "2",
         "--threads",
         "1",
+        "--device",
+        "cuda:0, cuda:1",
         "--evaluator",
         "mine=python3 train.py",
     ];
@@ -128,7 +130,7 @@ fn the_command_that_goes_on_names_everything_that_was_given() {
     assert_eq!(
         resume_command(&all),
         "espalier run a.yaml --resume --data-root '/my data' --slots-per-worker 2 --threads 1 \
-         --evaluator 'mine=python3 train.py'"
+         --device cuda:0,cuda:1 --evaluator 'mine=python3 train.py'"
     );
 }
 

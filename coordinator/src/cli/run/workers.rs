@@ -47,6 +47,7 @@ pub(super) struct Place {
     pub(super) name: String,
     pub(super) log: PathBuf,
     pub(super) work_dir: PathBuf,
+    pub(super) device: String,
 }
 
 /// The workers of a run.
@@ -177,6 +178,8 @@ fn command(plan: &WorkerPlan, place: &Place) -> std::io::Result<Command> {
         .arg(plan.slots.to_string())
         .arg("--threads")
         .arg(plan.threads.to_string())
+        .arg("--device")
+        .arg(&place.device)
         .arg("--data-root")
         .arg(&plan.data_root)
         .arg("--work-dir")
@@ -289,6 +292,7 @@ mod tests {
             name: "worker-1".to_owned(),
             log: folder.join("worker-1.log"),
             work_dir: folder.join("work"),
+            device: "cuda:1".to_owned(),
         }
     }
 
@@ -344,8 +348,8 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "--join http://127.0.0.1:1 --name worker-1 --slots 2 --threads 3 --data-root data \
-                 --work-dir {} --evaluator mine=python3 train.py --evaluator table\ndrained\n",
+                "--join http://127.0.0.1:1 --name worker-1 --slots 2 --threads 3 --device cuda:1 \
+                 --data-root data --work-dir {} --evaluator mine=python3 train.py --evaluator table\ndrained\n",
                 work.display()
             )
         );
