@@ -184,10 +184,7 @@ fn a_gpu_whose_memory_runs_out_is_told_as_such_and_does_the_next_job() {
     }
     let fixture = Fixture::new();
     let trainer = env!("CARGO_BIN_EXE_espalier-trainer");
-    let (mut trainer, ready) = Evaluator::start(Command::new(
-        // Tests may run on another machine than the one they were built on.
-        std::env::var("ESPALIER_TRAINER").unwrap_or_else(|_| trainer.to_owned()),
-    ));
+    let (mut trainer, ready) = Evaluator::start(Command::new(trainer));
     assert!(ready.devices.iter().any(|name| name == GPU), "{ready:?}");
     // 2^20 channels of 8 x 8 floats for each of 256 images are 69 GB, several times over.
     let wide = 1 << 20;
