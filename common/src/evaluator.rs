@@ -88,6 +88,10 @@ pub struct Evaluate {
     pub threads: u32,
     /// The device: `cpu`, `cuda:0`, …
     pub device: String,
+    /// Where the evaluator's own spans belong in the trial's trace, when the worker sends traces: the header of
+    /// that name (<https://www.w3.org/TR/trace-context/>).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// What the evaluator writes to its stdout.

@@ -98,6 +98,8 @@ def evaluate(job):
     for name in MISDEEDS:
         if take(f"{name}-once"):
             MISDEEDS[name]()
+    if "traceparent" in job:
+        print("traceparent", job["traceparent"], flush=True)
     if control("prints"):
         print(control("prints"), flush=True)
     decisions = job["decisions"]

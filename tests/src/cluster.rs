@@ -69,6 +69,8 @@ pub struct Cluster {
     pub coordinator: Option<Process>,
     address: String,
     lease_ttl_ms: u64,
+    /// Of the coordinator and all workers.
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
@@ -77,6 +79,17 @@ impl Cluster {
     /// # Errors
     /// It does not answer within half a minute.
     pub async fn start(lease_ttl_ms: u64) -> Result<Self> {
+        Self::start_with(lease_ttl_ms, Vec::new()).await
+    }
+
+    /// The same with these variables in the environment of the coordinator and of all workers.
+    ///
+    /// # Errors
+    /// It does not answer within half a minute.
+    pub async fn start_with(
+        lease_ttl_ms: u64,
+        environment: Vec<(&'static str, String)>,
+    ) -> Result<Self> {
         let folder = TempDir::new()?;
         std::fs::create_dir(folder.path().join("control"))?;
         std::fs::create_dir(folder.path().join("data"))?;
@@ -86,6 +99,7 @@ impl Cluster {
             coordinator: None,
             address,
             lease_ttl_ms,
+            environment,
         };
         cluster.start_coordinator().await?;
         Ok(cluster)
@@ -105,7 +119,8 @@ impl Cluster {
             ])
             .arg("--data-dir")
             .arg(self.path("coordinator"))
-            .args(["--lease-ttl-ms", &self.lease_ttl_ms.to_string()]);
+            .args(["--lease-ttl-ms", &self.lease_ttl_ms.to_string()])
+            .envs(self.environment.clone());
         self.coordinator = Some(Process::start(
             "coordinator",
             self.folder.path(),
@@ -187,7 +202,8 @@ impl Cluster {
             .arg(self.path(&format!("work-{name}")))
             .arg("--evaluator")
             .arg(scripted())
-            .env("ESPALIER_TEST_CONTROL", self.path("control"));
+            .env("ESPALIER_TEST_CONTROL", self.path("control"))
+            .envs(self.environment.clone());
         for label in &options.labels {
             command.args(["--label", label]);
         }

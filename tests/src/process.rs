@@ -39,7 +39,8 @@ pub fn binary(name: &str) -> PathBuf {
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (variable, _) in std::env::vars_os() {
-        if variable.to_string_lossy().starts_with("ESPALIER_") {
+        let name = variable.to_string_lossy();
+        if name.starts_with("ESPALIER_") || name.starts_with("OTEL_") {
             command.env_remove(variable);
         }
     }

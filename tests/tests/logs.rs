@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use espalier_tests::logs::{Catalogue, FIELDS};
+use espalier_tests::logs::{Catalogue, FIELDS, TRACE};
 use espalier_tests::{Cluster, Process, WorkerOptions, repository, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ fn every_field_has_a_meaning_and_every_meaning_a_field() {
     assert_eq!(known.len(), FIELDS.len(), "a field is there twice");
     let sites = Catalogue::get().sites.values().flatten();
     let used = sites.flat_map(|site| &site.fields);
-    let used: BTreeSet<&str> = used.map(String::as_str).collect();
+    let used: BTreeSet<&str> = used.map(String::as_str).chain([TRACE]).collect();
     let nameless: Vec<_> = used.difference(&known).collect();
     assert!(
         nameless.is_empty(),

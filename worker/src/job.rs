@@ -10,6 +10,7 @@ use espalier_common::evaluator::{Done, Evaluate, FromEvaluator, checked_metrics}
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::job::Job;
 use espalier_common::metrics::{Measurement, Metrics, Objective};
+use espalier_runtime::logging::millis;
 use tokio::time::Instant;
 
 use crate::config::Limits;
@@ -52,6 +53,7 @@ pub(crate) async fn run(
         evaluator.kill().await;
         return JobEnd::Failed(failure);
     }
+    let mut since = began;
     let mut exceeded = pin!(limits::exceeded(limits, began, scratch));
     let end = loop {
         let heard = tokio::select! {
@@ -72,7 +74,12 @@ pub(crate) async fn run(
                     .measurement(step, &metrics)
                     .map(|m| reporter.report(m))
                 {
-                    Ok(Ok(())) => continue,
+                    Ok(Ok(())) => {
+                        tracing::debug!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, step,
+                            span = "step", duration_ms = millis(since.elapsed()), "measured by the evaluator");
+                        since = Instant::now();
+                        continue;
+                    }
                     Ok(Err(_)) => too_many_waiting(),
                     Err(failure) => failure,
                 }

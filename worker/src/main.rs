@@ -52,7 +52,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 async fn start(args: Args) -> anyhow::Result<()> {
-    logging::init(&args.log)?;
+    let _spans = logging::init(&args.log, "espalier-worker")?;
     let config = WorkerConfig::from_args(args)?;
     let shutdown = Shutdown::on_signals()?;
     espalier_worker::run(config, shutdown).await?;

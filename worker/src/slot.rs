@@ -20,6 +20,7 @@ use espalier_common::table::{Answer, TableJob};
 use espalier_proto::failure_to_wire;
 use espalier_runtime::backoff::Waits;
 use espalier_runtime::logging::millis;
+use espalier_runtime::traces;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -146,7 +147,7 @@ impl Slot {
             mut signal,
         } = assignment;
         let (key, began) = (job.key(), Instant::now());
-        self.log(&job, "leased", "running", began.elapsed());
+        self.log(&job, ("leased", "running"), None, began.elapsed());
         let reporter = self.delivery.reporter(key, stop);
         let outcome = self.run(&job, &mut signal, &reporter).await;
         let to = match &outcome {
@@ -155,14 +156,27 @@ impl Slot {
             Outcome::Ended(JobEnd::Done { .. }, _) => "completed",
             Outcome::Ended(JobEnd::Failed(_), _) => "failed",
         };
-        self.log(&job, "running", to, began.elapsed());
+        self.log(&job, ("running", to), Some("work"), began.elapsed());
         self.conclude(key, outcome, signal, reporter).await;
     }
 
-    fn log(&self, job: &LeasedJob, from: &str, to: &str, duration: Duration) {
+    /// `span` names the span of the trial's trace that ends with this.
+    fn log(
+        &self,
+        job: &LeasedJob,
+        (from, to): (&str, &str),
+        span: Option<&str>,
+        duration: Duration,
+    ) {
         tracing::info!(search = %job.search, name = job.search_name, trial = job.trial.0, attempt = job.attempt.0,
             worker = self.config.name, slot = self.index, job = %job.job.kind(), evaluator = job.evaluator,
-            from, to, duration_ms = millis(duration), "attempt changed");
+            from, to, span, duration_ms = millis(duration), "attempt changed");
+    }
+
+    /// A part of an attempt has ended.
+    fn log_part(&self, key: AttemptKey, span: &str, began: Instant) {
+        tracing::debug!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, worker = self.config.name,
+            slot = self.index, span, duration_ms = millis(began.elapsed()), "part of an attempt ended");
     }
 
     async fn run(
@@ -190,7 +204,9 @@ impl Slot {
             return Outcome::Release;
         };
         let bounds = (self.config.evaluator_silence, self.config.limits);
+        let began = Instant::now();
         let end = job::run(evaluator, evaluate, signal, reporter, bounds).await;
+        self.log_part(job.key(), "evaluation", began);
         if let (JobEnd::Failed(failure), Some(info)) = (&end, &job.dataset)
             && failure.kind == FailureKind::Data
         {
@@ -239,6 +255,7 @@ impl Slot {
         } else {
             Form::Folder
         };
+        let began = Instant::now();
         let dataset_path = match &job.dataset {
             None => None,
             Some(info) => match self.datasets.resolve(info.clone(), form).await {
@@ -247,6 +264,7 @@ impl Slot {
                 Resolved::Failed(failure) => return Err(failure.into()),
             },
         };
+        self.log_part(job.key(), "data", began);
         let scratch = self
             .work_dir
             .scratch(job.key())
@@ -259,7 +277,9 @@ impl Slot {
                 Some(text(&target)?)
             }
         };
+        let began = Instant::now();
         self.warm(&program).await?;
+        self.log_part(job.key(), "start", began);
         let evaluate = Evaluate {
             job: job.clone(),
             dataset_path,
@@ -267,6 +287,7 @@ impl Slot {
             scratch: text(scratch.path())?,
             threads: self.config.threads,
             device: self.config.device.clone(),
+            traceparent: traceparent(job.key()),
         };
         Ok((evaluate, scratch))
     }
@@ -392,6 +413,11 @@ impl Slot {
             domain = failure.domain, kind = failure.kind, reason = failure.message, "attempt failed");
         self.delivery.fail(key, failure).await;
     }
+}
+
+fn traceparent(key: AttemptKey) -> Option<String> {
+    let (search, trial) = (key.search.to_string(), u64::from(key.trial.0));
+    traces::traceparent(&search, trial, u64::from(key.attempt.0))
 }
 
 fn disk(message: &str) -> Failure {

@@ -8,10 +8,12 @@ use std::time::Duration;
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::Digest;
 use espalier_proto::{ARTIFACT_PIECE_BYTES, attempt_to_wire, uuid_to_wire, v1};
+use espalier_runtime::logging::millis;
 use futures::Stream;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
 
@@ -127,6 +129,7 @@ impl Transfers {
         path: &Path,
         digest: Digest,
     ) -> Result<(), Status> {
+        let began = Instant::now();
         let unreadable =
             |error| Status::data_loss(format!("cannot read {}: {error}", path.display()));
         let file = File::open(path).await.map_err(unreadable)?;
@@ -141,7 +144,8 @@ impl Transfers {
             .upload(pieces(header, file, path.to_owned()), transfer_limit(size))
             .await?;
         tracing::info!(search = %spooled.record.attempt.search, trial = spooled.record.attempt.trial.0,
-            attempt = spooled.record.attempt.attempt.0, bytes = size, digest = %digest.short(), "weights uploaded");
+            attempt = spooled.record.attempt.attempt.0, bytes = size, digest = %digest.short(),
+            span = "upload", duration_ms = millis(began.elapsed()), "weights uploaded");
         Ok(())
     }
 

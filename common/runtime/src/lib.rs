@@ -1,6 +1,6 @@
 //! What every Espalier process needs at run time: logging, an orderly shutdown, tasks that never die in
-//! silence, configuration in layers, TLS with join tokens, and one policy for trying again. May import tokio,
-//! tracing, clap and rustls; nothing of Espalier.
+//! silence, configuration in layers, TLS with join tokens, traces, and one policy for trying again. May import
+//! tokio, tracing, clap, rustls and opentelemetry; nothing of Espalier.
 
 pub mod backoff;
 pub mod config;
@@ -11,6 +11,7 @@ pub mod secrets;
 pub mod shutdown;
 mod spawn;
 pub mod tls;
+pub mod traces;
 
 pub use shutdown::Shutdown;
 pub use spawn::{spawn_critical, spawn_named};

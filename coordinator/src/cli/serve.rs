@@ -46,7 +46,8 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
             &"without TLS a certificate is of no use; add --tls on",
         ));
     }
-    logging::init(&args.log).map_err(|error| CliError::Usage(error.to_string()))?;
+    let _spans =
+        logging::init(&args.log, "espalier").map_err(|error| CliError::Usage(error.to_string()))?;
     if let Some(path) = &args.config.config {
         tracing::info!(path = %path.display(), "settings read from a file");
     }

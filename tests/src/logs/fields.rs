@@ -43,6 +43,18 @@ pub const FIELDS: &[Field] = &[
         "duration_ms",
         "how long what has ended took; of a worker that is paused, how long it will be",
     ),
+    number(
+        "trial_ms",
+        "how long a trial that is open no more was so, from its proposal on",
+    ),
+    text(
+        "span",
+        "the span of the trial's trace that ends with this line",
+    ),
+    text(
+        "trace_id",
+        "the trace of the trial; on every line with `search` and `trial` where traces are sent",
+    ),
     number("score", "the trial's score; of a search, that of its best"),
     text("reason", "why, in words"),
     text(

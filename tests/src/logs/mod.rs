@@ -20,6 +20,8 @@ use crate::repository;
 const EVALUATOR: &str = "evaluator";
 /// What every line has.
 const ENVELOPE: [&str; 4] = ["timestamp", "level", "target", "message"];
+/// What lines about a trial have besides where traces are sent: no place that logs names it.
+pub const TRACE: &str = "trace_id";
 /// Folders of sources, and the programs that log from them.
 const SOURCES: [(&str, &[&str]); 5] = [
     ("common", &["espalier", "espalier-worker"]),
@@ -109,7 +111,8 @@ impl Catalogue {
         for key in line.keys() {
             // The coordinator says in `espalier logs` on which worker it was printed.
             let added = target == EVALUATOR && key == "worker";
-            let fits = added || ENVELOPE.contains(&key.as_str()) || known.contains(key);
+            let traced = key == TRACE && line.contains_key("search") && line.contains_key("trial");
+            let fits = added || traced || ENVELOPE.contains(&key.as_str()) || known.contains(key);
             ensure!(
                 fits,
                 "docs/logs.md has no field {key:?} of the line {message:?}"

@@ -1,6 +1,6 @@
 //! Logs go to stderr: coloured lines on a terminal, one JSON object a line elsewhere; or to a file that is put
-//! aside when it gets large. `RUST_LOG` says what is shown (default `info`). May import tracing,
-//! tracing-subscriber and clap.
+//! aside when it gets large. `RUST_LOG` says what is shown (default `info`). Lines that end something become
+//! spans as well where `--otlp-endpoint` asks for it. May import tracing, tracing-subscriber and clap.
 
 mod rotating;
 
@@ -8,19 +8,23 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use opentelemetry_sdk::trace::BatchSpanProcessor;
 
 use tracing::Subscriber;
 use tracing::field::display;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Registry;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::Layer;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::traces::{self, LastSpans, SpanLayer, TracesError, WithTrace};
 use rotating::RotatingFile;
 
 /// What is shown when `RUST_LOG` is not set.
@@ -81,6 +85,14 @@ pub struct LogArgs {
         value_parser = clap::value_parser!(u32).range(1..=1_000),
     )]
     pub log_files: u32,
+    /// Send a trace of every trial to an OpenTelemetry collector at this gRPC address
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        global = true,
+        value_name = "URL"
+    )]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// Why logging cannot start.
@@ -105,6 +117,9 @@ pub enum LoggingError {
         /// Why.
         source: io::Error,
     },
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// A second call.
     #[error("logging was started before in this process")]
     StartedBefore,
@@ -195,20 +210,32 @@ impl<W: io::Write> io::Write for Counting<W> {
     }
 }
 
-/// Starts logging to stderr, or to a file.
+/// Starts logging to stderr, or to a file, and the sending of traces where the arguments ask for it: then it must be
+/// called within a tokio runtime. `service` is the name of this program in traces.
 ///
 /// # Errors
 /// See [`LoggingError`].
-pub fn init(args: &LogArgs) -> Result<(), LoggingError> {
+pub fn init(args: &LogArgs, service: &'static str) -> Result<LastSpans, LoggingError> {
+    let processor = match &args.otlp_endpoint {
+        Some(endpoint) => Some(Arc::new(traces::processor(endpoint, service)?)),
+        None => None,
+    };
+    let spans = processor
+        .clone()
+        .map(|processor| SpanLayer::new(processor, service));
+    let last = LastSpans(processor);
     let Some(path) = &args.log_file else {
-        return init_with_writer(args.log_format, io::stderr);
+        let (json, colours) = form(args.log_format);
+        start(json, colours, spans, io::stderr)?;
+        return Ok(last);
     };
     let file = RotatingFile::open(path, args.log_file_bytes, args.log_files);
     let file = file.map_err(|source| LoggingError::File {
         path: path.clone(),
         source,
     })?;
-    start(args.log_format != LogFormat::Pretty, false, file)
+    start(args.log_format != LogFormat::Pretty, false, spans, file)?;
+    Ok(last)
 }
 
 /// Starts logging to a writer of the caller's, which should end up on stderr: one that draws a progress
@@ -220,6 +247,12 @@ pub fn init_with_writer<W>(format: LogFormat, writer: W) -> Result<(), LoggingEr
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    let (json, colours) = form(format);
+    start(json, colours, None, writer)
+}
+
+/// Whether lines on stderr are JSON objects, and whether they have colours.
+fn form(format: LogFormat) -> (bool, bool) {
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,
@@ -228,15 +261,19 @@ where
     };
     // https://no-color.org: any value but the empty one turns colours off.
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    start(json, colours, writer)
+    (json, colours)
 }
 
-fn start<W>(json: bool, colours: bool, writer: W) -> Result<(), LoggingError>
+fn start<W>(json: bool, colours: bool, spans: Option<Spans>, writer: W) -> Result<(), LoggingError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = filter(std::env::var("RUST_LOG").ok())?;
-    let subscriber = subscriber(json, colours, filter, writer);
+    let shown = std::env::var("RUST_LOG").ok();
+    let filters = || filter(shown.clone());
+    let subscriber: Box<dyn Subscriber + Send + Sync> = match spans {
+        None => subscriber(json, colours, filters()?, writer),
+        Some(spans) => traced(json, colours, [filters()?, filters()?], spans, writer),
+    };
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::StartedBefore)?;
     // Else the text of a panic would stand between the JSON lines.
     std::panic::set_hook(Box::new(|panic| {
@@ -262,6 +299,12 @@ fn filter(value: Option<String>) -> Result<EnvFilter, LoggingError> {
     })
 }
 
+/// Makes spans of lines.
+type Spans = SpanLayer<BatchSpanProcessor>;
+
+/// What takes in all that is told.
+type Lines<S> = Box<dyn tracing_subscriber::Layer<S> + Send + Sync>;
+
 fn subscriber<W>(
     json: bool,
     colours: bool,
@@ -271,36 +314,65 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    let registry = Registry::default().with(filter);
+    let registry = registry.with(lines(json, colours, false, Counting(writer)));
+    Box::new(registry.with(lines(true, false, false, || Tap)))
+}
+
+/// The same where lines become spans too, whatever `RUST_LOG` has shown of them.
+fn traced<W>(
+    json: bool,
+    colours: bool,
+    [shown, tapped]: [EnvFilter; 2],
+    spans: Spans,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines_shown = lines(json, colours, true, Counting(writer)).with_filter(shown);
+    let registry = Registry::default().with(lines_shown);
+    let registry = registry.with(lines(true, false, true, || Tap).with_filter(tapped));
+    let ends = filter_fn(|line| SpanLayer::<BatchSpanProcessor>::reads(line));
+    Box::new(registry.with(spans.with_filter(ends)))
+}
+
+/// A layer that writes lines: of JSON, with the fields beside the message and not below it (shorter, and easier for
+/// log stores), or for people.
+fn lines<S, W>(json: bool, colours: bool, traced: bool, writer: W) -> Lines<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let lines = Layer::default()
         .with_ansi(colours)
         // A line that cannot be written (the disk of the log is full, its reader is gone) is lost. It would
         // otherwise be told on stderr, by a macro that panics when that fails too, as it does then.
         .log_internal_errors(false)
-        .with_writer(Counting(writer));
-    let lines = if json {
-        objects(lines).boxed()
+        .with_writer(writer);
+    if json {
+        let inner: Format<Json> = Format::default()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false);
+        lines
+            .fmt_fields(JsonFields::new())
+            .event_format(WithTrace {
+                inner,
+                json,
+                traced,
+            })
+            .boxed()
     } else {
-        lines.boxed()
-    };
-    let tapped = Layer::default()
-        .log_internal_errors(false)
-        .with_writer(|| Tap);
-    let registry = Registry::default().with(filter);
-    Box::new(registry.with(lines).with(objects(tapped)))
-}
-
-/// Lines of JSON, the fields beside the message and not below it: shorter, and easier for log stores.
-fn objects<S, W>(
-    lines: Layer<S, DefaultFields, Format<Full>, W>,
-) -> Layer<S, JsonFields, Format<Json>, W>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    lines
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
+        lines
+            .event_format(WithTrace {
+                inner: Format::default().with_ansi(colours),
+                json,
+                traced,
+            })
+            .boxed()
+    }
 }
 
 #[cfg(test)]
@@ -353,6 +425,33 @@ mod tests {
         assert_eq!(line["from"], "queued");
         assert_eq!(line["message"], "trial leased");
         assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn a_line_about_a_trial_names_its_trace_where_traces_are_sent() {
+        for json in [true, false] {
+            let buffer = Buffer::default();
+            let lines: Lines<Registry> = lines(json, false, true, buffer.clone());
+            let events = || {
+                tracing::info!(search = "s", trial = 7, "trial leased");
+                tracing::info!(worker = "w", "worker registered");
+            };
+            tracing::subscriber::with_default(Registry::default().with(lines), events);
+            let text = buffer.text();
+            let lines: Vec<&str> = text.lines().collect();
+            let trace = traces::ids::trace_id("s", 7).to_string();
+            assert!(
+                lines[0].contains(&trace) && !lines[1].contains("trace_id"),
+                "{text}"
+            );
+            if json {
+                let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+                assert_eq!(
+                    (&line["trace_id"], &line["trial"]),
+                    (&trace.into(), &7.into())
+                );
+            }
+        }
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Search {
             score: None,
         });
         self.identities.insert(proposal.candidate_id, trial);
-        let open = OpenTrial::new(Box::new(proposal.clone()));
+        let open = OpenTrial::new(Box::new(proposal.clone()), self.last_ms);
         self.open.insert(trial, open);
         self.queue.push_back(trial);
     }
@@ -189,7 +189,7 @@ impl Search {
             }
             _ => {}
         }
-        let open = OpenTrial::new(Box::new(proposal.clone()));
+        let open = OpenTrial::new(Box::new(proposal.clone()), self.last_ms);
         self.open.insert(trial, open);
         self.queue.push_back(trial);
     }

@@ -93,6 +93,8 @@ pub struct Trial {
 /// What only an open trial needs.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OpenTrial {
+    /// When it was proposed or taken up again, Unix milliseconds.
+    pub(super) since_ms: u64,
     pub(super) proposal: Box<Prepared>,
     pub(super) faults: Faults,
     /// What a stale completion is judged by; of the latest attempts only.
@@ -112,8 +114,9 @@ pub(super) struct AttemptRecord {
 }
 
 impl OpenTrial {
-    pub(super) fn new(proposal: Box<Prepared>) -> Self {
+    pub(super) fn new(proposal: Box<Prepared>, since_ms: u64) -> Self {
         Self {
+            since_ms,
             proposal,
             faults: Faults::default(),
             attempts: BTreeMap::new(),
@@ -330,6 +333,13 @@ impl Search {
     /// Every trial with its number, in order.
     pub fn trials(&self) -> impl Iterator<Item = (TrialNumber, &Trial)> {
         (1..).map(TrialNumber).zip(&self.trials)
+    }
+
+    /// The open trials, and when each was proposed or taken up again, Unix milliseconds.
+    pub fn open_since(&self) -> impl Iterator<Item = (TrialNumber, u64)> {
+        self.open
+            .iter()
+            .map(|(trial, open)| (*trial, open.since_ms))
     }
 
     /// The leases that are held.

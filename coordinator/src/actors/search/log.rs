@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
 use espalier_core::search::{Event, LivePhase, Refused, Search, TrialState};
 
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+
 use crate::actors::cluster::WorkerNames;
 
 /// Writes the log of one search.
@@ -12,6 +15,8 @@ use crate::actors::cluster::WorkerNames;
 pub(super) struct EventLog {
     /// When and to whom the attempts that run were leased. At most one runs a trial.
     leased: BTreeMap<TrialNumber, Leased>,
+    /// When open trials were proposed.
+    proposed: BTreeMap<TrialNumber, u64>,
     names: WorkerNames,
     /// The phase that the search was in before the event.
     phase: &'static str,
@@ -41,6 +46,7 @@ impl EventLog {
                     (*trial, leased)
                 })
                 .collect(),
+            proposed: search.open_since().collect(),
             names,
             phase: search.phase().name(),
         }
@@ -48,13 +54,14 @@ impl EventLog {
 
     /// Writes the line of an event, unless nobody would see it: then it costs one comparison.
     pub(super) fn write(&mut self, search: &Search, event: &Event, time_ms: u64) {
-        if !tracing::enabled!(tracing::Level::INFO) {
+        // Not `enabled!`: with a filter for each layer, what that finds out is taken for the next line's answer.
+        if Level::INFO > LevelFilter::current() {
             return;
         }
         let written = self.begin_line(search, event, time_ms)
             || self.result_line(search, event, time_ms)
             || self.loss_line(search, event, time_ms)
-            || self.trial_line(search, event);
+            || self.trial_line(search, event, time_ms);
         if !written {
             self.search_line(search, event);
         }
@@ -80,6 +87,12 @@ impl EventLog {
         self.leased.remove(&trial);
         let duration_ms = time_ms.saturating_sub(leased.since_ms);
         (Some(self.names.name(leased.worker)), Some(duration_ms))
+    }
+
+    /// How long a trial was open that is so no more.
+    fn open_for(&mut self, trial: TrialNumber, time_ms: u64) -> Option<u64> {
+        let since = self.proposed.remove(&trial)?;
+        Some(time_ms.saturating_sub(since))
     }
 
     /// The state from which a trial goes on when nothing is said of an attempt.
@@ -127,8 +140,8 @@ impl EventLog {
             } => {
                 let from = self.stands(*trial);
                 let (_, duration_ms) = self.took(*trial, *attempt, time_ms);
-                let worker = self.names.name(*worker);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from, to = "completed", score, step, duration_ms, "trial completed");
+                let (worker, trial_ms) = (self.names.name(*worker), self.open_for(*trial, time_ms));
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from, to = "completed", score, step, span = "attempt", duration_ms, trial_ms, "trial completed");
             }
             Event::TrialReused {
                 trial,
@@ -137,11 +150,12 @@ impl EventLog {
                 ..
             } => {
                 let (of, of_trial) = (source.search, source.trial.0);
-                tracing::info!(search = %id, trial = trial.0, from = "queued", to = "completed", score, %of, of_trial, "result of another search reused");
+                let trial_ms = self.open_for(*trial, time_ms);
+                tracing::info!(search = %id, trial = trial.0, from = "queued", to = "completed", score, %of, of_trial, trial_ms, "result of another search reused");
             }
             Event::TrialRetrained { trial, attempt, .. } => {
                 let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to = "completed", duration_ms, "best trial trained again");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to = "completed", span = "attempt", duration_ms, "best trial trained again");
             }
             Event::TestCompleted {
                 trial,
@@ -150,7 +164,7 @@ impl EventLog {
                 ..
             } => {
                 let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to = "completed", duration_ms, ?metrics, "best trial tested");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to = "completed", span = "attempt", duration_ms, ?metrics, "best trial tested");
             }
             Event::UploadResumed {
                 trial,
@@ -184,12 +198,12 @@ impl EventLog {
                 let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
                 let to = rest_state(search, *trial);
                 let (domain, kind) = (failure.domain, failure.kind);
-                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to, duration_ms, %domain, %kind, reason = failure.message, "attempt failed");
+                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to, span = "attempt", duration_ms, %domain, %kind, reason = failure.message, "attempt failed");
             }
             Event::LeaseExpired { trial, attempt } => {
                 let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
                 let to = rest_state(search, *trial);
-                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to, duration_ms, "lease expired: its worker was not heard of");
+                tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to, span = "attempt", duration_ms, "lease expired: its worker was not heard of");
             }
             Event::AttemptReleased {
                 trial,
@@ -198,7 +212,7 @@ impl EventLog {
             } => {
                 let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
                 let to = rest_state(search, *trial);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to, duration_ms, %reason, "attempt handed back");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to, span = "attempt", duration_ms, %reason, "attempt handed back");
             }
             _ => return false,
         }
@@ -206,7 +220,7 @@ impl EventLog {
     }
 
     /// The lines of the other events about a trial.
-    fn trial_line(&mut self, search: &Search, event: &Event) -> bool {
+    fn trial_line(&mut self, search: &Search, event: &Event, time_ms: u64) -> bool {
         let id = search.id();
         match event {
             Event::TrialProposed {
@@ -216,6 +230,7 @@ impl EventLog {
                 ..
             } => {
                 let origin = &proposal.origin;
+                self.proposed.insert(*trial, time_ms);
                 tracing::info!(search = %id, trial = trial.0, ask, searcher = origin.searcher, method = origin.method, from = "proposed", to = "queued", "trial proposed");
             }
             Event::ProposalRefused { ask, refusal } => match &refusal.refused {
@@ -237,17 +252,19 @@ impl EventLog {
             }
             Event::TrialFailed { trial, failure } => {
                 let (from, kind) = (self.stands(*trial), failure.kind);
-                tracing::warn!(search = %id, trial = trial.0, from, to = "failed", %kind, reason = failure.message, "trial failed");
+                let trial_ms = self.open_for(*trial, time_ms);
+                tracing::warn!(search = %id, trial = trial.0, from, to = "failed", %kind, reason = failure.message, trial_ms, "trial failed");
             }
             Event::TrialPinned { trial } => {
                 tracing::info!(search = %id, trial = trial.0, from = "queued", to = "queued", "trial runs next");
             }
             Event::TrialRetried { trial, .. } => {
+                self.proposed.insert(*trial, time_ms);
                 tracing::info!(search = %id, trial = trial.0, from = "closed", to = "queued", "trial is tried again");
             }
             Event::TrialCancelled { trial } => {
-                let from = self.stands(*trial);
-                tracing::info!(search = %id, trial = trial.0, from, to = "cancelled", "trial cancelled");
+                let (from, trial_ms) = (self.stands(*trial), self.open_for(*trial, time_ms));
+                tracing::info!(search = %id, trial = trial.0, from, to = "cancelled", trial_ms, "trial cancelled");
             }
             _ => return false,
         }

@@ -1,7 +1,7 @@
 //! What is about sequences: attention, recurrence, and the encoding of places. Imports libtorch.
 
 use espalier_common::network::{Recurrent, RecurrentOutput};
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Cuda, Device, Kind, TchError, Tensor, no_grad_guard};
 
 use super::build::{affine, size};
 use crate::error::JobError;
@@ -128,13 +128,41 @@ impl Recurrence {
                 weights.push(add("bias_hh", &[gates * hidden])?);
             }
         }
-        Ok(Self {
+        let recurrence = Self {
             cell,
             settings,
             weights,
             hidden,
             layers,
-        })
+        };
+        if parameters.device().is_cuda() && Cuda::cudnn_is_available() {
+            recurrence.flatten(inputs)?;
+        }
+        Ok(recurrence)
+    }
+
+    /// Moves the weights into one piece of memory, as cuDNN wants them: else it copies them together in every pass,
+    /// and libtorch warns of it each time.
+    fn flatten(&self, inputs: i64) -> Result<(), TchError> {
+        let mode = match self.cell {
+            Cell::Lstm => 2,
+            Cell::Gru => 3,
+        };
+        let tensors_of_a_layer = 4;
+        let _guard = no_grad_guard();
+        // The tensors become views of what is returned.
+        Tensor::f_internal_cudnn_rnn_flatten_weight(
+            &self.weights,
+            tensors_of_a_layer,
+            inputs,
+            mode,
+            self.hidden,
+            0,
+            self.layers,
+            true,
+            self.settings.bidirectional,
+        )?;
+        Ok(())
     }
 
     pub(super) fn forward(&self, input: &Tensor, training: bool) -> Result<Tensor, TchError> {

@@ -104,6 +104,7 @@ impl Fixture {
             scratch: scratch.to_str().unwrap().to_owned(),
             threads: 1,
             device: "cpu".to_owned(),
+            traceparent: None,
         }
     }
 }
