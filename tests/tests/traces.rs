@@ -1,7 +1,7 @@
 //! Traces as an OpenTelemetry collector gets them: one for each trial, across coordinator, worker and evaluator.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -48,7 +48,7 @@ impl TraceService for Collector {
             };
             for spans in resource.scope_spans {
                 let spans = spans.spans.into_iter();
-                let mut kept = self.0.lock().unwrap();
+                let mut kept = self.kept();
                 kept.extend(spans.map(|span| (service.clone(), span)));
             }
         }
@@ -72,9 +72,13 @@ impl Collector {
         Ok((collector, address))
     }
 
+    fn kept(&self) -> MutexGuard<'_, Vec<(String, Span)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The services and spans that it heard of.
     fn names(&self) -> Vec<(String, String)> {
-        let spans = self.0.lock().unwrap();
+        let spans = self.kept();
         let names = spans.iter();
         names
             .map(|(of, span)| (of.clone(), span.name.clone()))
@@ -84,7 +88,7 @@ impl Collector {
     /// What it got, trace by trace.
     fn traces(&self) -> BTreeMap<Vec<u8>, Vec<(String, Span)>> {
         let mut traces: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (service, span) in self.0.lock().unwrap().iter() {
+        for (service, span) in self.kept().iter() {
             let trace = traces.entry(span.trace_id.clone()).or_default();
             trace.push((service.clone(), span.clone()));
         }
@@ -116,7 +120,7 @@ async fn every_trial_is_one_trace_from_its_proposal_to_its_end() -> Result<()> {
     worker.signal(Signal::SIGTERM)?;
     worker.wait(LIMIT)?;
     let all_there = || async {
-        let spans = collector.0.lock().unwrap();
+        let spans = collector.kept();
         let ended = spans
             .iter()
             .filter(|(_, span)| span.name == "trial")

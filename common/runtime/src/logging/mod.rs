@@ -333,7 +333,7 @@ where
     let lines_shown = lines(json, colours, true, Counting(writer)).with_filter(shown);
     let registry = Registry::default().with(lines_shown);
     let registry = registry.with(lines(true, false, true, || Tap).with_filter(tapped));
-    let ends = filter_fn(|line| SpanLayer::<BatchSpanProcessor>::reads(line));
+    let ends = filter_fn(Spans::reads);
     Box::new(registry.with(spans.with_filter(ends)))
 }
 

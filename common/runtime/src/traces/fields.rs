@@ -18,12 +18,12 @@ pub(super) struct Fields {
     pub(super) duration_ms: Option<u64>,
     pub(super) trial_ms: Option<u64>,
     /// Everything, in the order of the line.
-    pub(super) all: Vec<(&'static str, Text)>,
+    pub(super) all: Vec<(&'static str, FieldValue)>,
 }
 
 /// A value.
 #[derive(Debug)]
-pub(super) enum Text {
+pub(super) enum FieldValue {
     Text(String),
     Integer(i64),
     Real(f64),
@@ -41,7 +41,7 @@ impl Fields {
             let end = (0..=MAX_TEXT).rev().find(|&at| text.is_char_boundary(at));
             text.truncate(end.unwrap_or(0));
         }
-        self.all.push((field.name(), Text::Text(text)));
+        self.all.push((field.name(), FieldValue::Text(text)));
     }
 }
 
@@ -60,23 +60,23 @@ impl Visit for Fields {
         }
         // Attributes are signed.
         let value = i64::try_from(value).unwrap_or(i64::MAX);
-        self.all.push((field.name(), Text::Integer(value)));
+        self.all.push((field.name(), FieldValue::Integer(value)));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
         if let Ok(value) = u64::try_from(value) {
             self.record_u64(field, value);
         } else {
-            self.all.push((field.name(), Text::Integer(value)));
+            self.all.push((field.name(), FieldValue::Integer(value)));
         }
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.all.push((field.name(), Text::Real(value)));
+        self.all.push((field.name(), FieldValue::Real(value)));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.all.push((field.name(), Text::Truth(value)));
+        self.all.push((field.name(), FieldValue::Truth(value)));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

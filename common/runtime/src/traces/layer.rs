@@ -9,7 +9,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanProcessor};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::fields::{Fields, Text};
+use super::fields::{FieldValue, Fields};
 use super::ids::{self, TRIAL};
 
 /// Hands a span to `processor` for each line that ends one.
@@ -48,7 +48,7 @@ impl<P: SpanProcessor> SpanLayer<P> {
         let end_time = SystemTime::now();
         let start_time = end_time.checked_sub(Duration::from_millis(duration_ms));
         let reason = fields.all.iter().find_map(|(name, value)| match value {
-            Text::Text(text) if *name == "reason" => Some(text.clone()),
+            FieldValue::Text(text) if *name == "reason" => Some(text.clone()),
             _ => None,
         });
         self.processor.on_end(SpanData {
@@ -79,15 +79,15 @@ impl<P: SpanProcessor> SpanLayer<P> {
 }
 
 /// A field as an attribute. The times are those of the span.
-fn attribute((name, value): &(&'static str, Text)) -> Option<KeyValue> {
+fn attribute((name, value): &(&'static str, FieldValue)) -> Option<KeyValue> {
     if matches!(*name, "span" | "duration_ms" | "trial_ms") {
         return None;
     }
     let value: Value = match value {
-        Text::Text(text) => text.clone().into(),
-        Text::Integer(value) => (*value).into(),
-        Text::Real(value) => (*value).into(),
-        Text::Truth(value) => (*value).into(),
+        FieldValue::Text(text) => text.clone().into(),
+        FieldValue::Integer(value) => (*value).into(),
+        FieldValue::Real(value) => (*value).into(),
+        FieldValue::Truth(value) => (*value).into(),
     };
     let key = if *name == "message" {
         "message".to_owned()

@@ -150,8 +150,8 @@ impl Recurrence {
         };
         let tensors_of_a_layer = 4;
         let _guard = no_grad_guard();
-        // The tensors become views of what is returned.
-        Tensor::f_internal_cudnn_rnn_flatten_weight(
+        // The tensors become views of what is returned, which they keep alive.
+        let _ = Tensor::f_internal_cudnn_rnn_flatten_weight(
             &self.weights,
             tensors_of_a_layer,
             inputs,
