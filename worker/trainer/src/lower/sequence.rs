@@ -136,21 +136,22 @@ impl Recurrence {
             layers,
         };
         if parameters.device().is_cuda() && Cuda::cudnn_is_available() {
-            recurrence.flatten(inputs)?;
+            recurrence.flatten(inputs);
         }
         Ok(recurrence)
     }
 
     /// Moves the weights into one piece of memory, as cuDNN wants them: else it copies them together in every pass,
     /// and libtorch warns of it each time.
-    fn flatten(&self, inputs: i64) -> Result<(), TchError> {
+    fn flatten(&self, inputs: i64) {
         let mode = match self.cell {
             Cell::Lstm => 2,
             Cell::Gru => 3,
         };
         let tensors_of_a_layer = 4;
         let _guard = no_grad_guard();
-        // The tensors become views of what is returned, which they keep alive.
+        // The tensors become views of what is returned, which they keep alive. Where it does not work they stay as
+        // they are, and are computed with all the same.
         let _ = Tensor::f_internal_cudnn_rnn_flatten_weight(
             &self.weights,
             tensors_of_a_layer,
@@ -161,8 +162,7 @@ impl Recurrence {
             self.layers,
             true,
             self.settings.bidirectional,
-        )?;
-        Ok(())
+        );
     }
 
     pub(super) fn forward(&self, input: &Tensor, training: bool) -> Result<Tensor, TchError> {
