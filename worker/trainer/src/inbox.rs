@@ -233,4 +233,57 @@ mod tests {
         };
         assert!(inbox.is_dropped(attempt));
     }
+
+    fn real_lines() -> Vec<serde_json::Value> {
+        let attempt = r#""search":"00000000-0000-0000-0000-000000000007","trial":3,"attempt":1"#;
+        let lines = [
+            format!(
+                r#"{{"espalier":1,"attempt_id":"7/3/1","type":"evaluate",{attempt},"search_name":"test","job":{{"train":{{"from":0,"to":3}}}},"evaluator":"trainer","network":null,"decisions":{{"x":1}},"training":{{"epochs":3,"batch_size":8,"optimizer":{{"adamw":{{"learning_rate":0.1,"weight_decay":0.0}}}},"schedule":{{"constant":{{"warmup_epochs":0.0}}}},"label_smoothing":0.0}},"dataset":null,"objective":{{"metric":"accuracy","direction":"maximize"}},"seed":1,"dataset_path":null,"weights_path":null,"scratch":"/tmp","threads":1,"device":"cpu"}}"#
+            ),
+            format!(r#"{{"espalier":1,"type":"stop","attempt":{{{attempt}}}}}"#),
+            r#"{"espalier":1,"type":"shutdown"}"#.to_owned(),
+        ];
+        let value = |line: &String| serde_json::from_str(line).unwrap();
+        lines.iter().map(value).collect()
+    }
+
+    #[test]
+    fn whatever_comes_a_job_is_answered_and_what_follows_is_read() {
+        use proptest::prelude::*;
+
+        let real = real_lines();
+        for line in &real {
+            let parsed = parse(line.to_string().as_bytes());
+            assert!(matches!(parsed, Parsed::Message(..)), "{line}");
+        }
+        let texts = real
+            .iter()
+            .map(|line| line.to_string().into_bytes())
+            .collect();
+        let line = prop_oneof![
+            espalier_fuzzing::changed(texts),
+            espalier_fuzzing::changed_json(real).prop_map(|value| value.to_string().into_bytes()),
+        ];
+        let end = br#"{"espalier":1,"attempt_id":"last","type":"evaluate"}"#;
+        espalier_fuzzing::check(1_500, proptest::collection::vec(line, 0..4), |lines| {
+            let mut bytes = lines.join(&b"\n"[..]);
+            let mut jobs = 0;
+            for line in bytes.split(|&byte| byte == b'\n') {
+                match parse(line) {
+                    Parsed::Message(_, ToEvaluator::Evaluate(_)) | Parsed::BadJob(..) => jobs += 1,
+                    _ => {}
+                }
+            }
+            prop_assume!(jobs < MAX_WAITING);
+            bytes.push(b'\n');
+            bytes.extend(end);
+            let inbox = Inbox::default();
+            inbox.read(Cursor::new(bytes));
+            let waiting = std::mem::take(&mut inbox.lock().waiting);
+            prop_assert_eq!(waiting.len(), jobs + 1, "a job without an answer");
+            let last = waiting.back().and_then(|last| last.attempt_id.as_deref());
+            prop_assert_eq!(last, Some("last"));
+            Ok(())
+        });
+    }
 }
