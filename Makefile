@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build dist demo test test-tools test-dist test-deploy drawings bench bench-space bench-searchers bench-coordinator bench-overhead bench-trainer bench-search goldens test-parity test-cuda chaos lint fmt docs clean
+.PHONY: help setup tools libtorch data build dist demo test test-tools test-dist test-deploy drawings bench bench-space bench-searchers bench-coordinator bench-load bench-overhead bench-trainer bench-search goldens test-parity test-cuda chaos lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -90,7 +90,7 @@ chaos: tools ## kill, freeze, cut off and fill up a cluster for MINUTES=30; prin
 drawings: tools ## make the drawings of the docs anew from its examples
 	$(call step,drawings: docs/drawings from docs/spec.md,ESPALIER_REMAKE_DRAWINGS=1 $(CARGO) test -q -p espalier-view --test drawings,the message above names the example)
 
-bench: bench-space bench-coordinator bench-overhead bench-trainer ## run the benchmarks and print their ratios
+bench: bench-space bench-coordinator bench-load bench-overhead bench-trainer ## run the benchmarks and print their ratios
 
 bench-space: tools ## count candidates a second, and time the largest specs and networks
 	$(call step,bench-space: build and run,$(CARGO) bench -p espalier-common --bench space,$(BUILD_HINT))
@@ -100,6 +100,10 @@ bench-searchers: tools ## measure how long searchers take to be asked and told (
 
 bench-coordinator: tools ## compare the coordinator's trials per second with bare gRPC calls
 	$(call step,bench-coordinator: build and run,$(CARGO) bench -p espalier-coordinator --bench coordinator,$(BUILD_HINT))
+
+# PARTS narrows it down: PARTS="load idle" of load, idle, crowd, tls, logs.
+bench-load: tools ## measure what thousands of workers, TLS and a reader of the log cost a coordinator (minutes)
+	$(call step,bench-load: build and run,$(CARGO) bench -p espalier-coordinator --bench load -- $(PARTS),$(BUILD_HINT))
 
 bench-overhead: setup build ## measure what a trial costs beside its training
 	$(call step,bench-overhead: run,python3 worker/bench/overhead.py "$(TARGET)/release/espalier" "$(DATA)",the message above says what failed)

@@ -12,8 +12,10 @@ pub mod journal;
 mod logs;
 pub mod maintenance;
 mod metrics;
+mod open_files;
 pub mod server;
 pub mod steps;
 
 pub use access::{CertificateSource, Role};
+pub use open_files::{OpenFiles, raise_open_files};
 pub use server::{ServerConfig, ServerError, TlsMode};

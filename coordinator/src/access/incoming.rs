@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use espalier_runtime::tls::PeerCertificate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,6 +25,8 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const WAITING: usize = 64;
 /// After an accept that failed, for example because no file can be opened any more.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// While no connection can be accepted, that is said again after so long.
+const SAID_EVERY: Duration = Duration::from_secs(60);
 /// What a TLS connection begins with: a handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -89,6 +91,7 @@ async fn accept(
     sender: mpsc::Sender<io::Result<Socket>>,
 ) {
     let places = Arc::new(Semaphore::new(MOST_HANDSHAKES));
+    let mut said: Option<Instant> = None;
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
@@ -100,7 +103,14 @@ async fn accept(
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                if said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+                    said = Some(Instant::now());
+                    tracing::warn!(
+                        %error,
+                        "connections cannot be accepted; when too many files are open, raise the limit (ulimit -n, \
+                         or LimitNOFILE of a systemd unit) and start the coordinator again"
+                    );
+                }
                 tokio::time::sleep(AFTER_FAILURE).await;
                 continue;
             }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use espalier_coordinator::server::{self, Ready, ServerConfig};
-use espalier_coordinator::{CertificateSource, Role};
+use espalier_coordinator::{CertificateSource, Role, raise_open_files};
 use espalier_runtime::{Shutdown, logging};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -13,6 +13,9 @@ use tokio::sync::oneshot;
 use super::args::ServeArgs;
 use super::error::CliError;
 use super::output::stdout;
+
+/// A limit on open files for fewer workers than this is said: a cluster may have thousands.
+const FEW_CONNECTIONS: u64 = 2_500;
 
 /// The line that is printed once calls are taken. Its keys are stable.
 #[derive(Serialize)]
@@ -51,6 +54,7 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
     if let Some(path) = &args.config.config {
         tracing::info!(path = %path.display(), "settings read from a file");
     }
+    make_room_for_connections();
     let data_dir = match &args.data_dir {
         Some(folder) => folder.clone(),
         None => default_data_dir(),
@@ -96,6 +100,25 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
     match shutdown.failure() {
         Some(reason) => Err(CliError::Failed(reason.to_owned())),
         None => Ok(()),
+    }
+}
+
+/// Each worker is a connection, and each connection an open file.
+fn make_room_for_connections() {
+    match raise_open_files() {
+        Ok(files) if files.connections() < FEW_CONNECTIONS => tracing::warn!(
+            open_files = files.now,
+            "the limit on open files leaves room for few workers, since each is a connection; raise it (ulimit -Hn, or \
+             LimitNOFILE of a systemd unit)"
+        ),
+        Ok(files) if files.before < files.now => tracing::info!(
+            open_files = files.now,
+            "limit on open files raised, since each worker is a connection"
+        ),
+        Ok(_) => {}
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files cannot be raised; it is as the shell had it")
+        }
     }
 }
 

@@ -56,6 +56,7 @@ pub const FIELDS: &[Field] = &[
         "the trace of the trial; on every line with `search` and `trial` where traces are sent",
     ),
     number("score", "the trial's score; of a search, that of its best"),
+    number("open_files", "how many files the process may have open"),
     text("reason", "why, in words"),
     text(
         "error",

@@ -73,9 +73,9 @@ impl Search {
                     self.elapsed_ms = self.elapsed_ms.saturating_add(passed(since));
                     self.running_since = Some(time_ms);
                 }
-                for live in self.live.values_mut() {
+                self.live.change_all(|live| {
                     live.since_ms = time_ms.saturating_sub(passed(live.since_ms));
-                }
+                });
             }
             Event::SearchPaused { reason } => {
                 self.stop_clock(time_ms);

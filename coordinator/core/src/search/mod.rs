@@ -14,6 +14,7 @@ mod faults;
 mod follow_up;
 mod jobs;
 mod limits;
+mod live;
 mod reuse;
 mod state;
 mod steer;

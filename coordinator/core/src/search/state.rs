@@ -12,6 +12,7 @@ use super::definition::Definition;
 use super::event::{Event, FinishReason, PauseReason, Prepared};
 use super::faults::Faults;
 use super::limits::Limits;
+use super::live::Live;
 
 /// Where a search stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,7 +224,7 @@ pub struct Search {
     pub(super) queue: VecDeque<TrialNumber>,
     pub(super) open: BTreeMap<TrialNumber, OpenTrial>,
     /// At most one live lease a trial.
-    pub(super) live: BTreeMap<TrialNumber, LiveAttempt>,
+    pub(super) live: Live,
     pub(super) identities: BTreeMap<Digest, TrialNumber>,
     pub(super) best: Option<Best>,
     pub(super) completed_since_best: u32,
@@ -273,7 +274,7 @@ impl Search {
             trials: Vec::new(),
             queue: VecDeque::new(),
             open: BTreeMap::new(),
-            live: BTreeMap::new(),
+            live: Live::default(),
             identities: BTreeMap::new(),
             best: None,
             completed_since_best: 0,
@@ -375,12 +376,7 @@ impl Search {
     /// Attempts whose training job runs.
     #[must_use]
     pub fn running(&self) -> u32 {
-        count(
-            self.live
-                .values()
-                .filter(|live| live.phase == LivePhase::Running)
-                .count(),
-        )
+        self.live.running()
     }
 
     /// How many more attempts `parallel` allows.

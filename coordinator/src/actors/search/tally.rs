@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use espalier_core::search::{LivePhase, Phase, Search};
+use espalier_core::search::{Phase, Search};
 
 /// What counts as wanted of a search that neither its budget of trials nor `parallel` bounds: it takes what there
 /// is, and what scales by this number has a bound of its own.
@@ -28,11 +28,10 @@ pub(crate) struct SearchTally {
 impl SearchTally {
     fn of(search: &Search) -> Self {
         let counts = search.counts();
-        let live = search.live().values();
-        let uploading = live
-            .filter(|live| live.phase == LivePhase::Uploading)
-            .count();
-        let uploading = u32::try_from(uploading).unwrap_or(u32::MAX);
+        // A lease that does not run is held for an upload. Leases are at most as many as trials, whose numbers have
+        // 32 bits.
+        let held = u32::try_from(search.live().len()).unwrap_or(u32::MAX);
+        let uploading = held.saturating_sub(search.running());
         Self {
             phase: search.phase().name(),
             queued: search.queued(),

@@ -145,14 +145,12 @@ impl Search {
         number: u32,
         measurement: &Measurement,
     ) {
-        if let Some(live) = self
-            .live
-            .get_mut(&trial)
-            .filter(|live| live.attempt == attempt)
-        {
-            live.reported = number;
-            live.step = measurement.step;
-        }
+        self.live.change(trial, |live| {
+            if live.attempt == attempt {
+                live.reported = number;
+                live.step = measurement.step;
+            }
+        });
         if let Some(open) = self.open.get_mut(&trial) {
             open.record_mut(attempt).last = Some(measurement.clone());
         }
@@ -288,8 +286,9 @@ impl Search {
         }
         if !upload {
             self.take_live(trial, attempt);
-        } else if let Some(live) = self.live.get_mut(&trial) {
-            live.phase = LivePhase::Uploading;
+        } else {
+            let upload = |live: &mut LiveAttempt| live.phase = LivePhase::Uploading;
+            self.live.change(trial, upload);
         }
     }
 
@@ -419,7 +418,7 @@ impl Search {
     /// Ends a lease whose attempt has brought its seconds itself, or needs none.
     fn take_live(&mut self, trial: TrialNumber, attempt: AttemptNumber) -> Option<LiveAttempt> {
         let held = self.live.get(&trial)?.attempt == attempt;
-        held.then(|| self.live.remove(&trial)).flatten()
+        held.then(|| self.live.remove(trial)).flatten()
     }
 
     /// Ends a lease without a result. The time it was held counts as compute, unless the job itself was done.

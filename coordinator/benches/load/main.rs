@@ -1,0 +1,341 @@
+//! What thousands of workers, TLS and a reader of the log cost a coordinator: `espalier serve` as a process of its
+//! own, and synthetic workers that speak to it as real ones do, each over a connection of its own. Prints ratios
+//! to a baseline of the same run, and the targets beside; asserts nothing but that nothing was lost.
+//!
+//! `cargo bench -p espalier-coordinator --bench load [-- PART…]`; the parts are `load`, `idle`, `crowd`, `tls`, `logs`.
+
+mod fleet;
+mod process;
+mod worker;
+
+use std::path::Path;
+use std::time::Duration;
+
+use fleet::{Fleet, Probe, Search};
+use process::Coordinator;
+use tokio::time::{Instant, sleep};
+use worker::{Call, Tally, Work};
+
+/// The allocator of `espalier`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Workers of one slot and trials of the load.
+const WORKERS: usize = 2_000;
+const TRIALS: u32 = 50_000;
+/// Trials of about two seconds: a thousand a second come from so many workers. Some take longer than a lease lives.
+const WORK: Work = Work {
+    trial: Duration::from_secs(2),
+    reports: 2,
+    long_every: 100,
+    long: Duration::from_secs(45),
+};
+/// Trials until memory is warm.
+const WARM: u32 = 10_000;
+/// How long workers then only send heartbeats.
+const AFTER: Duration = Duration::from_secs(30);
+/// Workers without work, and how long they are watched: two long polls.
+const IDLE_WORKERS: usize = 1_000;
+const IDLE: Duration = Duration::from_secs(60);
+/// As of `make bench-coordinator`: workers with jobs of no length, and trials of one run.
+const BUSY_WORKERS: usize = 64;
+const BUSY_SLOTS: u32 = 4;
+const BUSY_TRIALS: u32 = 20_000;
+const BUSY: (usize, u32) = (BUSY_WORKERS, BUSY_SLOTS);
+/// Parts of a run whose times are shown apart.
+const PARTS: usize = 12;
+/// Pairs of runs, one with and one without.
+const PAIRS: usize = 3;
+
+fn main() {
+    let files = espalier_coordinator::raise_open_files().expect("a limit");
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    let wanted: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let wanted: Vec<&str> = wanted
+        .into_iter()
+        .filter(|part| *part != "--bench")
+        .collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    println!("cores {cores}, at most {} open files", files.now);
+    let wants = |part: &str| wanted.is_empty() || wanted.contains(&part);
+    runtime.block_on(async {
+        if wants("load") {
+            load().await;
+        }
+        if wants("idle") {
+            idle().await;
+        }
+        if wants("crowd") {
+            crowd().await;
+        }
+        if wants("tls") {
+            tls().await;
+        }
+        if wants("logs") {
+            logs().await;
+        }
+    });
+    // Nothing of it is worth waiting for.
+    runtime.shutdown_background();
+}
+
+/// A folder on the disk that the build uses: `/tmp` is memory on some machines.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable")
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Waits until so many trials were completed.
+async fn completed(tally: &Tally, trials: u32) {
+    while tally.completed() < u64::from(trials) {
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// 2,000 workers and 50,000 trials.
+async fn load() {
+    println!("\nload: {WORKERS} workers, {TRIALS} trials, TLS on");
+    let folder = folder();
+    let coordinator = Coordinator::start(folder.path(), &["--tls", "on"]);
+    let start = Instant::now();
+    let fleet = Fleet::join(&coordinator, WORKERS, 1, WORK).await;
+    println!(
+        "joined              {:>10.1} s   {:.1} s of the coordinator's processor time",
+        start.elapsed().as_secs_f64(),
+        coordinator.process.processor_seconds()
+    );
+    let probe = Probe::start(&coordinator).await;
+    let mut search = Search::create(&coordinator, "load", TRIALS, "").await;
+    let (start, cost) = (Instant::now(), coordinator.process.processor_seconds());
+    completed(&fleet.tally, WARM).await;
+    let warm = coordinator.process.resident();
+    completed(&fleet.tally, TRIALS).await;
+    let (end, took) = (coordinator.process.resident(), start.elapsed());
+    let cost = coordinator.process.processor_seconds() - cost;
+    println!(
+        "trials              {:>10.0} /s  {:.0} us of the coordinator's processor time each, {:.2} of a core",
+        f64::from(TRIALS) / took.as_secs_f64(),
+        1e6 * cost / f64::from(TRIALS),
+        cost / took.as_secs_f64()
+    );
+    let (own, target) = (probe.stop(), "(target: p99 under 200 ms)");
+    print_times(
+        "empty calls",
+        own,
+        "(what machine, TLS and gRPC take of the others)",
+    );
+    print_times("Renew", fleet.tally.times(Call::Renew), target);
+    print_times("Report", fleet.tally.times(Call::Report), "");
+    print_times("Complete", fleet.tally.times(Call::Complete), "");
+    sleep(AFTER).await;
+    let after = coordinator.process.resident();
+    println!(
+        "memory              {:>10.1} MiB at {WARM} trials, {:.1} at {TRIALS} (x {:.3}, {:.0} bytes per trial), {:.1} after {AFTER:?} of heartbeats (target: flat)",
+        mib(warm),
+        mib(end),
+        end as f64 / warm as f64,
+        end.saturating_sub(warm) as f64 / f64::from(TRIALS - WARM),
+        mib(after)
+    );
+    let expired = coordinator.lines_with("lease expired");
+    println!("leases expired      {expired:>10}     (target: 0)");
+    check(&fleet.tally, &mut search, TRIALS).await;
+    drop(fleet);
+    coordinator.stop();
+}
+
+fn print_times(name: &str, mut times: Vec<Duration>, note: &str) {
+    let p99s: Vec<String> = times
+        .chunks((times.len() / PARTS).max(1))
+        .map(|part| format!("{:.0}", 1e3 * at(&mut part.to_vec(), 0.99).as_secs_f64()))
+        .collect();
+    println!(
+        "{name:<12} p99    {:>10.1?}     p50 {:.1?}, longest {:.1?} of {} {note}",
+        at(&mut times, 0.99),
+        at(&mut times, 0.5),
+        at(&mut times, 1.0),
+        times.len()
+    );
+    println!("  by time, ms       {}", p99s.join(" "));
+}
+
+/// So many of the times are shorter.
+fn at(times: &mut [Duration], part: f64) -> Duration {
+    times.sort_unstable();
+    let place = (part * times.len() as f64) as usize;
+    let place = place.min(times.len().saturating_sub(1));
+    times.get(place).copied().unwrap_or_default()
+}
+
+/// Every trial was completed once, at its first attempt, and no call was refused.
+async fn check(tally: &Tally, search: &mut Search, trials: u32) {
+    let mut differences = search.differences(trials).await;
+    // The last news may be a moment on its way.
+    for _ in 0..20 {
+        if differences.is_empty() {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+        differences = search.differences(trials).await;
+    }
+    let failed = tally.failed.load(std::sync::atomic::Ordering::Relaxed);
+    println!(
+        "calls refused       {failed:>10}     {}",
+        tally.first_failure()
+    );
+    let exact = if differences.is_empty() {
+        "each once, at its first attempt"
+    } else {
+        &differences
+    };
+    println!("trials              {exact}");
+}
+
+/// 1,000 workers that wait for jobs.
+async fn idle() {
+    println!("\nidle: {IDLE_WORKERS} workers without work, TLS on");
+    let folder = folder();
+    let coordinator = Coordinator::start(folder.path(), &["--tls", "on"]);
+    sleep(Duration::from_secs(1)).await;
+    let before = coordinator.process.resident();
+    let fleet = Fleet::join(&coordinator, IDLE_WORKERS, 1, WORK).await;
+    sleep(Duration::from_secs(2)).await;
+    let (start, cost) = (Instant::now(), coordinator.process.processor_seconds());
+    sleep(IDLE).await;
+    let cost = coordinator.process.processor_seconds() - cost;
+    let after = coordinator.process.resident();
+    println!(
+        "processor time      {:>10.1} %   of one core (target: at most 10)",
+        100.0 * cost / start.elapsed().as_secs_f64()
+    );
+    println!(
+        "memory              {:>10.1} MiB more than the {:.1} without them (target: at most 100)",
+        mib(after.saturating_sub(before)),
+        mib(before)
+    );
+    print_times("Renew", fleet.tally.times(Call::Renew), "");
+    drop(fleet);
+    coordinator.stop();
+}
+
+/// What a busy search came to.
+struct Busy {
+    per_second: f64,
+    /// Processor time of the coordinator.
+    seconds_per_trial: f64,
+}
+
+/// One busy search; with a reader of its log or without.
+async fn busy(folder: &Path, tls: &str, (workers, slots): (usize, u32), read: bool) -> Busy {
+    let coordinator = Coordinator::start(folder, &["--tls", tls]);
+    let work = Work::default();
+    let mut search = Search::create(&coordinator, "load", BUSY_TRIALS, "").await;
+    let reader = match read {
+        true => Some(search.follow().await),
+        false => None,
+    };
+    let fleet = Fleet::join(&coordinator, workers, slots, work).await;
+    // The first thousands warm up connections and allocator.
+    completed(&fleet.tally, BUSY_TRIALS / 10).await;
+    let (first, start) = (fleet.tally.completed(), Instant::now());
+    let cost = coordinator.process.processor_seconds();
+    completed(&fleet.tally, BUSY_TRIALS).await;
+    let trials = (u64::from(BUSY_TRIALS) - first) as f64;
+    let busy = Busy {
+        per_second: trials / start.elapsed().as_secs_f64(),
+        seconds_per_trial: (coordinator.process.processor_seconds() - cost) / trials,
+    };
+    let differences = search.differences(BUSY_TRIALS).await;
+    if !differences.is_empty() {
+        println!("trials              {differences}");
+    }
+    if let Some(reader) = reader {
+        let (lines, gaps) = reader.await.expect("no panic");
+        println!(
+            "lines read          {lines:>10}     {gaps} gaps for which the reader was too slow"
+        );
+    }
+    drop(fleet);
+    coordinator.stop();
+    busy
+}
+
+/// Prints the rates of pairs, each with and without something, and their median ratios.
+fn print_pairs(pairs: &[(Busy, Busy)], with: &str, rate_target: &str, cost_target: &str) {
+    for (without, with_it) in pairs {
+        println!(
+            "trials              {:>10.0} /s  without, {:.0} with {with}; {:.0} and {:.0} us of the coordinator's processor time each",
+            without.per_second,
+            with_it.per_second,
+            1e6 * without.seconds_per_trial,
+            1e6 * with_it.seconds_per_trial
+        );
+    }
+    let rates = pairs
+        .iter()
+        .map(|(without, with)| with.per_second / without.per_second);
+    let costs = pairs
+        .iter()
+        .map(|(without, with)| without.seconds_per_trial / with.seconds_per_trial);
+    println!(
+        "rate with / without {:>10.2}     {rate_target}",
+        median(rates.collect())
+    );
+    println!(
+        "by processor time   {:>10.2}     {cost_target}",
+        median(costs.collect())
+    );
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The rate of trials of many workers that mostly wait against that of few with as many calls under way as help.
+async fn crowd() {
+    println!(
+        "\ncrowd: {WORKERS} workers of one slot, against {BUSY_WORKERS} x {BUSY_SLOTS}, {BUSY_TRIALS} trials of no length"
+    );
+    let mut pairs = Vec::with_capacity(PAIRS);
+    for _ in 0..PAIRS {
+        let (one, other) = (folder(), folder());
+        let few = busy(one.path(), "off", BUSY, false).await;
+        pairs.push((few, busy(other.path(), "off", (WORKERS, 1), false).await));
+    }
+    print_pairs(&pairs, "2,000 workers", "", "");
+}
+
+/// The rate of trials with TLS against that without.
+async fn tls() {
+    println!(
+        "\ntls: {BUSY_WORKERS} workers x {BUSY_SLOTS} slots, {BUSY_TRIALS} trials of no length"
+    );
+    let mut pairs = Vec::with_capacity(PAIRS);
+    for _ in 0..PAIRS {
+        let (one, other) = (folder(), folder());
+        let without = busy(one.path(), "off", BUSY, false).await;
+        pairs.push((without, busy(other.path(), "on", BUSY, false).await));
+    }
+    print_pairs(&pairs, "TLS", "(target: at least 0.7)", "");
+}
+
+/// The rate of trials while somebody follows the log against that without.
+async fn logs() {
+    println!("\nlogs: the same without TLS, its log followed to its end");
+    let mut pairs = Vec::with_capacity(PAIRS);
+    for _ in 0..PAIRS {
+        let (one, other) = (folder(), folder());
+        let without = busy(one.path(), "off", BUSY, false).await;
+        pairs.push((without, busy(other.path(), "off", BUSY, true).await));
+    }
+    let target = "(target: at least 0.95)";
+    print_pairs(&pairs, "a reader", target, target);
+}
