@@ -92,7 +92,8 @@ pub(crate) fn read(
                 yield piece;
             }
         }
-        let mut coming = Coming { receiver, search: filter.search, seen, held: VecDeque::new() };
+        let (held, behind) = (VecDeque::new(), false);
+        let mut coming = Coming { receiver, search: filter.search, seen, held, behind };
         while filter.follow && !over {
             let goes_on = coming.gather(&book).await;
             let written = match filter.search {
@@ -172,6 +173,8 @@ struct Coming {
     /// Lines up to this one have been sent, or lay there.
     seen: u64,
     held: VecDeque<Item>,
+    /// Of everything more has come than is sent at once: there is nothing to wait for.
+    behind: bool,
 }
 
 /// What came.
@@ -193,8 +196,11 @@ impl Coming {
         } else {
             !book.shutdown.is_requested()
         };
-        tokio::time::sleep(GATHER).await;
+        if !self.behind {
+            tokio::time::sleep(GATHER).await;
+        }
         while self.held.len() < PIECE_LINES && self.hold_ready() {}
+        self.behind = self.search.is_none() && self.held.len() >= PIECE_LINES;
         goes_on
     }
 
@@ -384,5 +390,46 @@ impl<'f> Lines<'f> {
         let length = self.text.read_until(b'\n', &mut self.buffer)?;
         let line = Line::of_own(&String::from_utf8_lossy(&self.buffer));
         Ok((length > 0).then_some((length as u64, line)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use espalier_runtime::Shutdown;
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    /// As many lines a second as a coordinator that does thousands of trials.
+    #[tokio::test]
+    async fn a_reader_that_keeps_up_misses_no_line_of_a_busy_coordinator() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = LogBook::open(folder.path(), &Shutdown::new());
+        let line = |number: u32| {
+            let text = format!("{{\"timestamp\":\"t\",\"message\":\"trial {number} completed\"}}");
+            Line::of_own(&text).unwrap()
+        };
+        let filter = Filter {
+            follow: true,
+            ..Filter::default()
+        };
+        let mut pieces = pin!(read(book.clone(), filter));
+        tokio::spawn(async move {
+            for number in 0..12_000 {
+                book.add(line(number));
+                if number % 500 == 0 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        });
+        let mut read = 0;
+        while read < 12_000 {
+            for text in pieces.next().await.unwrap().unwrap().lines {
+                assert!(text.contains(&format!("trial {read} ")), "{read}: {text}");
+                read += 1;
+            }
+        }
     }
 }
