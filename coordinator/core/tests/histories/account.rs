@@ -27,6 +27,8 @@ pub struct Account {
     first: BTreeMap<SearchId, u64>,
     /// Running time of each search while there was a coordinator, and since when it goes on.
     ran: BTreeMap<SearchId, (u64, Option<u64>)>,
+    /// The budget of time of each search, and how long it had run when a user set that.
+    set: BTreeMap<SearchId, (Option<u64>, u64)>,
     crashes: u64,
     stalled: u64,
 }
@@ -125,6 +127,12 @@ impl Account {
             }
             _ => {}
         }
+        let so_far = *ran + since.map_or(0, |from| agenda.now - from);
+        let budget = search.limits().budget.time_ms;
+        let set = self.set.entry(id).or_insert((budget, 0));
+        if set.0 != budget {
+            *set = (budget, so_far);
+        }
         // Of the time budget no more is used up than time has passed.
         let passed = self.first.get(&id).map_or(0, |first| agenda.now - first);
         let elapsed = search.elapsed_ms(unix);
@@ -170,7 +178,7 @@ impl Account {
             let Phase::Finished(reason) = search.phase() else {
                 panic!("{:?}", search.phase())
             };
-            let budget = &search.definition().spec.budget;
+            let budget = &search.limits().budget;
             let counts = search.counts();
             if *reason == FinishReason::Trials {
                 assert_eq!(Some(counts.leased), budget.trials, "the budget is exact");
@@ -179,8 +187,10 @@ impl Account {
                 let (ran, _) = self.ran[id];
                 let slack = self.crashes * LOST_MS + self.stalled + 2 * LOOK_EVERY;
                 assert!(ran >= time, "{ran} of {time} ms");
+                // Less than it has run already ends a search at once.
+                let (_, before) = self.set[id];
                 assert!(
-                    ran <= time + slack,
+                    ran <= time.max(before) + slack,
                     "{ran} of {time} ms, {slack} may be more"
                 );
             }

@@ -2,6 +2,7 @@
 //! kinds there are.
 
 use super::agenda::{Agenda, Network, Thing};
+use super::user::WISHES;
 
 /// Something that goes wrong, or that somebody does.
 #[derive(Clone, Debug)]
@@ -51,6 +52,12 @@ pub enum Fault {
     /// ... or ends one.
     Stop {
         search: usize,
+    },
+    /// The user wants something else of it.
+    Steer {
+        search: usize,
+        wish: usize,
+        number: u32,
     },
     /// From now on nothing goes wrong any more.
     Heal,
@@ -128,6 +135,11 @@ impl Plan {
         let short = agenda.between(50, 5_000);
         let long = agenda.between(5_000, 100_000);
         let time = if agenda.hit(500) { short } else { long };
+        let steer = Fault::Steer {
+            search,
+            wish: agenda.pick(WISHES),
+            number: 1 + agenda.pick(9) as u32,
+        };
         let kinds = [
             (self.crashes, Fault::CrashCoordinator { down: time }),
             (self.crashes, Fault::CrashCoordinator { down: short }),
@@ -163,6 +175,8 @@ impl Plan {
             (self.user, Fault::Pause { search }),
             (self.user, Fault::Resume),
             (self.user && agenda.hit(200), Fault::Stop { search }),
+            (self.user, steer.clone()),
+            (self.user, steer),
         ];
         let there: Vec<&Fault> = kinds
             .iter()

@@ -18,6 +18,7 @@ mod faults;
 mod jobs;
 #[path = "../support/mod.rs"]
 mod support;
+mod user;
 mod worker;
 mod world;
 
@@ -159,6 +160,15 @@ fn everything_at_once_loses_nothing() {
             "trial cancelled",
             "finished: stopped",
             "finished: target",
+            "user was heeded",
+            "wish: cancel",
+            "wish: pin",
+            "wish: budget of trials",
+            "wish: parallel",
+            "wish: budget of time",
+            "wish: retry",
+            "wish: enqueue",
+            "wish: ban",
         ],
         |_, _| {},
     );

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use espalier_common::ids::SearchId;
-use espalier_core::dispatch::NO_CALL;
-use espalier_core::search::{Definition, Phase, Steer};
+use espalier_core::search::Definition;
 use uuid::Uuid;
 
 use super::account::Account;
@@ -29,13 +28,13 @@ pub struct Told {
 /// A history that goes on.
 pub struct World {
     pub agenda: Agenda,
-    coordinator: Coordinator,
-    disk: Disk,
+    pub(super) coordinator: Coordinator,
+    pub(super) disk: Disk,
     workers: Vec<Worker>,
-    account: Account,
+    pub(super) account: Account,
     /// Unix time less virtual time, as the machine has it.
     clock: i64,
-    healed: Option<u64>,
+    pub(super) healed: Option<u64>,
 }
 
 impl World {
@@ -219,7 +218,9 @@ impl World {
             Fault::StallCoordinator { time } => {
                 self.agenda.note("coordinator stalled");
                 self.account.stalled(time);
-                self.coordinator.still_until = now + time;
+                // A shorter one within a longer one ends nothing: what waits was put off to the end of that.
+                let still = &mut self.coordinator.still_until;
+                *still = (*still).max(now + time);
             }
             Fault::StepClock { by } => {
                 self.agenda.note("clock stepped");
@@ -236,7 +237,8 @@ impl World {
             }
             Fault::StopWorker { worker, time } => {
                 self.agenda.note("worker stood still");
-                self.workers[worker].still_until = now + time;
+                let still = &mut self.workers[worker].still_until;
+                *still = (*still).max(now + time);
             }
             Fault::DrainWorker { worker } if self.workers[worker].up => {
                 self.agenda.note("worker drained");
@@ -245,7 +247,8 @@ impl World {
             }
             Fault::Cut { worker, time } => {
                 self.agenda.note("worker cut off");
-                self.agenda.cut[worker] = now + time;
+                let cut = &mut self.agenda.cut[worker];
+                *cut = (*cut).max(now + time);
             }
             Fault::Heal => {
                 self.healed = Some(now);
@@ -259,50 +262,11 @@ impl World {
                 }
                 self.agenda.after(1, Thing::Fault(Fault::Resume));
             }
-            Fault::Pause { .. } | Fault::Resume | Fault::Stop { .. } => self.user(fault),
+            Fault::Pause { .. } | Fault::Resume | Fault::Stop { .. } | Fault::Steer { .. } => {
+                self.user(fault);
+            }
             _ => {}
         }
-    }
-
-    /// What a user does, who tries again when there is no coordinator.
-    fn user(&mut self, fault: Fault) {
-        if !self.coordinator.up || self.coordinator.still_until > self.agenda.now {
-            return self.agenda.after(1_000, Thing::Fault(fault));
-        }
-        let (agenda, account) = (&mut self.agenda, &mut self.account);
-        match fault {
-            Fault::Pause { search } => {
-                let _ =
-                    self.coordinator
-                        .command(agenda, account, search, Steer::Pause.into(), NO_CALL);
-            }
-            Fault::Stop { search } => {
-                agenda.note("user stopped a search");
-                let _ =
-                    self.coordinator
-                        .command(agenda, account, search, Steer::Stop.into(), NO_CALL);
-            }
-            _ => {
-                for search in 0..self.coordinator.searches.len() {
-                    if matches!(
-                        self.coordinator.searches[search].search.phase(),
-                        Phase::Paused(_)
-                    ) {
-                        let _ = self.coordinator.command(
-                            agenda,
-                            account,
-                            search,
-                            Steer::Resume.into(),
-                            NO_CALL,
-                        );
-                    }
-                }
-                if self.healed.is_some() {
-                    agenda.after(30_000, Thing::Fault(Fault::Resume));
-                }
-            }
-        }
-        self.coordinator.settle(&mut self.agenda, &mut self.account);
     }
 }
 
