@@ -80,7 +80,10 @@ pub const FIELDS: &[Field] = &[
     text("method", "how the searcher came to its proposal"),
     number("ask", "the number of the ask that a proposal answers"),
     number("step", "the step (epoch) of a measurement"),
-    text("metrics", "the metrics of a measurement"),
+    text(
+        "metrics",
+        "the metrics of a measurement, as the text of a JSON object",
+    ),
     text("shortfall", "what could not be done at the end of a search"),
     number("best", "the best trial of a search"),
     text("of", "the search that a result was taken from"),

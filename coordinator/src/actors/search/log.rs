@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 
 use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
+use espalier_common::metrics::Metrics;
 use espalier_core::search::{Event, LivePhase, Refused, Search, TrialState};
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use crate::actors::cluster::WorkerNames;
+
+/// Metrics as a field has them: a JSON object as text.
+fn told(metrics: &Metrics) -> String {
+    serde_json::to_string(metrics).unwrap_or_default()
+}
 
 /// Writes the log of one search.
 #[derive(Debug)]
@@ -164,7 +170,7 @@ impl EventLog {
                 ..
             } => {
                 let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
-                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to = "completed", span = "attempt", duration_ms, ?metrics, "best trial tested");
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to = "completed", span = "attempt", duration_ms, metrics = told(metrics), "best trial tested");
             }
             Event::UploadResumed {
                 trial,
@@ -248,7 +254,7 @@ impl EventLog {
                 ..
             } => {
                 let (step, metrics) = (measurement.step, &measurement.metrics);
-                tracing::debug!(search = %id, trial = trial.0, attempt = attempt.0, step, ?metrics, "measured");
+                tracing::debug!(search = %id, trial = trial.0, attempt = attempt.0, step, metrics = told(metrics), "measured");
             }
             Event::TrialFailed { trial, failure } => {
                 let (from, kind) = (self.stands(*trial), failure.kind);
