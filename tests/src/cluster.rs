@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{Searches, wait_until};
-use crate::process::{Process, program, scripted};
+use crate::process::{Process, program, scripted_worker};
 
 /// An address that nothing listens on, for a coordinator that comes back on it. It is not one of those that the
 /// system gives to outgoing connections: while the coordinator is down, one of the workers' own could get it.
@@ -190,20 +190,12 @@ impl Cluster {
     pub fn start_worker(&self, name: &str, options: &WorkerOptions) -> Result<Process> {
         let mut command = program("espalier-worker");
         command
-            .args(["--join", &self.address, "--name", name])
-            .args(["--slots", &options.slots.to_string(), "--threads", "1"])
+            .args(["--join", &self.address])
+            .args(["--slots", &options.slots.to_string()])
             .args(["--evaluator-silence-ms", &options.silence_ms.to_string()])
             .args(options.arguments)
-            .arg("--data-root")
-            .arg(self.path("data"))
-            .arg("--cache-dir")
-            .arg(self.path("cache"))
-            .arg("--work-dir")
-            .arg(self.path(&format!("work-{name}")))
-            .arg("--evaluator")
-            .arg(scripted())
-            .env("ESPALIER_TEST_CONTROL", self.path("control"))
             .envs(self.environment.clone());
+        scripted_worker(&mut command, name, self.folder.path());
         for label in &options.labels {
             command.args(["--label", label]);
         }

@@ -15,7 +15,9 @@ mod synthetic;
 pub use client::{Searches, wait_until};
 pub use cluster::{Cluster, WorkerOptions, free_address};
 pub use data::write_tiny_idx;
-pub use process::{Process, binary, command, program, ready, scripted, serve_command, token};
+pub use process::{
+    Process, binary, command, program, ready, scripted, scripted_spec, serve_command, token,
+};
 pub use secured::{Secured, forged, serve_secured, stderr, test_folder};
 pub use synthetic::SyntheticWorker;
 

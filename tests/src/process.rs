@@ -73,6 +73,37 @@ pub fn serve_command(folder: &Path, listen: &str, options: &[&str]) -> Command {
     command
 }
 
+/// Gives a worker's command its name, its folders within `folder`, and the scripted evaluator.
+pub(crate) fn scripted_worker(command: &mut Command, name: &str, folder: &Path) {
+    command
+        .args(["--name", name, "--threads", "1"])
+        .arg("--data-root")
+        .arg(folder.join("data"))
+        .arg("--cache-dir")
+        .arg(folder.join("cache"))
+        .arg("--work-dir")
+        .arg(folder.join(format!("work-{name}")))
+        .arg("--evaluator")
+        .arg(scripted())
+        .env("ESPALIER_TEST_CONTROL", folder.join("control"));
+}
+
+/// The spec of a random search with the scripted evaluator.
+#[must_use]
+pub fn scripted_spec(name: &str, trials: u32) -> String {
+    format!(
+        "name: {name}
+hyperparameters: {{x: {{range: [0.0, 1.0]}}, y: {{choice: [1, 2, 3]}}}}
+evaluator: scripted
+training: {{epochs: 2}}
+searcher: random
+objectives: [{{maximize: score}}]
+budget: {{trials: {trials}}}
+seed: 7
+"
+    )
+}
+
 /// The line that `espalier serve --output json` prints when it is ready.
 ///
 /// # Errors

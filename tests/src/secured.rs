@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::client::wait_until;
 use crate::cluster::free_address;
-use crate::process::{Process, program, scripted, token};
+use crate::process::{Process, program, scripted_spec, scripted_worker, token};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -155,19 +155,9 @@ impl Secured {
     #[must_use]
     pub fn worker_command(&self, name: &str, host: &str) -> Command {
         let mut command = self.program("espalier-worker");
-        command
-            .args(["--join", host, "--name", name, "--threads", "1"])
-            .arg("--data-root")
-            .arg(self.path("data"))
-            .arg("--cache-dir")
-            .arg(self.path("cache"))
-            .arg("--work-dir")
-            .arg(self.path(&format!("work-{name}")))
-            .arg("--trainer")
-            .arg(self.path("no-trainer"))
-            .arg("--evaluator")
-            .arg(scripted())
-            .env("ESPALIER_TEST_CONTROL", self.path("control"));
+        command.args(["--join", host]).arg("--trainer");
+        command.arg(self.path("no-trainer"));
+        scripted_worker(&mut command, name, self.folder.path());
         command
     }
 
@@ -185,20 +175,7 @@ impl Secured {
     /// The file cannot be written.
     pub fn spec(&self, name: &str, trials: u32) -> Result<PathBuf> {
         let spec = self.path(&format!("{name}.yaml"));
-        std::fs::write(
-            &spec,
-            format!(
-                "name: {name}
-hyperparameters: {{x: {{range: [0.0, 1.0]}}, y: {{choice: [1, 2, 3]}}}}
-evaluator: scripted
-training: {{epochs: 2}}
-searcher: random
-objectives: [{{maximize: score}}]
-budget: {{trials: {trials}}}
-seed: 7
-"
-            ),
-        )?;
+        std::fs::write(&spec, scripted_spec(name, trials))?;
         Ok(spec)
     }
 

@@ -5,28 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use espalier_proto::v1;
-use espalier_tests::{Cluster, Searches, WorkerOptions, wait_until};
+use espalier_tests::{Cluster, Searches, WorkerOptions, scripted_spec, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TRIALS: u32 = 6;
-
-fn spec(name: &str, trials: u32) -> String {
-    format!(
-        "name: {name}
-hyperparameters:
-  x: {{range: [0.0, 1.0]}}
-  y: {{choice: [1, 2, 3, 4, 5]}}
-evaluator: scripted
-training: {{epochs: 2}}
-searcher: random
-objectives: [{{maximize: score}}]
-budget: {{trials: {trials}}}
-seed: 7
-"
-    )
-}
 
 /// Every trial of the budget is there once and completed, and the counts agree with the list.
 async fn assert_exact(searches: &Searches, search: &str, trials: u32) -> Result<Vec<v1::Trial>> {
@@ -69,7 +53,9 @@ async fn two_workers_complete_every_trial_once() -> Result<()> {
     let searches = cluster.searches()?;
     let _first = cluster.start_worker("first", &WorkerOptions::default())?;
     let _second = cluster.start_worker("second", &WorkerOptions::default())?;
-    let search = searches.create(&spec("happy", 8), String::new()).await?;
+    let search = searches
+        .create(&scripted_spec("happy", 8), String::new())
+        .await?;
     let trials = assert_exact(&searches, &search, 8).await?;
     assert!(trials.iter().all(|trial| trial.attempts == 1));
     Ok(())
@@ -82,7 +68,7 @@ async fn the_trial_of_a_killed_worker_runs_again_elsewhere() -> Result<()> {
     cluster.control("seconds", "0.4")?;
     let victim = cluster.start_worker("victim", &WorkerOptions::default())?;
     let search = searches
-        .create(&spec("killed-worker", TRIALS), String::new())
+        .create(&scripted_spec("killed-worker", TRIALS), String::new())
         .await?;
     let (trial, _, evaluator) = cluster.started(&[], LIMIT).await?;
     victim.kill_9()?;
@@ -108,7 +94,7 @@ async fn the_trial_of_a_killed_evaluator_runs_again() -> Result<()> {
     cluster.control("seconds", "0.4")?;
     let worker = cluster.start_worker("only", &WorkerOptions::default())?;
     let search = searches
-        .create(&spec("killed-evaluator", TRIALS), String::new())
+        .create(&scripted_spec("killed-evaluator", TRIALS), String::new())
         .await?;
     let (trial, _, evaluator) = cluster.started(&[], LIMIT).await?;
     kill(Pid::from_raw(evaluator), Signal::SIGKILL)?;
@@ -129,7 +115,7 @@ async fn a_silent_evaluator_is_killed_and_its_trial_runs_again() -> Result<()> {
     };
     let _worker = cluster.start_worker("only", &options)?;
     let search = searches
-        .create(&spec("hung", TRIALS), String::new())
+        .create(&scripted_spec("hung", TRIALS), String::new())
         .await?;
     let (trial, _, evaluator) = cluster.started(&[], LIMIT).await?;
     let trials = assert_exact(&searches, &search, TRIALS).await?;
@@ -155,7 +141,7 @@ async fn a_killed_coordinator_goes_on_where_it_was() -> Result<()> {
         },
     )?;
     let search = searches
-        .create(&spec("killed-coordinator", TRIALS), String::new())
+        .create(&scripted_spec("killed-coordinator", TRIALS), String::new())
         .await?;
     let before = searches
         .when(&search, "two completed trials", LIMIT, |status| {
@@ -210,7 +196,7 @@ async fn a_worker_outlives_many_restarts_of_the_coordinator_within_a_minute() ->
     }
     let searches = cluster.searches()?;
     let search = searches
-        .create(&spec("restarts", TRIALS), String::new())
+        .create(&scripted_spec("restarts", TRIALS), String::new())
         .await?;
     assert_exact(&searches, &search, TRIALS).await?;
     assert!(
@@ -227,7 +213,9 @@ async fn a_worker_added_in_the_middle_takes_its_share() -> Result<()> {
     let searches = cluster.searches()?;
     cluster.control("seconds", "0.2")?;
     let _first = cluster.start_worker("first", &WorkerOptions::default())?;
-    let search = searches.create(&spec("added", 8), String::new()).await?;
+    let search = searches
+        .create(&scripted_spec("added", 8), String::new())
+        .await?;
     cluster.started(&[], LIMIT).await?;
     let _second = cluster.start_worker("second", &WorkerOptions::default())?;
     let trials = assert_exact(&searches, &search, 8).await?;
@@ -256,7 +244,7 @@ async fn sigterm_hands_a_running_trial_to_a_worker_that_waits_and_costs_no_attem
     cluster.control("stubborn", "")?;
     let mut leaver = cluster.start_worker("leaver", &WorkerOptions::default())?;
     // One attempt: were the one that is handed back to count, the trial would fail.
-    let text = spec("drain", 1) + "attempts: 1\n";
+    let text = scripted_spec("drain", 1) + "attempts: 1\n";
     let search = searches.create(&text, String::new()).await?;
     let (trial, attempt, _) = cluster.started(&[], LIMIT).await?;
     let heir = cluster.start_worker("heir", &WorkerOptions::default())?;
@@ -284,8 +272,12 @@ async fn two_searches_share_the_workers() -> Result<()> {
     let cluster = Cluster::start(5_000).await?;
     let searches = cluster.searches()?;
     cluster.control("seconds", "0.1")?;
-    let one = searches.create(&spec("one", TRIALS), String::new()).await?;
-    let two = searches.create(&spec("two", TRIALS), String::new()).await?;
+    let one = searches
+        .create(&scripted_spec("one", TRIALS), String::new())
+        .await?;
+    let two = searches
+        .create(&scripted_spec("two", TRIALS), String::new())
+        .await?;
     let _worker = cluster.start_worker(
         "only",
         &WorkerOptions {
@@ -317,7 +309,7 @@ async fn two_searches_share_the_workers() -> Result<()> {
 async fn a_wrong_spec_is_refused_and_creates_nothing() -> Result<()> {
     let cluster = Cluster::start(5_000).await?;
     let searches = cluster.searches()?;
-    let wrong = spec("wrong", 3).replace("epochs", "epocs");
+    let wrong = scripted_spec("wrong", 3).replace("epochs", "epocs");
     let Err(refusal) = searches.create(&wrong, String::new()).await else {
         bail!("the wrong spec was taken")
     };

@@ -15,6 +15,17 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
 
+/// Names of files, of which some would leave their folder.
+pub const FILE_NAMES: [&str; 7] = [
+    "train-images-idx3-ubyte",
+    "a.b_c",
+    "..",
+    "a/../../b",
+    "/etc/passwd",
+    ".x",
+    "",
+];
+
 /// What makes so many values: the same ones each time, so that nobody's tests fail by chance. `ESPALIER_FUZZ=50` makes
 /// fifty times as many, and others each time.
 fn runner(few: u32) -> TestRunner {

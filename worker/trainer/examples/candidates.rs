@@ -17,7 +17,7 @@ use espalier_trainer::lower::Model;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 /// Examples in the batch that is computed.
 const BATCH: i64 = 2;
@@ -77,15 +77,7 @@ fn tell(space: &str, candidate: &Candidate, built: &Built, file: Option<&Path>) 
 fn compute(network: &Network, file: &Path, seed: u64) {
     tch::manual_seed(seed as i64);
     let model = Model::new(network, Device::Cpu).unwrap();
-    let shape = &network.nodes[0].shape;
-    let size: Vec<i64> = std::iter::once(BATCH)
-        .chain(shape.0.iter().map(|&(_, length)| length as i64))
-        .collect();
-    let input = match shape.as_tokens() {
-        // Below every vocabulary in the list.
-        Some(_) => Tensor::randint(20, size, (Kind::Int64, Device::Cpu)),
-        None => Tensor::randn(size, (Kind::Float, Device::Cpu)),
-    };
+    let input = spaces::batch(network, BATCH);
     // Once in training, so that running statistics are not what they start as.
     let _ = model.forward(input.shallow_clone(), true).unwrap();
     let output = model.forward(input.shallow_clone(), false).unwrap();

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use espalier_common::dataset::{DatasetFormat, DatasetInfo, DatasetReference};
 use espalier_common::ids::Digest;
-use espalier_common::network::Shape;
+use espalier_common::network::{Network, Shape};
 use espalier_common::space::Space;
 use espalier_common::spec;
 use serde::Deserialize;
+use tch::{Device, Kind, Tensor};
 
 /// A space with the data it is built for.
 #[derive(Deserialize)]
@@ -82,5 +83,18 @@ fn space(line: Line) -> GoldenSpace {
         },
         name: line.name,
         preset: line.preset,
+    }
+}
+
+/// So many examples by chance that fit the network's input, drawn on the CPU.
+pub fn batch(network: &Network, examples: i64) -> Tensor {
+    let shape = &network.nodes[0].shape;
+    let size: Vec<i64> = std::iter::once(examples)
+        .chain(shape.0.iter().map(|&(_, length)| length as i64))
+        .collect();
+    match shape.as_tokens() {
+        // Below every vocabulary in the list.
+        Some(_) => Tensor::randint(20, size, (Kind::Int64, Device::Cpu)),
+        None => Tensor::randn(size, (Kind::Float, Device::Cpu)),
     }
 }

@@ -3,24 +3,24 @@
 #![allow(clippy::unwrap_used)] // The helpers of a test may end it too.
 
 mod common;
-#[path = "../goldens/spaces.rs"]
-mod spaces;
+#[path = "common/golden.rs"]
+mod golden;
 
 use std::process::Command;
 
 use common::process::Evaluator;
-use common::{CLASSES, Fixture, Recorder, chain, conv, linear, network, turn};
-use espalier_common::candidate::Candidate;
+use common::{
+    CLASSES, Fixture, Recorder, chain, conv, linear, measure_what_came_of, network, turn,
+};
 use espalier_common::evaluator::{FromEvaluator, ToEvaluator, checked_metrics};
 use espalier_common::failure::{FailureDomain, FailureKind};
-use espalier_common::ids::Digest;
-use espalier_common::job::Job;
-use espalier_common::network::{Activation, Network, Op};
+use espalier_common::network::{Activation, Op};
 use espalier_trainer::device;
 use espalier_trainer::job::Runner;
 use espalier_trainer::lower::Model;
-use serde::Deserialize;
-use tch::{Device, Kind, Tensor, no_grad};
+use golden::goldens;
+use golden::spaces::{batch, spaces};
+use tch::{Device, Kind, no_grad};
 
 const GPU: &str = "cuda:0";
 /// Examples in a batch of golden candidates.
@@ -83,11 +83,7 @@ fn weights_trained_on_a_gpu_measure_the_same_on_the_cpu() {
     let done = Runner::default()
         .run(&job, &mut Recorder::default())
         .unwrap();
-    let weights = std::path::Path::new(&job.scratch).join(done.weights.unwrap());
-    job.weights_path = Some(weights.to_str().unwrap().to_owned());
-    job.job.job = Job::Test {
-        weights: Digest::of(b""),
-    };
+    measure_what_came_of(&mut job, &done);
     let mut measured = |device: &str| {
         job.device = device.to_owned();
         let done = Runner::default()
@@ -102,41 +98,6 @@ fn weights_trained_on_a_gpu_measure_the_same_on_the_cpu() {
     assert!(apart < 0.01, "{there:?} {here:?}");
 }
 
-#[derive(Deserialize)]
-struct Golden {
-    candidates: Vec<GoldenCandidate>,
-}
-
-#[derive(Deserialize)]
-struct GoldenCandidate {
-    decisions: Candidate,
-}
-
-/// The networks of all golden candidates, with the names of their spaces.
-fn golden_networks() -> Vec<(String, Network)> {
-    let mut networks = Vec::new();
-    for space in spaces::spaces() {
-        let path = spaces::folder().join(format!("{}.json", space.name));
-        let golden: Golden = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-        for candidate in golden.candidates {
-            let built = space.space.build(&candidate.decisions, Some(&space.data));
-            networks.push((space.name.clone(), built.unwrap().network.unwrap()));
-        }
-    }
-    networks
-}
-
-fn inputs(network: &Network) -> Tensor {
-    let shape = &network.nodes[0].shape;
-    let size: Vec<i64> = std::iter::once(BATCH)
-        .chain(shape.0.iter().map(|&(_, length)| length as i64))
-        .collect();
-    match shape.as_tokens() {
-        Some(_) => Tensor::randint(20, size, (Kind::Int64, Device::Cpu)),
-        None => Tensor::randn(size, (Kind::Float, Device::Cpu)),
-    }
-}
-
 #[test]
 fn every_golden_candidate_computes_on_a_gpu_what_it_computes_on_the_cpu() {
     let _turn = turn();
@@ -144,12 +105,16 @@ fn every_golden_candidate_computes_on_a_gpu_what_it_computes_on_the_cpu() {
         return;
     }
     let (mut most, mut count) = (0.0_f64, 0);
-    for (space, network) in golden_networks() {
+    let networks = spaces().into_iter().flat_map(|space| {
+        let networks = goldens(&space).into_iter().map(|(_, network)| network);
+        networks.map(move |network| (space.name.clone(), network))
+    });
+    for (space, network) in networks {
         let outputs = [Device::Cpu, Device::Cuda(0)].map(|device| {
             // The same weights and inputs: both are drawn on the CPU.
             tch::manual_seed(1);
             let model = Model::new(&network, device).unwrap();
-            let inputs = inputs(&network).to_device(device);
+            let inputs = batch(&network, BATCH).to_device(device);
             let trained = model.forward(inputs.shallow_clone(), true).unwrap();
             trained.square().sum(Kind::Float).backward();
             for tensor in model.parameters().trained() {

@@ -4,62 +4,22 @@
 #![allow(clippy::unwrap_used)] // The helpers of a test may end it too.
 
 mod common;
-#[path = "../goldens/spaces.rs"]
-mod spaces;
+#[path = "common/golden.rs"]
+mod golden;
 
 use std::collections::BTreeSet;
 
-use espalier_common::candidate::Candidate;
 use espalier_common::network::{Network, Shape};
 use espalier_common::presets;
 use espalier_trainer::lower::Model;
-use serde::Deserialize;
-use spaces::{GoldenSpace, folder, spaces};
+use golden::goldens;
+use golden::spaces::{batch, spaces};
 use tch::{Device, Kind, Tensor};
 
-/// Candidates of each space.
-const CANDIDATES: usize = 20;
 /// Examples in a batch.
 const BATCH: i64 = 2;
 /// How far the estimate of activation memory is off at most, as docs/spec.md says.
 const MEMORY_ERROR: f64 = 0.06;
-
-#[derive(Deserialize)]
-struct Golden {
-    torch: String,
-    candidates: Vec<GoldenCandidate>,
-}
-
-/// A candidate and what PyTorch says.
-#[derive(Deserialize)]
-struct GoldenCandidate {
-    decisions: Candidate,
-    shape: Vec<u64>,
-    parameters: u64,
-    macs: u64,
-    kept_bytes: u64,
-}
-
-/// The golden candidates of a space with their networks.
-fn goldens(space: &GoldenSpace) -> Vec<(GoldenCandidate, Network)> {
-    let path = folder().join(format!("{}.json", space.name));
-    let text = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; run `make goldens`", path.display()));
-    let golden: Golden = serde_json::from_str(&text).unwrap();
-    assert!(!golden.torch.is_empty());
-    assert!(golden.candidates.len() >= CANDIDATES, "{}", space.name);
-    let network = |golden: GoldenCandidate| {
-        let built = space.space.build(&golden.decisions, Some(&space.data));
-        let built = built.unwrap_or_else(|error| {
-            panic!(
-                "{}: {error}; if its spec has changed, run `make goldens`",
-                space.name
-            )
-        });
-        (golden, built.network.unwrap())
-    };
-    golden.candidates.into_iter().map(network).collect()
-}
 
 fn output(network: &Network) -> &Shape {
     &network.nodes[network.output].shape
@@ -108,7 +68,7 @@ fn every_golden_candidate_is_computed_forwards_and_backwards() {
     for space in spaces() {
         for (golden, network) in goldens(&space) {
             let model = Model::new(&network, Device::Cpu).unwrap();
-            let output = model.forward(batch(&network), true).unwrap();
+            let output = model.forward(batch(&network, BATCH), true).unwrap();
             let size: Vec<u64> = output.size().iter().map(|&side| side as u64).collect();
             let expected: Vec<u64> = std::iter::once(BATCH as u64).chain(golden.shape).collect();
             assert_eq!(size, expected, "{}: {:?}", space.name, golden.decisions);
@@ -123,18 +83,6 @@ fn every_golden_candidate_is_computed_forwards_and_backwards() {
             let finite = |grad: &Tensor| grad.isfinite().all().int64_value(&[]) == 1;
             assert!(gradients.iter().all(finite), "{}", space.name);
         }
-    }
-}
-
-/// A batch that fits the network's input.
-fn batch(network: &Network) -> Tensor {
-    let shape = &network.nodes[0].shape;
-    let size: Vec<i64> = std::iter::once(BATCH)
-        .chain(shape.0.iter().map(|&(_, length)| length as i64))
-        .collect();
-    match shape.as_tokens() {
-        Some(_) => Tensor::randint(20, size, (Kind::Int64, Device::Cpu)),
-        None => Tensor::randn(size, (Kind::Float, Device::Cpu)),
     }
 }
 

@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{CLASSES, Fixture, Recorder, chain, conv, linear, network, recipe, sgd, turn};
+use common::{
+    CLASSES, Fixture, Recorder, chain, conv, linear, measure_what_came_of, network, recipe, sgd,
+    turn,
+};
 use espalier_common::evaluator::Evaluate;
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::Digest;
@@ -84,11 +87,7 @@ fn stored_weights_measure_as_they_did_when_they_were_trained() {
     let done = Runner::default()
         .run(&job, &mut Recorder::default())
         .unwrap();
-    let weights = std::path::Path::new(&job.scratch).join(done.weights.unwrap());
-    job.weights_path = Some(weights.to_str().unwrap().to_owned());
-    job.job.job = Job::Test {
-        weights: Digest::of(b""),
-    };
+    measure_what_came_of(&mut job, &done);
     // Another seed: were the weights not loaded, a network of chance would be measured.
     job.job.seed = 1234;
     let mut recorder = Recorder::default();

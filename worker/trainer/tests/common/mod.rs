@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use espalier_common::candidate::Candidate;
 use espalier_common::dataset::{DatasetFormat, DatasetInfo, DatasetReference};
-use espalier_common::evaluator::Evaluate;
-use espalier_common::ids::{AttemptNumber, SearchId, TrialNumber};
+use espalier_common::evaluator::{Done, Evaluate};
+use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber};
 use espalier_common::job::{Job, LeasedJob, TRAINER};
 use espalier_common::metrics::{Direction, Objective};
 use espalier_common::network::{Activation, Builder, Convolution, Network, Op, Pooling, Shape};
@@ -107,6 +107,15 @@ impl Fixture {
             traceparent: None,
         }
     }
+}
+
+/// Makes a job that has trained one that measures the weights it left.
+pub fn measure_what_came_of(job: &mut Evaluate, done: &Done) {
+    let weights = Path::new(&job.scratch).join(done.weights.as_ref().unwrap());
+    job.weights_path = Some(weights.to_str().unwrap().to_owned());
+    job.job.job = Job::Test {
+        weights: Digest::of(b""),
+    };
 }
 
 fn write_files(folder: &Path, prefix: &str, count: u32) {
