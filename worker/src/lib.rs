@@ -32,6 +32,7 @@ mod slot;
 mod spool;
 mod stop;
 mod transfer;
+mod weights_file;
 mod work_dir;
 
 pub use config::{Args, ConfigError, LimitArgs, Limits, Program, WorkerConfig};

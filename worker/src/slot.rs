@@ -7,7 +7,7 @@
 //! many candidates that fail in the same way.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use crate::job::{self, JobEnd};
 use crate::session::Event;
 use crate::spool::Completion;
 use crate::stop::{Stop, StopHandle, StopSignal};
+use crate::weights_file;
 use crate::work_dir::{Scratch, WorkDir};
 
 /// The weights a test job measures, in its scratch folder.
@@ -384,7 +385,7 @@ impl Slot {
                 let max = self.delivery.transfers.max_bytes();
                 let weights = match (weights, &scratch) {
                     (Some(named), Some(scratch)) => {
-                        weights_file(scratch.path(), &named, max).map(Some)
+                        weights_file::of_job(scratch.path(), &named, max).map(Some)
                     }
                     _ => Ok(None),
                 };
@@ -437,111 +438,4 @@ fn text(path: &Path) -> Result<String, Failure> {
             format!("the path {} is not valid UTF-8", path.display()),
         )
     })
-}
-
-/// The weights' file an evaluator named, if it lies in its scratch folder and is not too large: what a
-/// program writes must not make the worker send other files of this machine.
-fn weights_file(scratch: &Path, named: &str, max_bytes: u64) -> Result<PathBuf, Failure> {
-    let wrong = |reason: String| {
-        Failure::new(
-            FailureDomain::User,
-            FailureKind::Evaluator,
-            format!("the evaluator named {named:?} as its weights: {reason}"),
-        )
-    };
-    let inside = || {
-        let root = scratch.canonicalize()?;
-        let path = root.join(named).canonicalize()?;
-        let metadata = path.metadata()?;
-        std::io::Result::Ok((path.starts_with(&root), metadata, path))
-    };
-    let (is_inside, metadata, path) = inside().map_err(|error| wrong(error.to_string()))?;
-    if !is_inside || !metadata.is_file() {
-        return Err(wrong(
-            "it must be a file in the scratch folder of the job".to_owned(),
-        ));
-    }
-    if metadata.len() > max_bytes {
-        return Err(wrong(format!(
-            "it has {} bytes; the coordinator takes at most {max_bytes}",
-            metadata.len()
-        )));
-    }
-    Ok(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_outside_of_the_scratch_folder_are_not_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let scratch = folder.path().join("scratch");
-        std::fs::create_dir(&scratch).unwrap();
-        std::fs::write(folder.path().join("secret"), "x").unwrap();
-        std::fs::write(scratch.join("w"), "weights").unwrap();
-        std::os::unix::fs::symlink(folder.path().join("secret"), scratch.join("link")).unwrap();
-        assert!(weights_file(&scratch, "w", 100).is_ok());
-        let whole = scratch.join("w");
-        assert!(weights_file(&scratch, whole.to_str().unwrap(), 100).is_ok());
-        for (name, part) in [
-            ("../secret", "scratch folder"),
-            ("link", "scratch folder"),
-            ("/etc/hostname", "scratch folder"),
-            (".", "scratch folder"),
-            ("nothing", "No such file"),
-        ] {
-            let failure = weights_file(&scratch, name, 100).unwrap_err();
-            assert!(failure.message.contains(part), "{}", failure.message);
-        }
-        let failure = weights_file(&scratch, "w", 3).unwrap_err();
-        assert!(failure.message.contains("7 bytes"), "{}", failure.message);
-    }
-
-    #[test]
-    fn whatever_an_evaluator_names_what_is_sent_lies_in_its_scratch_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
-        let scratch = root.join("scratch");
-        std::fs::create_dir_all(scratch.join("a/b")).unwrap();
-        for file in [
-            "secret",
-            "scratch2",
-            "scratch/w",
-            "scratch/a/w",
-            "scratch/a/b/ä",
-        ] {
-            std::fs::write(root.join(file), "x").unwrap();
-        }
-        for (link, target) in [("l", "../secret"), ("up", ".."), ("a/in", "../w")] {
-            std::os::unix::fs::symlink(target, scratch.join(link)).unwrap();
-        }
-        let whole = scratch.join("w");
-        let real = [
-            "w",
-            "a/w",
-            "a/../w",
-            "./a/b/ä",
-            "up/secret",
-            "l",
-            "../secret",
-            "../scratch2",
-            "up/scratch/w",
-        ];
-        let real = [&real[..], &["a/in", "a//w", whole.to_str().unwrap()]].concat();
-        let taken = std::cell::Cell::new(0);
-        espalier_fuzzing::check(3_000, espalier_fuzzing::text(&real), |name| {
-            if let Ok(path) = weights_file(&scratch, &name, 100) {
-                taken.set(taken.get() + 1);
-                assert!(
-                    path.canonicalize().unwrap().starts_with(&scratch),
-                    "{name:?}"
-                );
-                assert_eq!(std::fs::read(&path).unwrap(), b"x");
-            }
-            Ok(())
-        });
-        assert!(taken.get() > 100, "{taken:?}");
-    }
 }

@@ -87,36 +87,3 @@ impl Visit for Fields {
         self.text(field, format!("{value:?}"));
     }
 }
-
-/// The trial that an event is about, and nothing else of it: this is asked of every line.
-#[derive(Debug, Default)]
-pub(super) struct Subject {
-    pub(super) search: Option<String>,
-    pub(super) trial: Option<u64>,
-}
-
-impl Visit for Subject {
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "trial" {
-            self.trial = Some(value);
-        }
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        if let Ok(value) = u64::try_from(value) {
-            self.record_u64(field, value);
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "search" {
-            self.search = Some(value.to_owned());
-        }
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "search" {
-            self.search = Some(format!("{value:?}"));
-        }
-    }
-}

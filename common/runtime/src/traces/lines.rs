@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::fields::Subject;
+use super::fields::Fields;
 use super::ids;
 
 /// Lines of another format, with `trace_id` at their end when they are about a trial and traces are sent.
@@ -33,11 +33,11 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut subject = Subject::default();
+        let mut fields = Fields::default();
         if self.traced && event.metadata().fields().field("trial").is_some() {
-            event.record(&mut subject);
+            event.record(&mut fields);
         }
-        let (Some(search), Some(trial)) = (subject.search, subject.trial) else {
+        let (Some(search), Some(trial)) = (fields.search, fields.trial) else {
             return self.inner.format_event(context, writer, event);
         };
         let mut line = String::new();
