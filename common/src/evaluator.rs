@@ -61,6 +61,12 @@ impl<M> Line<M> {
 pub enum ToEvaluator {
     /// Run a job. The evaluator answers with measurements and ends with exactly one `done` or `failed`.
     Evaluate(Box<Evaluate>),
+    /// Write a checkpoint of the job if it is still running, and end it with `checkpoint`; with `failed` when there
+    /// is nothing to go on from. Only to evaluators that know [checkpoints](Ready::checkpoints).
+    Checkpoint {
+        /// The attempt to break off, in full; a `checkpoint` for a job that is not running is ignored.
+        attempt: AttemptKey,
+    },
     /// Drop the job if it is still running, and answer `done` or `failed` soon. An evaluator that does
     /// not is started again.
     Stop {
@@ -82,6 +88,9 @@ pub struct Evaluate {
     pub dataset_path: Option<String>,
     /// The weights' file on this machine, for a `test` job.
     pub weights_path: Option<String>,
+    /// The checkpoint's file on this machine, for a `train` job that goes on from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_path: Option<String>,
     /// A folder for files of this attempt; the worker empties it.
     pub scratch: String,
     /// Threads the evaluator may use.
@@ -119,6 +128,13 @@ pub enum FromEvaluator {
         /// The line.
         message: String,
     },
+    /// The job was broken off as the worker asked: its last message, as `done` is.
+    Checkpoint {
+        /// The checkpoint's file, inside the scratch folder.
+        path: String,
+        /// Epochs that are finished.
+        step: u32,
+    },
     /// The job is finished.
     Done(Done),
     /// The job failed.
@@ -142,6 +158,9 @@ pub struct Ready {
     /// Devices it can use (`cpu`, `cuda:0`); absent: `cpu`.
     #[serde(default)]
     pub devices: Vec<String>,
+    /// Whether it answers `checkpoint` with one, and goes on from one.
+    #[serde(default)]
+    pub checkpoints: bool,
 }
 
 /// How a job ended well.

@@ -1,6 +1,7 @@
 //! What an attempt runs, and everything its evaluator needs to run it: a lease carries it resolved, so a
 //! worker needs no spec and a user's program sees the same JSON.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ pub enum Job {
         from: u32,
         /// Epochs trained at the end.
         to: u32,
+        /// What an earlier attempt left after so many epochs, and maybe in the midst of the next one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<Digest>,
     },
     /// Measure stored weights on the test split.
     Test {
@@ -35,6 +39,25 @@ pub enum Job {
 }
 
 impl Job {
+    /// Training from the start.
+    #[must_use]
+    pub fn train(epochs: u32) -> Self {
+        Self::Train {
+            from: 0,
+            to: epochs,
+            checkpoint: None,
+        }
+    }
+
+    /// The checkpoint that it goes on from.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Digest> {
+        match self {
+            Self::Train { checkpoint, .. } => *checkpoint,
+            Self::Test { .. } => None,
+        }
+    }
+
     /// The kind, as workers advertise it and logs name it.
     #[must_use]
     pub fn kind(&self) -> JobKind {
@@ -62,6 +85,41 @@ impl fmt::Display for JobKind {
             Self::Test => "test",
         })
     }
+}
+
+/// What an evaluator can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// The kinds of jobs it runs.
+    pub jobs: BTreeSet<JobKind>,
+    /// Whether it writes a checkpoint of a training job when it is asked to, and goes on from one.
+    pub checkpoints: bool,
+}
+
+impl Abilities {
+    /// The evaluator runs these jobs, and knows no checkpoints.
+    #[must_use]
+    pub fn of(jobs: impl IntoIterator<Item = JobKind>) -> Self {
+        Self {
+            jobs: jobs.into_iter().collect(),
+            checkpoints: false,
+        }
+    }
+
+    /// Whether it runs jobs of this kind.
+    #[must_use]
+    pub fn runs(&self, kind: JobKind) -> bool {
+        self.jobs.contains(&kind)
+    }
+}
+
+/// Training that was broken off, in a file: an attempt leaves it, and the next one goes on from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The file: weights, the optimizer's state, and how far it had come.
+    pub artifact: Digest,
+    /// Epochs that were finished.
+    pub step: u32,
 }
 
 /// One leased job with all that it needs.

@@ -108,6 +108,7 @@ fn registration(worker: &Uuid, name: &str) -> v1::RegisterRequest {
         evaluators: vec![v1::EvaluatorOffer {
             name: "scripted".to_owned(),
             jobs: vec!["train".to_owned()],
+            checkpoints: false,
         }],
         device: "cpu".to_owned(),
         version: "0".to_owned(),

@@ -7,49 +7,15 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use espalier_common::ids::Digest;
 use espalier_common::job::LeasedJob;
 use espalier_proto::v1;
+use support::stored::{path, until_stored};
 use support::{TestServer, TestWorker, spec};
 use tonic::{Code, Status};
-
-/// Every artifact that is stored.
-fn stored(data_dir: &Path) -> Vec<PathBuf> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(data_dir.join("artifacts")).unwrap() {
-        let folder = entry.unwrap().path();
-        if !folder.ends_with("tmp") {
-            let files = fs::read_dir(folder).unwrap();
-            all.extend(files.map(|file| file.unwrap().path()));
-        }
-    }
-    all.sort();
-    all
-}
-
-fn path(data_dir: &Path, content: &[u8]) -> PathBuf {
-    let name = Digest::of(content).to_string();
-    data_dir.join("artifacts").join(&name[..2]).join(&name[2..])
-}
-
-/// Waits until exactly these are stored: files are removed in the background.
-async fn until_stored(data_dir: &Path, contents: &[&[u8]]) {
-    let mut expected: Vec<_> = contents
-        .iter()
-        .map(|content| path(data_dir, content))
-        .collect();
-    expected.sort();
-    let waiting = async {
-        while stored(data_dir) != expected {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(10), waiting).await;
-    waited.unwrap_or_else(|_| panic!("{:?} are stored, not {expected:?}", stored(data_dir)));
-}
 
 /// Completes a job with weights, and says whether they are wanted.
 async fn complete(

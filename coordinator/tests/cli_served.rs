@@ -36,6 +36,7 @@ impl Played {
                 evaluators: vec![v1::EvaluatorOffer {
                     name: "mine".to_owned(),
                     jobs: vec!["train".to_owned()],
+                    checkpoints: false,
                 }],
                 device: "cpu".to_owned(),
                 version: "test".to_owned(),
@@ -102,6 +103,7 @@ impl Played {
             attempt: Some(attempt),
             digest,
             size: WEIGHTS.len() as u64,
+            checkpoint: None,
         };
         let parts = [Part::Header(header), Part::Data(WEIGHTS.to_vec())];
         let stream =

@@ -187,6 +187,7 @@ async fn an_interrupted_upload_is_taken_up_again_and_nothing_is_trained_twice() 
         attempt: Some(attempt),
         digest: digest.clone(),
         size: content.len() as u64,
+        checkpoint: None,
     };
     let pieces: Vec<Vec<u8>> = content.chunks(3).map(<[u8]>::to_vec).collect();
     tokio::spawn(async move {

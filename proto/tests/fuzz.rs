@@ -104,7 +104,7 @@ fn job() -> LeasedJob {
         search_name: spec.name,
         trial: TrialNumber(3),
         attempt: AttemptNumber(1),
-        job: Job::Train { from: 0, to: 3 },
+        job: Job::train(3),
         evaluator: "trainer".to_owned(),
         network: built.network,
         decisions: candidate,

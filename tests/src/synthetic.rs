@@ -28,6 +28,7 @@ impl SyntheticWorker {
         let offer = v1::EvaluatorOffer {
             name: "scripted".to_owned(),
             jobs: vec!["train".to_owned()],
+            checkpoints: false,
         };
         client
             .register(v1::RegisterRequest {

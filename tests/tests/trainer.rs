@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use espalier_tests::{Cluster, WorkerOptions, program, wait_until, write_tiny_idx};
+use espalier_proto::v1;
+use espalier_tests::{Cluster, Process, WorkerOptions, program, wait_until, write_tiny_idx};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -148,6 +149,81 @@ async fn the_trial_of_a_killed_trainer_runs_again_and_the_best_is_tested() -> Re
         "the weights of the best are stored"
     );
     Ok(())
+}
+
+#[tokio::test]
+async fn a_trial_whose_worker_is_ended_goes_on_elsewhere_and_has_the_same_score() -> Result<()> {
+    let cluster = Cluster::start(10_000).await?;
+    let searches = cluster.searches()?;
+    write_tiny_idx(&cluster.path("data/tiny"), 2_048, 256)?;
+    let options = WorkerOptions {
+        trainer: true,
+        ..WorkerOptions::default()
+    };
+    // An attempt that counted would end the trial.
+    let text = spec(1, 60) + "attempts: 1\n";
+    let first = cluster.start_worker("first", &options)?;
+    let search = submit(&cluster, &text)?;
+    let measured = async |least: u32| {
+        wait_until("a measurement", LIMIT, || async {
+            let trials = searches.trials(&search).await?;
+            let reached = |trial: &v1::Trial| trial.state == "running" && trial.step >= least;
+            Ok(trials
+                .first()
+                .filter(|trial| reached(trial))
+                .map(|trial| trial.step))
+        })
+        .await
+    };
+    let reached = measured(3).await?;
+    end(first)?;
+    let second = cluster.start_worker("second", &options)?;
+    // Again, and the third one is at it to the end.
+    measured(reached + 3).await?;
+    end(second)?;
+    let _third = cluster.start_worker("third", &options)?;
+    searches.finished(&search, LIMIT).await?;
+    let broken_off = searches.trials(&search).await?.remove(0);
+    let log = std::fs::read_to_string(cluster.path("coordinator.log"))?;
+    assert_eq!(
+        log.matches("checkpoint stored").count(),
+        2,
+        "it was broken off twice"
+    );
+    // Three attempts to train, and the test of the best.
+    assert_eq!(broken_off.attempts, 4, "{broken_off:?}");
+    let files = cluster.path("coordinator/artifacts");
+    let stored = walk(&files)?;
+    assert_eq!(stored, 1, "the weights are left, and no checkpoint");
+
+    let search = submit(&cluster, &text)?;
+    searches.finished(&search, LIMIT).await?;
+    let whole = searches.trials(&search).await?.remove(0);
+    assert_eq!(whole.attempts, 2, "{whole:?}");
+    assert_eq!(
+        (broken_off.score, broken_off.step),
+        (whole.score, whole.step)
+    );
+    assert_eq!(broken_off.metrics, whole.metrics);
+    Ok(())
+}
+
+/// SIGTERM, and the end that follows.
+fn end(mut worker: Process) -> Result<()> {
+    worker.signal(Signal::SIGTERM)?;
+    let status = worker.wait(LIMIT)?;
+    ensure!(status.success(), "{status}: {}", worker.log());
+    Ok(())
+}
+
+/// Files below a folder.
+fn walk(folder: &Path) -> Result<usize> {
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        files += if path.is_dir() { walk(&path)? } else { 1 };
+    }
+    Ok(files)
 }
 
 /// Candidates, scores and test metrics of a run with one worker of one slot, as JSON.

@@ -274,6 +274,19 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
+    /// How long an evaluator has for a checkpoint when the worker ends, from the beginning of the end.
+    #[must_use]
+    pub fn checkpoint_within(&self) -> Duration {
+        self.drain_timeout * 6 / 10
+    }
+
+    /// Until when a checkpoint must be with the coordinator, from the beginning of the end: what is left is for handing
+    /// the job back without it.
+    #[must_use]
+    pub fn checkpoint_stored_within(&self) -> Duration {
+        self.drain_timeout * 9 / 10
+    }
+
     /// Checks the flags and fills in what depends on the machine.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! common, runtime, tokio.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 
 use espalier_common::ids::{AttemptKey, WorkerId};
@@ -10,15 +11,18 @@ use espalier_common::metrics::Measurement;
 use espalier_proto::{attempt_to_wire, measurement_to_wire, metrics_to_wire, uuid_to_wire, v1};
 use espalier_runtime::backoff::Waits;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
 
+use crate::cache::digest_of;
 use crate::client::{Client, MOST_REFUSALS, Refusals, is_transient, persistently};
+use crate::left_file;
 use crate::session::Event;
 use crate::spool::{Completion, Spool, Spooled};
 use crate::stop::{Stop, StopHandle, StopSignal};
-use crate::transfer::{Transfers, blocking};
+use crate::transfer::{Transfers, Upload, blocking};
 
 /// Measurements of one attempt that may wait while the coordinator is away.
 pub(crate) const MAX_WAITING: usize = 10_000;
@@ -47,6 +51,19 @@ pub(crate) struct Reporter {
     task: AbortOnDropHandle<VecDeque<Measurement>>,
 }
 
+/// What a job that was broken off has left.
+#[derive(Debug)]
+pub(crate) struct Left<'a> {
+    /// Its scratch folder.
+    pub(crate) scratch: Option<&'a Path>,
+    /// The checkpoint's file as the evaluator named it.
+    pub(crate) named: &'a str,
+    /// Epochs that are finished.
+    pub(crate) step: u32,
+    /// When it must be stored.
+    pub(crate) until: Instant,
+}
+
 /// More than [`MAX_WAITING`] measurements wait.
 #[derive(Debug)]
 pub(crate) struct TooManyWaiting;
@@ -59,6 +76,14 @@ impl Reporter {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(TooManyWaiting),
         }
+    }
+
+    /// Reports what is left, and ends.
+    async fn flush(self) {
+        let Self { queue, task, .. } = self;
+        drop(queue);
+        // A panic was logged where it happened.
+        let _ = task.await;
     }
 
     /// Ends reporting after the call in flight, and gives back what was not acknowledged: it travels
@@ -158,6 +183,41 @@ impl Delivery {
             log_refused(key, "Release", &status);
         }
         self.close(key).await;
+    }
+
+    /// Hands a job back with a checkpoint; without it when that is not stored in time, for then the worker is to be gone.
+    pub(crate) async fn hand_back(&self, key: AttemptKey, left: Left<'_>, reporter: Reporter) {
+        let stored = tokio::time::timeout_at(left.until, async {
+            // What was measured before the checkpoint is not measured again.
+            reporter.flush().await;
+            self.store_checkpoint(key, &left).await
+        });
+        let why = match stored.await {
+            Ok(Ok(())) => return self.close(key).await,
+            Ok(Err(why)) => why,
+            Err(_) => "there was no time left: raise --drain-timeout-ms".to_owned(),
+        };
+        tracing::warn!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, step = left.step,
+            reason = why, "checkpoint not stored; the trial begins anew");
+        self.release(key).await;
+    }
+
+    async fn store_checkpoint(&self, key: AttemptKey, left: &Left<'_>) -> Result<(), String> {
+        let scratch = left.scratch.ok_or("its folder is gone")?;
+        let named = ("checkpoint", left.named);
+        let path = left_file::of_job(scratch, named, self.transfers.max_bytes())
+            .map_err(|failure| failure.message)?;
+        let hashed = path.clone();
+        let digest = blocking(move || digest_of(&hashed)).await;
+        let upload = Upload {
+            worker: self.worker,
+            attempt: key,
+            digest: digest.map_err(|error| error.to_string())?,
+            path,
+            checkpoint: Some(left.step),
+        };
+        let sent = self.transfers.send(&upload).await;
+        sent.map_err(|status| status.message().to_owned())
     }
 
     /// The attempt is no longer held.

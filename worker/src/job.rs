@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use espalier_common::evaluator::{Done, Evaluate, FromEvaluator, checked_metrics};
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
+use espalier_common::ids::AttemptKey;
 use espalier_common::job::Job;
 use espalier_common::metrics::{Measurement, Metrics, Objective};
 use espalier_runtime::logging::millis;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::Limits;
 use crate::delivery::{MAX_WAITING, Reporter};
@@ -35,6 +36,26 @@ pub(crate) enum JobEnd {
     Failed(Failure),
     /// It was stopped from outside.
     Stopped(Stop),
+    /// It was broken off, since the worker ends, and can be gone on with.
+    BrokenOff {
+        /// The checkpoint's file as the evaluator named it.
+        checkpoint: String,
+        /// Epochs that are finished.
+        step: u32,
+        /// When the worker began to end.
+        asked: Instant,
+    },
+}
+
+/// How long things may take, and what an evaluator may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Silence that is a hang.
+    pub(crate) silence: Duration,
+    /// For a checkpoint, when the worker ends.
+    pub(crate) checkpoint: Duration,
+    /// Of one job.
+    pub(crate) limits: Limits,
 }
 
 /// Runs a job. Afterwards the evaluator can take another one, or is ended.
@@ -43,85 +64,167 @@ pub(crate) async fn run(
     evaluate: Evaluate,
     stop: &mut StopSignal,
     reporter: &Reporter,
-    (silence, limits): (Duration, Limits),
+    bounds: Bounds,
 ) -> JobEnd {
     let key = evaluate.job.key();
     let scratch = PathBuf::from(&evaluate.scratch);
-    let mut checker = Checker::new(evaluate.job.job.clone(), evaluate.job.objective.clone());
+    let checker = Checker::new(evaluate.job.job.clone(), evaluate.job.objective.clone());
     let began = Instant::now();
-    if let Err(failure) = evaluator.begin(evaluate, silence).await {
+    if let Err(failure) = evaluator.begin(evaluate, bounds.silence).await {
         evaluator.kill().await;
         return JobEnd::Failed(failure);
     }
-    let mut since = began;
-    let mut exceeded = pin!(limits::exceeded(limits, began, scratch));
+    let mut running = Running {
+        key,
+        evaluator,
+        reporter,
+        checker,
+        began,
+        measured: began,
+        asked: None,
+    };
+    let mut exceeded = pin!(limits::exceeded(bounds.limits, began, scratch));
     let end = loop {
-        let heard = tokio::select! {
-            heard = evaluator.hear(began, silence) => heard,
-            failure = &mut exceeded => Heard::Wrong(failure),
-            why = stop.stopped() => {
-                match why {
-                    Stop::Dropped => evaluator.stop_job(key).await,
-                    // The worker ends, so the process has to end too.
-                    Stop::Drain => evaluator.terminate().await,
-                }
-                break JobEnd::Stopped(why);
+        let checkpoint_due = running.asked.map(|asked| asked + bounds.checkpoint);
+        let end = tokio::select! {
+            heard = running.evaluator.hear(began, bounds.silence) => running.heard(heard, bounds).await,
+            failure = &mut exceeded => running.heard(Heard::Wrong(failure), bounds).await,
+            why = stop.more_than(running.asked.map(|_| Stop::Drain)) => running.stop(why).await,
+            () = due(checkpoint_due) => {
+                running.evaluator.terminate().await;
+                Some(JobEnd::Stopped(Stop::Drain))
             }
         };
-        let failure = match heard {
-            Heard::Message(FromEvaluator::Measurement { step, metrics }) => {
-                match checker
-                    .measurement(step, &metrics)
-                    .map(|m| reporter.report(m))
+        if let Some(end) = end {
+            break end;
+        }
+    };
+    running.evaluator.end_job();
+    end
+}
+
+async fn due(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A job that runs.
+struct Running<'a> {
+    key: AttemptKey,
+    evaluator: &'a mut Evaluator,
+    reporter: &'a Reporter,
+    checker: Checker,
+    began: Instant,
+    /// When the last measurement came.
+    measured: Instant,
+    /// When the worker began to end and asked for a checkpoint.
+    asked: Option<Instant>,
+}
+
+impl Running<'_> {
+    /// Stops the job; `None` while its checkpoint is waited for.
+    async fn stop(&mut self, why: Stop) -> Option<JobEnd> {
+        match why {
+            Stop::Dropped => self.evaluator.stop_job(self.key).await,
+            Stop::Drain => {
+                let trains = matches!(self.checker.job, Job::Train { .. });
+                if trains
+                    && self.evaluator.knows_checkpoints()
+                    && self.evaluator.ask_for_checkpoint(self.key).await.is_ok()
                 {
-                    Ok(Ok(())) => {
-                        tracing::debug!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, step,
-                            span = "step", duration_ms = millis(since.elapsed()), "measured by the evaluator");
-                        since = Instant::now();
-                        continue;
-                    }
-                    Ok(Err(_)) => too_many_waiting(),
-                    Err(failure) => failure,
+                    self.asked = Some(Instant::now());
+                    return None;
                 }
+                // The worker ends, so the process has to end too.
+                self.evaluator.terminate().await;
             }
-            Heard::Message(FromEvaluator::Done(done)) => {
-                break match checker.done(&done) {
-                    Ok(test_metrics) => JobEnd::Done {
-                        test_metrics,
-                        weights: done.weights,
-                        seconds: began.elapsed().as_secs_f64(),
-                    },
-                    Err(failure) => JobEnd::Failed(evaluator.with_tail(failure)),
-                };
-            }
-            Heard::Message(FromEvaluator::Failed { failure }) => {
-                let failure = evaluator.with_tail(failure.with_resources_told_apart());
-                if failure.spoils_the_process() {
-                    evaluator.kill().await;
-                }
-                break JobEnd::Failed(failure);
-            }
-            // `ready` again does no harm; the others are not handed on.
-            Heard::Message(_) => continue,
+        }
+        Some(JobEnd::Stopped(why))
+    }
+
+    /// What is heard of the evaluator; the end of the job, if it is one.
+    async fn heard(&mut self, heard: Heard, bounds: Bounds) -> Option<JobEnd> {
+        let failure = match heard {
+            Heard::Message(message) => match self.message(message).await {
+                Ok(end) => return end,
+                Err(failure) => failure,
+            },
             Heard::Wrong(failure) => failure,
             Heard::Silent => {
-                let failure = evaluator.hung(silence);
-                evaluator.kill().await;
-                break JobEnd::Failed(failure);
+                let failure = self.evaluator.hung(bounds.silence);
+                self.evaluator.kill().await;
+                return Some(self.lost(failure));
             }
             Heard::Exited(status) => {
-                let failure = evaluator.crashed(status).await;
-                evaluator.kill().await;
-                break JobEnd::Failed(failure);
+                let failure = self.evaluator.crashed(status).await;
+                self.evaluator.kill().await;
+                return Some(self.lost(failure));
             }
         };
         // The evaluator does not know yet that its job has failed.
-        let failure = evaluator.with_tail(failure);
-        evaluator.stop_job(key).await;
-        break JobEnd::Failed(failure);
-    };
-    evaluator.end_job();
-    end
+        let failure = self.evaluator.with_tail(failure);
+        self.evaluator.stop_job(self.key).await;
+        Some(JobEnd::Failed(failure))
+    }
+
+    /// A job that has failed, unless the worker ends: there may be nothing to go on from, no room for a checkpoint, or
+    /// whoever ends the worker has ended its evaluators too. Then the job is handed back as it began.
+    fn lost(&self, failure: Failure) -> JobEnd {
+        if self.asked.is_some() && failure.domain != FailureDomain::Candidate {
+            return JobEnd::Stopped(Stop::Drain);
+        }
+        JobEnd::Failed(failure)
+    }
+
+    /// What a message means; a failure when it does not fit the job.
+    async fn message(&mut self, message: FromEvaluator) -> Result<Option<JobEnd>, Failure> {
+        Ok(match message {
+            FromEvaluator::Measurement { step, metrics } => {
+                let measurement = self.checker.measurement(step, &metrics)?;
+                let reported = self.reporter.report(measurement);
+                reported.map_err(|_| too_many_waiting())?;
+                let (key, took) = (self.key, self.measured.elapsed());
+                tracing::debug!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, step,
+                    span = "step", duration_ms = millis(took), "measured by the evaluator");
+                self.measured = Instant::now();
+                None
+            }
+            FromEvaluator::Done(done) => Some(match self.checker.done(&done) {
+                Ok(test_metrics) => JobEnd::Done {
+                    test_metrics,
+                    weights: done.weights,
+                    seconds: self.began.elapsed().as_secs_f64(),
+                },
+                Err(failure) => JobEnd::Failed(self.evaluator.with_tail(failure)),
+            }),
+            FromEvaluator::Checkpoint { path, step } => {
+                let asked = self.asked.ok_or_else(|| {
+                    wrong("the evaluator sent a checkpoint, and was not asked for one".to_owned())
+                })?;
+                self.checker.broken_off(step)?;
+                Some(JobEnd::BrokenOff {
+                    checkpoint: path,
+                    step,
+                    asked,
+                })
+            }
+            FromEvaluator::Failed { failure } => {
+                let failure = self
+                    .evaluator
+                    .with_tail(failure.with_resources_told_apart());
+                if failure.spoils_the_process() {
+                    self.evaluator.kill().await;
+                }
+                Some(self.lost(failure))
+            }
+            // `ready` again does no harm; the others are not handed on.
+            FromEvaluator::Ready(_)
+            | FromEvaluator::Progress { .. }
+            | FromEvaluator::Log { .. } => None,
+        })
+    }
 }
 
 /// What an evaluator says about a job must fit the job.
@@ -186,6 +289,23 @@ impl Checker {
         }
     }
 
+    /// A checkpoint must leave something to do, and lie behind what was measured.
+    fn broken_off(&self, step: u32) -> Result<(), Failure> {
+        let Job::Train { to, .. } = self.job else {
+            return Err(wrong(
+                "the evaluator sent a checkpoint of a test job".to_owned(),
+            ));
+        };
+        if step >= to || step < self.last_step {
+            return Err(wrong(format!(
+                "the evaluator sent a checkpoint after {step} epochs in a job that ends with {to} and had measured \
+                 {}; its step is the number of finished epochs",
+                self.last_step
+            )));
+        }
+        Ok(())
+    }
+
     fn require_objective(&self, metrics: &Metrics) -> Result<(), Failure> {
         let wanted = &self.objective.metric;
         if metrics.get(wanted).is_some() {
@@ -234,7 +354,11 @@ mod tests {
 
     #[test]
     fn steps_grow_and_stay_within_the_job() {
-        let mut checker = checker(Job::Train { from: 2, to: 5 });
+        let mut checker = checker(Job::Train {
+            from: 2,
+            to: 5,
+            checkpoint: None,
+        });
         for (step, fits) in [(2, false), (3, true), (3, false), (5, true), (6, false)] {
             let answer = checker.measurement(step, &raw("accuracy", 0.5));
             assert_eq!(answer.is_ok(), fits, "step {step}: {answer:?}");
@@ -244,7 +368,7 @@ mod tests {
 
     #[test]
     fn the_metric_that_is_optimised_must_come_and_others_are_named() {
-        let mut checker = checker(Job::Train { from: 0, to: 5 });
+        let mut checker = checker(Job::train(5));
         let failure = checker.measurement(1, &raw("loss", 0.5)).unwrap_err();
         assert_eq!(failure.domain, FailureDomain::User);
         assert!(failure.message.contains("\"accuracy\"") && failure.message.contains("\"loss\""));

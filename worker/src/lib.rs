@@ -23,6 +23,7 @@ mod evaluator;
 #[cfg(target_os = "linux")]
 mod guard;
 mod job;
+mod left_file;
 mod limits;
 mod logs;
 mod membership;
@@ -32,7 +33,6 @@ mod slot;
 mod spool;
 mod stop;
 mod transfer;
-mod weights_file;
 mod work_dir;
 
 pub use config::{Args, ConfigError, LimitArgs, Limits, Program, WorkerConfig};

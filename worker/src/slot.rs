@@ -27,17 +27,19 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Program, WorkerConfig};
 use crate::dataset::{Datasets, Form, Loaded, Resolved, WantedTable};
-use crate::delivery::{Delivery, Reporter};
+use crate::delivery::{Delivery, Left, Reporter};
 use crate::evaluator::{Evaluator, MemoryLimit};
-use crate::job::{self, JobEnd};
+use crate::job::{self, Bounds, JobEnd};
+use crate::left_file;
 use crate::session::Event;
 use crate::spool::Completion;
 use crate::stop::{Stop, StopHandle, StopSignal};
-use crate::weights_file;
 use crate::work_dir::{Scratch, WorkDir};
 
 /// The weights a test job measures, in its scratch folder.
 const INPUT_WEIGHTS: &str = "input-weights.safetensors";
+/// What a training job goes on from, in its scratch folder.
+const INPUT_CHECKPOINT: &str = "input-checkpoint";
 
 /// A job for a slot, and how to stop it.
 #[derive(Debug)]
@@ -152,7 +154,10 @@ impl Slot {
         let reporter = self.delivery.reporter(key, stop);
         let outcome = self.run(&job, &mut signal, &reporter).await;
         let to = match &outcome {
-            Outcome::Release | Outcome::Ended(JobEnd::Stopped(Stop::Drain), _) => "released",
+            Outcome::Release
+            | Outcome::Ended(JobEnd::Stopped(Stop::Drain) | JobEnd::BrokenOff { .. }, _) => {
+                "released"
+            }
             Outcome::Ended(JobEnd::Stopped(Stop::Dropped), _) => "dropped",
             Outcome::Ended(JobEnd::Done { .. }, _) => "completed",
             Outcome::Ended(JobEnd::Failed(_), _) => "failed",
@@ -204,7 +209,11 @@ impl Slot {
         let Some(evaluator) = self.evaluators.get_mut(&job.evaluator) else {
             return Outcome::Release;
         };
-        let bounds = (self.config.evaluator_silence, self.config.limits);
+        let bounds = Bounds {
+            silence: self.config.evaluator_silence,
+            checkpoint: self.config.checkpoint_within(),
+            limits: self.config.limits,
+        };
         let began = Instant::now();
         let end = job::run(evaluator, evaluate, signal, reporter, bounds).await;
         self.log_part(job.key(), "evaluation", began);
@@ -281,16 +290,52 @@ impl Slot {
         let began = Instant::now();
         self.warm(&program).await?;
         self.log_part(job.key(), "start", began);
+        let mut job = job.clone();
+        let checkpoint_path = self.checkpoint(&mut job, &scratch).await?;
         let evaluate = Evaluate {
-            job: job.clone(),
+            traceparent: traceparent(job.key()),
+            job,
             dataset_path,
             weights_path,
+            checkpoint_path,
             scratch: text(scratch.path())?,
             threads: self.config.threads,
             device: self.config.device.clone(),
-            traceparent: traceparent(job.key()),
         };
         Ok((evaluate, scratch))
+    }
+
+    /// The file that a job goes on from. When it cannot be had, the job is made one that begins anew.
+    async fn checkpoint(
+        &self,
+        job: &mut LeasedJob,
+        scratch: &Scratch,
+    ) -> Result<Option<String>, Failure> {
+        let key = job.key();
+        let Job::Train {
+            from, checkpoint, ..
+        } = &mut job.job
+        else {
+            return Ok(None);
+        };
+        let Some(artifact) = *checkpoint else {
+            return Ok(None);
+        };
+        let evaluator = self.evaluators.get(&job.evaluator);
+        let fetched = if evaluator.is_some_and(Evaluator::knows_checkpoints) {
+            let target = scratch.path().join(INPUT_CHECKPOINT);
+            match self.delivery.transfers.fetch(artifact, &target).await {
+                Ok(()) => return text(&target).map(Some),
+                Err(failure) if failure.kind == FailureKind::Disk => return Err(failure),
+                Err(failure) => failure.message,
+            }
+        } else {
+            "its evaluator knows no checkpoints".to_owned()
+        };
+        tracing::warn!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, slot = self.index,
+            step = *from, reason = fetched, "the trial cannot go on from its checkpoint; it begins anew");
+        (*from, *checkpoint) = (0, None);
+        Ok(None)
     }
 
     fn program(&self, name: &str) -> Result<Program, Failure> {
@@ -376,6 +421,19 @@ impl Slot {
         let failure = match end {
             JobEnd::Stopped(Stop::Drain) => return self.delivery.release(key).await,
             JobEnd::Stopped(Stop::Dropped) => return self.delivery.close(key).await,
+            JobEnd::BrokenOff {
+                checkpoint,
+                step,
+                asked,
+            } => {
+                let left = Left {
+                    scratch: scratch.as_ref().map(Scratch::path),
+                    named: &checkpoint,
+                    step,
+                    until: asked + self.config.checkpoint_stored_within(),
+                };
+                return self.delivery.hand_back(key, left, reporter).await;
+            }
             JobEnd::Failed(failure) => failure,
             JobEnd::Done {
                 test_metrics,
@@ -385,7 +443,7 @@ impl Slot {
                 let max = self.delivery.transfers.max_bytes();
                 let weights = match (weights, &scratch) {
                     (Some(named), Some(scratch)) => {
-                        weights_file::of_job(scratch.path(), &named, max).map(Some)
+                        left_file::of_job(scratch.path(), ("weights", &named), max).map(Some)
                     }
                     _ => Ok(None),
                 };

@@ -49,6 +49,15 @@ impl StopSignal {
         self.at_least(Stop::Drain).await
     }
 
+    /// Waits until there is a reason to stop beyond the one that is known.
+    pub(crate) async fn more_than(&mut self, known: Option<Stop>) -> Stop {
+        let why = match known {
+            None => Stop::Drain,
+            Some(Stop::Drain | Stop::Dropped) => Stop::Dropped,
+        };
+        self.at_least(why).await
+    }
+
     /// Waits until the attempt is dropped.
     pub(crate) async fn dropped(&mut self) {
         self.at_least(Stop::Dropped).await;

@@ -1,12 +1,12 @@
-//! Weights between this machine and the coordinator: uploads in the background while the slot does
-//! something else, downloads for test jobs. May import proto, common, tokio.
+//! Weights and checkpoints between this machine and the coordinator: weights go up in the background while the slot
+//! does something else; downloads for jobs that begin with a file. May import proto, common, tokio.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
-use espalier_common::ids::Digest;
+use espalier_common::ids::{AttemptKey, Digest, WorkerId};
 use espalier_proto::{ARTIFACT_PIECE_BYTES, attempt_to_wire, uuid_to_wire, v1};
 use espalier_runtime::logging::millis;
 use futures::Stream;
@@ -31,6 +31,35 @@ pub(crate) const MAX_WAITING_UPLOADS: usize = 16;
 const LEAST_BYTES_PER_SECOND: u64 = 64 * 1024;
 /// What a transfer may take whatever its size.
 const TRANSFER_MARGIN: Duration = Duration::from_secs(30);
+
+/// A file on its way to the coordinator.
+#[derive(Clone, Debug)]
+pub(crate) struct Upload {
+    /// The instance that ran the attempt.
+    pub(crate) worker: WorkerId,
+    /// The attempt that left it.
+    pub(crate) attempt: AttemptKey,
+    /// Of its content.
+    pub(crate) digest: Digest,
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Epochs that are finished, when it is a checkpoint.
+    pub(crate) checkpoint: Option<u32>,
+}
+
+impl Upload {
+    /// The weights of a completion, if it has any.
+    fn of(spooled: &Spooled) -> Option<Self> {
+        let (path, digest) = spooled.weights()?;
+        Some(Self {
+            worker: spooled.record.worker,
+            attempt: spooled.record.attempt,
+            digest,
+            path,
+            checkpoint: None,
+        })
+    }
+}
 
 /// Transfers of this worker. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -98,8 +127,14 @@ impl Transfers {
             };
             // Before they are there for everybody: the test job may come back at once.
             transfers.keep(&spooled).await;
+            let sending = async {
+                match Upload::of(&spooled) {
+                    Some(upload) => transfers.send(&upload).await,
+                    None => Ok(()),
+                }
+            };
             let sent = tokio::select! {
-                sent = transfers.send(&spooled) => sent,
+                sent = sending => sent,
                 () = dropped => Err(Status::aborted("the coordinator dropped the attempt")),
             };
             if let Err(status) = sent {
@@ -115,37 +150,41 @@ impl Transfers {
         espalier_runtime::spawn_named("upload", self.tasks.track_future(task));
     }
 
-    async fn send(&self, spooled: &Spooled) -> Result<(), Status> {
-        let Some((path, digest)) = spooled.weights() else {
-            return Ok(());
-        };
+    /// Uploads a file; ends when the coordinator has it, or will not have it.
+    pub(crate) async fn send(&self, upload: &Upload) -> Result<(), Status> {
         let _permit = self.permits.acquire().await;
-        persistently("UploadArtifact", || self.send_once(spooled, &path, digest)).await
+        persistently("UploadArtifact", || self.send_once(upload)).await
     }
 
-    async fn send_once(
-        &self,
-        spooled: &Spooled,
-        path: &Path,
-        digest: Digest,
-    ) -> Result<(), Status> {
+    async fn send_once(&self, upload: &Upload) -> Result<(), Status> {
         let began = Instant::now();
+        let path = &upload.path;
         let unreadable =
             |error| Status::data_loss(format!("cannot read {}: {error}", path.display()));
         let file = File::open(path).await.map_err(unreadable)?;
         let size = file.metadata().await.map_err(unreadable)?.len();
         let header = v1::UploadHeader {
-            worker: uuid_to_wire(spooled.record.worker.0),
-            attempt: Some(attempt_to_wire(spooled.record.attempt)),
-            digest: digest.to_string(),
+            worker: uuid_to_wire(upload.worker.0),
+            attempt: Some(attempt_to_wire(upload.attempt)),
+            digest: upload.digest.to_string(),
             size,
+            checkpoint: upload.checkpoint.map(|step| v1::CheckpointHeader { step }),
         };
         self.client
-            .upload(pieces(header, file, path.to_owned()), transfer_limit(size))
+            .upload(pieces(header, file, path.clone()), transfer_limit(size))
             .await?;
-        tracing::info!(search = %spooled.record.attempt.search, trial = spooled.record.attempt.trial.0,
-            attempt = spooled.record.attempt.attempt.0, bytes = size, digest = %digest.short(),
-            span = "upload", duration_ms = millis(began.elapsed()), "weights uploaded");
+        let (key, duration_ms) = (upload.attempt, millis(began.elapsed()));
+        let digest = upload.digest.short();
+        match upload.checkpoint {
+            None => {
+                tracing::info!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, bytes = size,
+                    %digest, span = "upload", duration_ms, "weights uploaded");
+            }
+            Some(step) => {
+                tracing::info!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, step, bytes = size,
+                    %digest, span = "upload", duration_ms, "checkpoint uploaded");
+            }
+        }
         Ok(())
     }
 
@@ -168,7 +207,7 @@ impl Transfers {
                 status.to_string(),
             ),
         };
-        let message = format!("cannot fetch the weights {}: {reason}", digest.short());
+        let message = format!("cannot fetch the file {}: {reason}", digest.short());
         Err(Failure::new(domain, kind, message).bounded())
     }
 

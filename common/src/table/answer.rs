@@ -78,7 +78,7 @@ impl TableSpec {
         job: &Job,
         objective: &Objective,
     ) -> Result<Answer, Failure> {
-        let Job::Train { from, to } = *job else {
+        let Job::Train { from, to, .. } = *job else {
             return Err(Failure::new(
                 FailureDomain::Internal,
                 FailureKind::Unsupported,

@@ -55,7 +55,11 @@ fn candidate(kernel: i64, op: &str) -> Candidate {
 }
 
 fn train(from: u32, to: u32) -> Job {
-    Job::Train { from, to }
+    Job::Train {
+        from,
+        to,
+        checkpoint: None,
+    }
 }
 
 fn answer(

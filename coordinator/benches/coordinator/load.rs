@@ -166,6 +166,7 @@ impl Worker {
             evaluators: vec![v1::EvaluatorOffer {
                 name: "null-objective".to_owned(),
                 jobs: vec!["train".to_owned()],
+                checkpoints: false,
             }],
             device: "cpu".to_owned(),
             version: String::new(),

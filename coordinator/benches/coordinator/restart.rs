@@ -56,6 +56,7 @@ pub(crate) async fn write(folder: &Path, trials: u32) {
             worker,
             slots: 1,
             can_test: false,
+            can_resume: false,
             retries: std::collections::BTreeSet::new(),
         };
         let Reply::Leased(jobs) = writer.step(lease) else {

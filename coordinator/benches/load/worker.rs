@@ -143,6 +143,7 @@ impl Worker {
             evaluators: vec![v1::EvaluatorOffer {
                 name: "null-objective".to_owned(),
                 jobs: vec!["train".to_owned()],
+                checkpoints: false,
             }],
             device: "cpu".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use espalier_common::ids::{Digest, SearchId, TrialNumber, WorkerId};
-use espalier_common::job::JobKind;
+use espalier_common::job::{Abilities, JobKind};
 use espalier_common::labels::Labels;
 
 pub use explain::{Waiting, explain};
@@ -23,8 +23,8 @@ pub struct Offer {
     pub worker: WorkerId,
     /// Slots that are free.
     pub slots: u32,
-    /// The evaluators it offers, with the kinds of jobs each runs.
-    pub evaluators: BTreeMap<String, BTreeSet<JobKind>>,
+    /// The evaluators it offers, with what each can do.
+    pub evaluators: BTreeMap<String, Abilities>,
     /// Fingerprints of data sets it was found to lack.
     pub missing: BTreeSet<Digest>,
     /// What its operator says of it.
@@ -91,6 +91,8 @@ pub struct Grant {
     pub slots: u32,
     /// Whether the worker's evaluator can run the job that tests the best.
     pub can_test: bool,
+    /// Whether it goes on from checkpoints.
+    pub can_resume: bool,
     /// The retries that are among them.
     pub retries: BTreeSet<TrialNumber>,
 }
@@ -99,6 +101,7 @@ pub struct Grant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fit {
     can_test: bool,
+    can_resume: bool,
 }
 
 impl Demand {
@@ -127,9 +130,10 @@ impl Demand {
         if self.lacks_data(offer) || !offer.labels.meet(&self.labels) {
             return None;
         }
-        let kinds = offer.evaluators.get(&self.evaluator)?;
-        kinds.contains(&JobKind::Train).then(|| Fit {
-            can_test: kinds.contains(&JobKind::Test),
+        let able = offer.evaluators.get(&self.evaluator)?;
+        able.runs(JobKind::Train).then(|| Fit {
+            can_test: able.runs(JobKind::Test),
+            can_resume: able.checkpoints,
         })
     }
 
@@ -176,6 +180,7 @@ pub fn pick(offers: &[Offer], demands: &[Demand]) -> Vec<Grant> {
                 search: demands[search].search,
                 slots,
                 can_test: fit.can_test,
+                can_resume: fit.can_resume,
                 retries,
             })
         })

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_common::ids::{Digest, SearchId, TrialNumber, WorkerId};
+use espalier_common::job::Abilities;
 use espalier_common::job::JobKind::{self, Test, Train};
 use espalier_common::labels::Labels;
 use espalier_core::dispatch::{
@@ -15,7 +16,7 @@ fn offer(id: u128, slots: u32) -> Offer {
     Offer {
         worker: WorkerId(Uuid::from_u128(id)),
         slots,
-        evaluators: BTreeMap::from([("trainer".to_owned(), BTreeSet::from([Train, Test]))]),
+        evaluators: BTreeMap::from([("trainer".to_owned(), Abilities::of([Train, Test]))]),
         missing: BTreeSet::new(),
         labels: Labels::default(),
         resting: false,
@@ -91,7 +92,7 @@ fn a_test_goes_only_to_an_evaluator_that_tests() {
     let mut trains_only = offer(1, 1);
     trains_only
         .evaluators
-        .insert("trainer".to_owned(), BTreeSet::from([Train]));
+        .insert("trainer".to_owned(), Abilities::of([Train]));
     assert_eq!(
         pick(std::slice::from_ref(&trains_only), &[last.clone()]),
         []
@@ -194,7 +195,7 @@ fn the_reason_why_jobs_wait_is_named() {
     assert_eq!(explain(&search, &[]), [Waiting::NoWorker]);
 
     let mut other = offer(1, 1);
-    other.evaluators = BTreeMap::from([("mine".to_owned(), BTreeSet::from([Train]))]);
+    other.evaluators = BTreeMap::from([("mine".to_owned(), Abilities::of([Train]))]);
     let reasons = explain(&search, &[other]);
     assert_eq!(
         reasons[0].to_string(),
@@ -229,7 +230,7 @@ fn the_reason_why_jobs_wait_is_named() {
     let mut trains_only = offer(1, 1);
     trains_only
         .evaluators
-        .insert("trainer".to_owned(), BTreeSet::from([Train]));
+        .insert("trainer".to_owned(), Abilities::of([Train]));
     assert_eq!(
         explain(&last, &[trains_only]),
         [Waiting::NoTest("trainer".to_owned())]
@@ -248,7 +249,7 @@ prop_compose! {
         slots in 0_u32..5,
         evaluators in prop::collection::btree_map(
             prop::sample::select(&NAMES[..]),
-            prop::collection::btree_set(prop::sample::select(&[Train, Test][..]), 0..3),
+            (prop::collection::btree_set(prop::sample::select(&[Train, Test][..]), 0..3), any::<bool>()),
             0..3,
         ),
         missing in prop::collection::btree_set((0_u8..3).prop_map(fingerprint), 0..3),
@@ -256,7 +257,9 @@ prop_compose! {
     ) -> Offer {
         let evaluators = evaluators
             .into_iter()
-            .map(|(name, kinds): (&str, BTreeSet<JobKind>)| (name.to_owned(), kinds))
+            .map(|(name, (jobs, checkpoints)): (&str, (BTreeSet<JobKind>, bool))| {
+                (name.to_owned(), Abilities { jobs, checkpoints })
+            })
             .collect();
         let labels = Labels::default();
         Offer { worker: WorkerId(Uuid::nil()), slots, evaluators, missing, labels, resting }
@@ -329,7 +332,7 @@ fn fits(offer: &Offer, demand: &Demand) -> bool {
     let trains = offer
         .evaluators
         .iter()
-        .any(|(name, kinds)| *name == demand.evaluator && kinds.contains(&Train));
+        .any(|(name, able)| *name == demand.evaluator && able.runs(Train));
     has_data && trains
 }
 
@@ -338,7 +341,7 @@ fn takes(offer: &Offer, demand: &Demand, retry: &Retry) -> bool {
     let tests = offer
         .evaluators
         .get(&demand.evaluator)
-        .is_some_and(|kinds| kinds.contains(&Test));
+        .is_some_and(|able| able.runs(Test));
     if retry.test && !tests {
         return false;
     }
@@ -367,7 +370,9 @@ proptest! {
                 let retry = demand.retries.iter().find(|retry| retry.trial == *trial).unwrap();
                 prop_assert!(takes(offer, demand, retry), "{retry:?} on {offer:?}");
             }
-            prop_assert_eq!(grant.can_test, offer.evaluators[&demand.evaluator].contains(&Test));
+            let able = &offer.evaluators[&demand.evaluator];
+            prop_assert_eq!(grant.can_test, able.runs(Test));
+            prop_assert_eq!(grant.can_resume, able.checkpoints);
             prop_assert!(pairs.insert((grant.worker, grant.search)), "granted twice");
         }
         for offer in &offers {
@@ -413,7 +418,7 @@ proptest! {
                 let may_test = offer
                     .evaluators
                     .get(&demand.evaluator)
-                    .is_some_and(|kinds| kinds.contains(&Test));
+                    .is_some_and(|able| able.runs(Test));
                 let retry = left.retries.iter().any(|retry| takes(offer, demand, retry));
                 let wanted = left.training > 0 || (left.test && may_test) || retry;
                 prop_assert!(!(idle && wanted && fits(offer, demand)), "{offer:?} idles beside {left:?}");

@@ -176,6 +176,7 @@ fn lease_named(run: &mut Run, number: u128, retries: BTreeSet<TrialNumber>) -> V
         worker: worker(number),
         slots: 1,
         can_test: true,
+        can_resume: false,
         retries,
     };
     match run.command(command).unwrap().reply {

@@ -149,7 +149,7 @@ fn a_reused_best_whose_weights_are_there_is_tested_with_them_and_else_trained_on
             assert_eq!(job, Job::Test { weights });
             continue;
         }
-        assert_eq!(job, Job::Train { from: 0, to: 1 });
+        assert_eq!(job, Job::train(1));
         let job = run.lease(1, 1).remove(0);
         assert_eq!(job.attempt.0, 1);
         assert_eq!(

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber};
-use espalier_common::job::{Job, LeasedJob};
+use espalier_common::job::{Checkpoint, Job, LeasedJob};
 use espalier_common::metrics::{Measurement, Metrics};
 use espalier_core::search::{
     Command, Completion, Event, FinishReason, LimitsChange, Phase, Prepared, Rejection,
@@ -36,6 +36,7 @@ enum Act {
         worker: u8,
         slots: u32,
         can_test: bool,
+        can_resume: bool,
         again: bool,
     },
     Report {
@@ -55,6 +56,11 @@ enum Act {
         diverged: bool,
     },
     Release(usize),
+    BreakOff {
+        job: usize,
+        file: u8,
+        step: u32,
+    },
     Expire(usize),
     Weights {
         job: usize,
@@ -88,8 +94,10 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         10 => Just(Act::Ask),
         10 => (prop::option::weighted(0.2, 0_u8..9), prop::option::of(0_u8..3), any::<bool>())
             .prop_map(|(found, weights, stored)| Act::Deliver { found, weights, stored }),
-        10 => (0_u8..3, 0_u32..4, any::<bool>(), any::<bool>())
-            .prop_map(|(worker, slots, can_test, again)| Act::Lease { worker, slots, can_test, again }),
+        10 => (0_u8..3, 0_u32..4, any::<bool>(), any::<bool>(), any::<bool>())
+            .prop_map(|(worker, slots, can_test, can_resume, again)| Act::Lease {
+                worker, slots, can_test, can_resume, again,
+            }),
         6 => (job(), 1_u32..4, 1_u32..3)
             .prop_map(|(job, number, step)| Act::Report { job, number, step }),
         8 => (job(), prop::option::weighted(0.9, 0_u8..9), prop::option::of(0_u8..3), any::<bool>())
@@ -97,6 +105,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         5 => (job(), domains(), any::<bool>())
             .prop_map(|(job, domain, diverged)| Act::Fail { job, domain, diverged }),
         3 => job().prop_map(Act::Release),
+        4 => (job(), 0_u8..3, 0_u32..3).prop_map(|(job, file, step)| Act::BreakOff { job, file, step }),
         4 => job().prop_map(Act::Expire),
         5 => (job(), 0_u8..3).prop_map(|(job, weights)| Act::Weights { job, weights }),
         1 => Just(Act::Pause),
@@ -203,7 +212,13 @@ impl Drive {
         }
     }
 
-    fn lease(&mut self, number: u128, slots: u32, can_test: bool, again: bool) -> Vec<LeasedJob> {
+    fn lease(
+        &mut self,
+        number: u128,
+        slots: u32,
+        (can_test, can_resume): (bool, bool),
+        again: bool,
+    ) -> Vec<LeasedJob> {
         let waiting = retries(&self.run.search);
         let retries = if again {
             waiting.clone()
@@ -214,12 +229,18 @@ impl Drive {
             worker: worker(number),
             slots,
             can_test,
+            can_resume,
             retries,
         };
         let Reply::Leased(jobs) = self.command(command).unwrap() else {
             panic!("a lease is answered with jobs");
         };
         assert!(jobs.len() <= slots as usize);
+        let left = self.run.search.checkpoints();
+        for job in &jobs {
+            let resumes = can_resume && left.contains_key(&job.trial);
+            assert_eq!(job.job.checkpoint().is_some(), resumes);
+        }
         assert!(again || jobs.iter().all(|job| !waiting.contains(&job.trial)));
         assert!(can_test || jobs.iter().all(|job| matches!(job.job, Job::Train { .. })));
         self.jobs
@@ -251,9 +272,10 @@ impl Drive {
                 worker,
                 slots,
                 can_test,
+                can_resume,
                 again,
             } => {
-                self.lease(worker.into(), slots, can_test, again);
+                self.lease(worker.into(), slots, (can_test, can_resume), again);
                 return;
             }
             Act::Wait(time) => {
@@ -337,6 +359,7 @@ impl Drive {
             | Act::Complete { job, .. }
             | Act::Fail { job, .. }
             | Act::Release(job)
+            | Act::BreakOff { job, .. }
             | Act::Expire(job)
             | Act::Weights { job, .. } => *job,
             _ => return None,
@@ -386,6 +409,15 @@ impl Drive {
                 attempt,
                 reason: ReleaseReason::Worker,
             },
+            Act::BreakOff { file, step, .. } => Command::RecordCheckpoint {
+                worker: worker(number),
+                trial,
+                attempt,
+                checkpoint: Checkpoint {
+                    artifact: Digest::of(&[file]),
+                    step,
+                },
+            },
             Act::Expire(_) => Command::ExpireLease { trial, attempt },
             Act::Weights { weights, .. } => Command::RecordWeights {
                 trial,
@@ -406,7 +438,7 @@ impl Drive {
             self.command(Steer::Resume.into()).unwrap();
             self.propose();
             self.deliver(None);
-            for job in self.lease(7, 4, true, true) {
+            for job in self.lease(7, 4, (true, true), true) {
                 self.finish(&job);
             }
             // Whoever held something before is gone.
@@ -518,7 +550,7 @@ fn a_search_whose_test_always_fails_finishes_and_says_so() {
         for _ in 0..20 {
             drive.propose();
             drive.deliver(None);
-            for job in drive.lease(7, 1, true, true) {
+            for job in drive.lease(7, 1, (true, true), true) {
                 if matches!(job.job, Job::Train { .. }) {
                     drive.finish(&job);
                     continue;

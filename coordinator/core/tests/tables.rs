@@ -92,6 +92,7 @@ fn a_lease_carries_the_cells_of_the_row_and_no_data_set() {
         worker: worker(1),
         slots: 1,
         can_test: false,
+        can_resume: false,
         retries: Default::default(),
     };
     let Reply::Leased(jobs) = step(&mut search, lease, 0).unwrap().reply else {
@@ -125,6 +126,7 @@ budget: {trials: 12}
             worker: worker(1),
             slots: 1,
             can_test: false,
+            can_resume: false,
             retries: Default::default(),
         };
         let Reply::Leased(jobs) = step(&mut search, lease, 0).unwrap().reply else {

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use espalier_common::ids::{AttemptKey, Digest, WorkerId};
+use espalier_common::job::Checkpoint;
 use espalier_core::search::Command;
 use espalier_proto::{ARTIFACT_PIECE_BYTES, attempt_from_wire, digest_from_wire, v1};
 use futures::Stream;
@@ -24,9 +25,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// An artifact on its way to a client.
 pub(super) type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Takes in an artifact: only from an attempt that was told to upload it, and no more than it announced.
-/// What comes is a sign of life: the attempt may be one of a worker that was started again since, and does
-/// not renew what its older instance held. Its lease is prolonged as often as workers are to renew.
+/// Takes in an artifact: only from an attempt that was told to upload it or that hands itself back with it, and no
+/// more than it announced. What comes is a sign of life: the attempt may be one of a worker that was started again
+/// since, and does not renew what its older instance held. Its lease is prolonged as often as workers are to renew.
 pub(super) async fn upload(
     api: &WorkerApi,
     caller: &Principal,
@@ -38,9 +39,18 @@ pub(super) async fn upload(
     };
     let worker = worker_of(&api.names, caller, &header.worker)?;
     let key = attempt_from_wire(header.attempt.as_ref())?;
-    let digest = digest_from_wire("digest", &header.digest)?;
+    let artifact = digest_from_wire("digest", &header.digest)?;
     let search = api.searches.require(key.search)?;
-    search.may_upload(worker, key, digest).await?;
+    let checkpoint = header.checkpoint.map(|wire| Checkpoint {
+        artifact,
+        step: wire.step,
+    });
+    match checkpoint {
+        None => search.may_upload(worker, key, artifact).await?,
+        Some(checkpoint) => {
+            search.may_store_checkpoint(worker, key, checkpoint).await?;
+        }
+    }
     let alive = Alive {
         dispatcher: &api.dispatcher,
         worker,
@@ -48,26 +58,52 @@ pub(super) async fn upload(
         every: api.renew_every,
         last: None,
     };
-    let stored = match take_in(&api.artifacts, digest, header.size, &mut parts, alive).await {
+    let stored = match take_in(&api.artifacts, artifact, header.size, &mut parts, alive).await {
         Ok(stored) => stored,
+        // The worker ends, and can wait for no operator: it hands the job back without.
+        Err(Refused::Store(error)) if checkpoint.is_some() => {
+            tracing::warn!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, %error,
+                "a checkpoint cannot be stored; the trial begins anew");
+            return Err(CallError::UploadGivenUp(error).into());
+        }
         Err(Refused::Store(error)) if error.is_of_the_folder() => {
             return Err(not_stored(&search, worker, key, error).await.into());
         }
         Err(Refused::Store(error)) => return Err(CallError::from(error).into()),
         Err(Refused::Call(status)) => return Err(status),
     };
-    let command = Command::RecordWeights {
-        trial: key.trial,
-        attempt: key.attempt,
-        weights: digest,
-    };
     // The file must be there until it is recorded, also when the worker no longer waits for that.
-    undisturbed("record weights", async move {
+    undisturbed("record an upload", async move {
         let _stored = stored;
-        search.command(command).await
+        search
+            .command(recorded(worker, key, artifact, checkpoint))
+            .await
     })
     .await?;
     Ok(())
+}
+
+/// What is said to a search of an artifact that is stored.
+fn recorded(
+    worker: WorkerId,
+    key: AttemptKey,
+    artifact: Digest,
+    checkpoint: Option<Checkpoint>,
+) -> Command {
+    let (trial, attempt) = (key.trial, key.attempt);
+    match checkpoint {
+        None => Command::RecordWeights {
+            trial,
+            attempt,
+            weights: artifact,
+        },
+        Some(checkpoint) => Command::RecordCheckpoint {
+            worker,
+            trial,
+            attempt,
+            checkpoint,
+        },
+    }
 }
 
 /// Does something to its end, also when the call that asked for it is given up.

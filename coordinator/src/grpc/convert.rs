@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_common::ids::{Digest, WorkerId};
-use espalier_common::job::JobKind;
+use espalier_common::job::{Abilities, JobKind};
 use espalier_common::labels::Labels;
 use espalier_common::metrics::Direction;
 use espalier_core::search::PauseReason;
@@ -217,7 +217,8 @@ pub(super) fn registration_from_wire(
             .iter()
             .map(|job| job_kind(job))
             .collect::<Result<_, _>>()?;
-        evaluators.insert(name, jobs);
+        let checkpoints = offer.checkpoints;
+        evaluators.insert(name, Abilities { jobs, checkpoints });
     }
     let mut labels = Labels::default();
     for (label, value) in &request.labels {

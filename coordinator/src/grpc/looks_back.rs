@@ -207,7 +207,7 @@ mod tests {
             trial: TrialNumber(trial),
             attempt: AttemptNumber(1),
             worker: WorkerId(Uuid::from_u128(worker)),
-            job: Job::Train { from: 0, to: 1 },
+            job: Job::train(1),
         }
     }
 

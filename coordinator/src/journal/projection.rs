@@ -34,6 +34,7 @@ pub fn rows(listing: &Listing, event: &Event) -> Vec<RowChange> {
         | Event::SearchRecovered
         | Event::TimePassed
         | Event::UploadResumed { .. }
+        | Event::CheckpointStored { .. }
         | Event::ProposalsEnded { .. }
         | Event::Steered { .. }
         | Event::LimitsChanged { .. }

@@ -55,7 +55,6 @@ pub async fn compact(folder: &Path) -> Result<Compacted, MaintenanceError> {
         let wanted: Vec<_> = recovered
             .iter()
             .flat_map(|one| one.kept.wanted(&one.search))
-            .flatten()
             .chain(learned.datasets.files())
             .collect();
         let now = bytes(&file)?;

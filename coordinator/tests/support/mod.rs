@@ -2,11 +2,14 @@
 // Every test file uses its own part, and a step that fails must end its test.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod stored;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use espalier_common::candidate::Candidate;
+use espalier_common::ids::Digest;
 use espalier_common::job::LeasedJob;
 use espalier_coordinator::server::{self, ServerConfig, ServerError};
 use espalier_proto::v1::search_service_client::SearchServiceClient;
@@ -140,6 +143,7 @@ pub struct TestWorker {
     pub slots: u32,
     pub call: u64,
     pub jobs: Vec<String>,
+    pub checkpoints: bool,
     /// What it says that it speaks.
     pub protocol: u32,
 }
@@ -159,6 +163,7 @@ impl TestWorker {
             slots,
             call: 0,
             jobs: vec!["train".to_owned()],
+            checkpoints: false,
             protocol: espalier_proto::PROTOCOL_VERSION,
         }
     }
@@ -171,6 +176,7 @@ impl TestWorker {
             evaluators: vec![v1::EvaluatorOffer {
                 name: "scripted".to_owned(),
                 jobs: self.jobs.clone(),
+                checkpoints: self.checkpoints,
             }],
             device: "cpu".to_owned(),
             version: "0.1.0".to_owned(),
@@ -223,6 +229,15 @@ impl TestWorker {
             calls_ended,
         };
         Ok(self.client.renew(request).await?.into_inner().drop)
+    }
+
+    /// Hands a job back.
+    pub async fn release(&mut self, job: &LeasedJob) {
+        let request = v1::ReleaseRequest {
+            worker: self.id.clone(),
+            attempts: vec![attempt(job)],
+        };
+        self.client.release(request).await.unwrap();
     }
 
     /// Says that the job failed by a fault of this machine.
@@ -303,12 +318,34 @@ impl TestWorker {
         digest: &str,
         content: &[u8],
     ) -> Result<(), Status> {
+        self.upload_with(job, digest, content, None).await
+    }
+
+    /// Hands a job back with a checkpoint after so many epochs.
+    pub async fn break_off(
+        &mut self,
+        job: &LeasedJob,
+        step: u32,
+        content: &[u8],
+    ) -> Result<(), Status> {
+        let digest = Digest::of(content).to_string();
+        self.upload_with(job, &digest, content, Some(step)).await
+    }
+
+    async fn upload_with(
+        &mut self,
+        job: &LeasedJob,
+        digest: &str,
+        content: &[u8],
+        checkpoint: Option<u32>,
+    ) -> Result<(), Status> {
         use v1::upload_artifact_request::Part;
         let header = v1::UploadHeader {
             worker: self.id.clone(),
             attempt: Some(attempt(job)),
             digest: digest.to_owned(),
             size: content.len() as u64,
+            checkpoint: checkpoint.map(|step| v1::CheckpointHeader { step }),
         };
         let parts = std::iter::once(Part::Header(header))
             .chain(content.chunks(3).map(|piece| Part::Data(piece.to_vec())))

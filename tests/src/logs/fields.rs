@@ -79,7 +79,14 @@ pub const FIELDS: &[Field] = &[
     text("searcher", "the searcher's name"),
     text("method", "how the searcher came to its proposal"),
     number("ask", "the number of the ask that a proposal answers"),
-    number("step", "the step (epoch) of a measurement"),
+    number(
+        "step",
+        "the step (epoch) of a measurement; the finished ones, of a checkpoint",
+    ),
+    number(
+        "resumes_at",
+        "the finished epochs of the checkpoint that an attempt goes on from",
+    ),
     text(
         "metrics",
         "the metrics of a measurement, as the text of a JSON object",

@@ -18,6 +18,12 @@ pub fn generator(purpose: &str, numbers: &[u64]) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
 }
 
+/// The first number of such a generator: a seed for somebody else's.
+#[must_use]
+pub fn seed(purpose: &str, numbers: &[u64]) -> u64 {
+    generator(purpose, numbers).next_u64()
+}
+
 /// The numbers from 0 to `count - 1` in a random order (Fisher and Yates).
 #[must_use]
 pub fn permutation(generator: &mut ChaCha8Rng, count: u32) -> Vec<u32> {

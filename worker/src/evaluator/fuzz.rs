@@ -44,6 +44,7 @@ fn messages() -> Vec<FromEvaluator> {
             description: "mine 1.0".to_owned(),
             jobs: vec![JobKind::Train, JobKind::Test],
             devices: vec!["cpu".to_owned()],
+            checkpoints: true,
         }),
         FromEvaluator::Progress { fraction: 0.25 },
         FromEvaluator::Measurement {
@@ -53,6 +54,10 @@ fn messages() -> Vec<FromEvaluator> {
         FromEvaluator::Log {
             level: LogLevel::Warn,
             message: "slow\ndisk 😀".to_owned(),
+        },
+        FromEvaluator::Checkpoint {
+            path: "checkpoint".to_owned(),
+            step: 3,
         },
         FromEvaluator::Done(Done {
             metrics: metrics(),

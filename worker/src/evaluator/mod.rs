@@ -307,6 +307,20 @@ impl Evaluator {
         }
     }
 
+    /// Whether it writes checkpoints and goes on from them.
+    pub(crate) fn knows_checkpoints(&self) -> bool {
+        self.ready.checkpoints
+    }
+
+    /// Asks for a checkpoint of the running job, which ends the job.
+    ///
+    /// # Errors
+    /// The process does not listen any more.
+    pub(crate) async fn ask_for_checkpoint(&mut self, attempt: AttemptKey) -> io::Result<()> {
+        let sent = timeout(STOP_GRACE, self.send(ToEvaluator::Checkpoint { attempt }));
+        sent.await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Drops the running job: asks first, kills after a while. A process that does not answer is not
     /// used again, so that nothing it says later is credited to another job.
     pub(crate) async fn stop_job(&mut self, attempt: AttemptKey) {
@@ -320,9 +334,7 @@ impl Evaluator {
             }
             loop {
                 match self.hear(asked, STOP_GRACE).await {
-                    Heard::Message(FromEvaluator::Done(_) | FromEvaluator::Failed { .. }) => {
-                        return true;
-                    }
+                    Heard::Message(message) if is_last(&message) => return true,
                     Heard::Message(_) => {}
                     Heard::Wrong(_) | Heard::Silent | Heard::Exited(_) => return false,
                 }
@@ -336,9 +348,8 @@ impl Evaluator {
     /// Whether the job's last message is there already: asked to stop a job that is over, a program could
     /// answer once more.
     fn has_answered(&mut self) -> bool {
-        use FromEvaluator::{Done, Failed};
         std::iter::from_fn(|| self.outputs.try_recv().ok())
-            .any(|output| matches!(output, Output::Message(Done(_) | Failed { .. })))
+            .any(|output| matches!(output, Output::Message(message) if is_last(&message)))
     }
 
     /// Ends the process in order: `shutdown`, SIGTERM, SIGKILL.
@@ -384,7 +395,7 @@ impl Evaluator {
     async fn send(&mut self, message: ToEvaluator) -> io::Result<()> {
         let about = match &message {
             ToEvaluator::Evaluate(evaluate) => Some(evaluate.job.key()),
-            ToEvaluator::Stop { attempt } => Some(*attempt),
+            ToEvaluator::Checkpoint { attempt } | ToEvaluator::Stop { attempt } => Some(*attempt),
             ToEvaluator::Shutdown => None,
         };
         let attempt_id = about.map(|key| key.to_string());
@@ -410,6 +421,12 @@ impl Drop for Evaluator {
             self.let_go();
         }
     }
+}
+
+/// Whether a job has ended with this.
+fn is_last(message: &FromEvaluator) -> bool {
+    use FromEvaluator::{Checkpoint, Done, Failed};
+    matches!(message, Checkpoint { .. } | Done(_) | Failed { .. })
 }
 
 fn reader<F>(name: &'static str, task: F) -> AbortOnDropHandle<()>

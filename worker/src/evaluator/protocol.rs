@@ -3,7 +3,15 @@
 use espalier_common::evaluator::{FromEvaluator, Line, PROTOCOL_VERSION};
 
 /// The messages of this version, to tell a later version's message from a wrong one.
-const KNOWN_TYPES: [&str; 6] = ["ready", "progress", "measurement", "log", "done", "failed"];
+const KNOWN_TYPES: [&str; 7] = [
+    "ready",
+    "progress",
+    "measurement",
+    "log",
+    "checkpoint",
+    "done",
+    "failed",
+];
 /// How much of a line stands in an error.
 const SHOWN_CHARACTERS: usize = 300;
 
@@ -164,8 +172,8 @@ mod tests {
     #[test]
     fn a_later_message_is_passed_over_and_a_wrong_one_is_shown() {
         assert_eq!(
-            parse(r#"{"espalier":1,"type":"checkpoint","path":"x"}"#),
-            Parsed::UnknownType("checkpoint".to_owned())
+            parse(r#"{"espalier":1,"type":"prune","path":"x"}"#),
+            Parsed::UnknownType("prune".to_owned())
         );
         assert_eq!(
             parse(r#"{"espalier":12,"type":"done"}"#),

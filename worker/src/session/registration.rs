@@ -206,5 +206,6 @@ pub(crate) fn offer(name: &str, ready: &Ready) -> v1::EvaluatorOffer {
     v1::EvaluatorOffer {
         name: name.to_owned(),
         jobs: jobs.iter().map(word).collect(),
+        checkpoints: ready.checkpoints,
     }
 }

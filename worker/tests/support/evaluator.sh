@@ -6,15 +6,32 @@ measure() { say "\"measurement\",\"step\":$1,\"metrics\":{\"accuracy\":0.$1,\"lo
 of() { say "$2,\"attempt_id\":\"$1\""; }
 wait_for() { while [ ! -e "$folder/$1" ]; do sleep 0.01; done; }
 echo $$ >> "$folder/pids"
-say '"ready","protocol":1,"description":"a test","jobs":["train","test"],"devices":["cpu"]'
+# Whether it knows checkpoints is said by a file.
+knows=false; [ -e "$folder/checkpoints" ] && knows=true
+say '"ready","protocol":1,"description":"a test","jobs":["train","test"],"devices":["cpu"],"checkpoints":'$knows
 while IFS= read -r line; do
-  scratch=$(printf '%s' "$line" | sed 's/.*"scratch":"\([^"]*\)".*/\1/')
+  case "$line" in *'"scratch"'*) scratch=$(printf '%s' "$line" | sed 's/.*"scratch":"\([^"]*\)".*/\1/') ;; esac
   before=$attempt
   attempt=$(printf '%s' "$line" | sed 's/.*"attempt_id":"\([^"]*\)".*/\1/')
   case "$line" in
     *'"type":"shutdown"'*) exit 0 ;;
     *'"type":"stop"'*) echo stopped >> "$folder/stops"
       say '"failed","failure":{"domain":"internal","kind":"evaluator","message":"stopped"}' ;;
+    *'"type":"checkpoint"'*) echo asked >> "$folder/asked"
+      case "$(cat "$folder/checkpoints")" in
+        write) printf 'half a network' > "$scratch/half"; say '"checkpoint","path":"half","step":1' ;;
+        measure) measure 2; printf 'half a network' > "$scratch/half"; say '"checkpoint","path":"half","step":2' ;;
+        finish) measure 2; say '"done"' ;;
+        nothing) say '"failed","failure":{"domain":"worker","kind":"evaluator","message":"nothing to go on from"}' ;;
+        diverge) say '"failed","failure":{"domain":"candidate","kind":"diverged","message":"the loss is NaN"}' ;;
+        steal) say '"checkpoint","path":"/etc/hostname","step":1' ;;
+        late) say '"checkpoint","path":"half","step":3' ;;
+        exit) exit 3 ;;
+        deaf) ;;
+      esac ;;
+    *'"type":"evaluate"'*'"checkpoint_path"'*'"do":"wait"'*|*'"type":"evaluate"'*'"do":"wait"'*'"checkpoint_path"'*)
+      cp "$(printf '%s' "$line" | sed 's/.*"checkpoint_path":"\([^"]*\)".*/\1/')" "$folder/resumed"
+      measure 2; measure 3; say '"done"' ;;
     *'"job":{"test"'*)
       weights=$(printf '%s' "$line" | sed 's/.*"weights_path":"\([^"]*\)".*/\1/')
       cp "$weights" "$folder/tested"

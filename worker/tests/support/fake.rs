@@ -40,6 +40,9 @@ pub struct State {
     /// Whether another instance has the name of those that are not known.
     pub displaced: bool,
     pub artifacts: BTreeMap<String, Vec<u8>>,
+    /// What uploads are refused with, and whether they are not answered at all.
+    pub refuse_uploads_with: Option<Code>,
+    pub stall_uploads: bool,
     /// Artifacts whose downloads do not begin.
     pub held: BTreeSet<String>,
 
@@ -52,6 +55,7 @@ pub struct State {
     pub releases: Vec<v1::Attempt>,
     pub leaves: usize,
     pub downloads: usize,
+    pub uploads: Vec<v1::UploadHeader>,
     /// Names of the calls above but Lease, Renew and Report, in order.
     pub order: Vec<&'static str>,
 }
@@ -73,6 +77,8 @@ impl State {
             refuse_reports_with: None,
             displaced: false,
             artifacts: BTreeMap::new(),
+            refuse_uploads_with: None,
+            stall_uploads: false,
             held: BTreeSet::new(),
             registers: Vec::new(),
             leases: Vec::new(),
@@ -83,6 +89,7 @@ impl State {
             releases: Vec::new(),
             leaves: 0,
             downloads: 0,
+            uploads: Vec::new(),
             order: Vec::new(),
         }
     }
@@ -354,9 +361,17 @@ impl WorkerService for Service {
                 "other content than the header says",
             ));
         }
+        while self.record_quietly(|state| state.stall_uploads) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         self.record(Some("upload"), |state| {
-            state.artifacts.insert(header.digest, content);
-        });
+            if let Some(code) = state.refuse_uploads_with {
+                return Err(Status::new(code, "refused"));
+            }
+            state.artifacts.insert(header.digest.clone(), content);
+            state.uploads.push(header);
+            Ok(())
+        })?;
         Ok(Response::new(v1::UploadArtifactReply {}))
     }
 

@@ -20,7 +20,7 @@ pub fn job(trial: u32, what: &str) -> LeasedJob {
         search_name: "test".to_owned(),
         trial: TrialNumber(trial),
         attempt: AttemptNumber(1),
-        job: Job::Train { from: 0, to: 3 },
+        job: Job::train(3),
         evaluator: "mine".to_owned(),
         network: None,
         decisions: Candidate(BTreeMap::from([decision])),

@@ -115,6 +115,8 @@ fn main() -> anyhow::Result<()> {
         train: &Feed::new(&data, Split::Train, device)?,
         validation: &Feed::new(&data, Split::Validation, device)?,
         seed: 1,
+        checkpoint: None,
+        folder: cache.path(),
     }
     .run(2, &mut last)?;
     println!("{:.1}", last.0);

@@ -12,6 +12,9 @@ pub enum JobError {
     /// The worker asked for it.
     #[error("stopped at the worker's request")]
     Stopped,
+    /// The worker asked for a checkpoint, and there is none: nothing was trained yet, or the job is a test.
+    #[error("broken off at the worker's request, with nothing to go on from")]
+    BrokenOff,
     /// libtorch refused.
     #[error("libtorch: {}", first_line(.0))]
     Torch(#[from] TchError),
@@ -55,7 +58,7 @@ impl JobError {
         use FailureDomain::{Candidate, Internal, Worker};
         let (domain, kind) = match self {
             Self::Data(error) => return error.failure(),
-            Self::Stopped | Self::Output(_) => (Worker, FailureKind::Evaluator),
+            Self::Stopped | Self::BrokenOff | Self::Output(_) => (Worker, FailureKind::Evaluator),
             // Another machine may have more memory; the coordinator decides when no machine has.
             Self::Torch(error) if says_out_of_memory(&error.to_string()) => {
                 (Worker, FailureKind::OutOfMemory)

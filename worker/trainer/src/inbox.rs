@@ -1,5 +1,5 @@
-//! What the worker says: a thread reads stdin all the time, so that `stop`, `shutdown` and the end of
-//! the worker are noticed while a job runs.
+//! What the worker says: a thread reads stdin all the time, so that `stop`, `checkpoint`, `shutdown` and the
+//! end of the worker are noticed while a job runs.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, Read};
@@ -31,6 +31,8 @@ struct State {
     waiting: VecDeque<Request>,
     /// The attempt that was dropped last. Attempts have unique keys, so an old one does no harm.
     stopped: Option<AttemptKey>,
+    /// The attempt of which a checkpoint was asked for last.
+    broken_off: Option<AttemptKey>,
     /// `shutdown` came, or the worker is gone.
     ended: bool,
 }
@@ -76,6 +78,11 @@ impl Inbox {
         state.ended || state.stopped == Some(attempt)
     }
 
+    /// Whether this attempt should end with a checkpoint.
+    pub(crate) fn is_to_break_off(&self, attempt: AttemptKey) -> bool {
+        self.lock().broken_off == Some(attempt)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is one assignment or one push, so the state is good even after a panic.
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -107,6 +114,9 @@ impl Inbox {
                 attempt_id,
                 job: Wanted::Evaluate(job),
             }),
+            Parsed::Message(_, ToEvaluator::Checkpoint { attempt }) => {
+                self.change(|state| state.broken_off = Some(attempt));
+            }
             Parsed::Message(_, ToEvaluator::Stop { attempt }) => {
                 self.change(|state| state.stopped = Some(attempt));
             }
@@ -241,6 +251,7 @@ mod tests {
                 r#"{{"espalier":1,"attempt_id":"7/3/1","type":"evaluate",{attempt},"search_name":"test","job":{{"train":{{"from":0,"to":3}}}},"evaluator":"trainer","network":null,"decisions":{{"x":1}},"training":{{"epochs":3,"batch_size":8,"optimizer":{{"adamw":{{"learning_rate":0.1,"weight_decay":0.0}}}},"schedule":{{"constant":{{"warmup_epochs":0.0}}}},"label_smoothing":0.0}},"dataset":null,"objective":{{"metric":"accuracy","direction":"maximize"}},"seed":1,"dataset_path":null,"weights_path":null,"scratch":"/tmp","threads":1,"device":"cpu"}}"#
             ),
             format!(r#"{{"espalier":1,"type":"stop","attempt":{{{attempt}}}}}"#),
+            format!(r#"{{"espalier":1,"type":"checkpoint","attempt":{{{attempt}}}}}"#),
             r#"{"espalier":1,"type":"shutdown"}"#.to_owned(),
         ];
         let value = |line: &String| serde_json::from_str(line).unwrap();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use espalier_common::evaluator::{Done, Evaluate};
+use espalier_common::evaluator::{Done, Evaluate, FromEvaluator};
 use espalier_common::job::Job;
 use espalier_common::network::{Network, Node, Op, Shape};
 use espalier_data::{MappedDataset, Split};
@@ -14,7 +14,7 @@ use crate::error::JobError;
 use crate::feed::Feed;
 use crate::lower::Model;
 use crate::measure::{Score, measure};
-use crate::train::{Session, Training};
+use crate::train::{Ended, Session, Training};
 use crate::weights;
 
 /// More threads than any machine has; beyond this a message is wrong.
@@ -28,7 +28,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Runs one job to its end.
+    /// Runs one job to its end, and says how it ended.
     ///
     /// # Errors
     /// [`JobError`] says why it has no result.
@@ -36,7 +36,7 @@ impl Runner {
         &mut self,
         request: &Evaluate,
         session: &mut impl Session,
-    ) -> Result<Done, JobError> {
+    ) -> Result<FromEvaluator, JobError> {
         let job = &request.job;
         let device = device::find(&request.device)?;
         set_threads(request.threads)?;
@@ -52,36 +52,38 @@ impl Runner {
         tch::manual_seed(job.seed as i64);
         let model = Model::new(network, device)?;
         match &job.job {
-            Job::Train { from: 0, to } => {
+            Job::Train { from, to, .. } => {
+                let scratch = Path::new(&request.scratch);
                 let training = Training {
                     model: &model,
                     recipe: &job.training,
                     train: &Feed::new(data, Split::Train, device)?,
                     validation: &Feed::new(data, Split::Validation, device)?,
                     seed: job.seed,
+                    checkpoint: checkpoint_of(request, *from)?,
+                    folder: scratch,
                 };
-                training.run(*to, session)?;
-                Ok(Done {
-                    metrics: BTreeMap::new(),
-                    weights: Some(weights::save(
-                        model.parameters(),
-                        Path::new(&request.scratch),
-                    )?),
+                Ok(match training.run(*to, session)? {
+                    Ended::Trained => FromEvaluator::Done(Done {
+                        metrics: BTreeMap::new(),
+                        weights: Some(weights::save(model.parameters(), scratch)?),
+                    }),
+                    Ended::BrokenOff { file, epochs } => FromEvaluator::Checkpoint {
+                        path: file,
+                        step: epochs,
+                    },
                 })
             }
-            Job::Train { from, .. } => Err(unsupported(&format!(
-                "the job goes on from epoch {from}, and this trainer starts from zero only"
-            ))),
             Job::Test { .. } => {
                 let path = request.weights_path.as_ref().ok_or_else(|| {
                     unsupported("the job measures weights and names no file of them")
                 })?;
                 weights::load(model.parameters(), Path::new(path))?;
                 let score = test(&model, data, job.training.batch_size, session)?;
-                Ok(Done {
+                Ok(FromEvaluator::Done(Done {
                     metrics: metrics(score),
                     weights: None,
-                })
+                }))
             }
         }
     }
@@ -99,6 +101,17 @@ impl Runner {
             None => MappedDataset::open(path, info)?,
         };
         Ok(self.data.insert(data))
+    }
+}
+
+/// The file that a training job goes on from.
+fn checkpoint_of(request: &Evaluate, from: u32) -> Result<Option<&Path>, JobError> {
+    match (&request.checkpoint_path, request.job.job.checkpoint()) {
+        (Some(path), Some(_)) => Ok(Some(Path::new(path))),
+        (None, None) if from == 0 => Ok(None),
+        _ => Err(unsupported(&format!(
+            "the job goes on from epoch {from}, and names no checkpoint or no file of it"
+        ))),
     }
 }
 

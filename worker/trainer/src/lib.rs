@@ -11,6 +11,7 @@
 //! last 1,024 kernels it made for their shapes. `ONEDNN_PRIMITIVE_CACHE_CAPACITY` in the worker's
 //! environment sets another number, at the price of making kernels again.
 
+pub mod checkpoint;
 pub mod device;
 pub mod error;
 pub mod feed;
@@ -23,6 +24,7 @@ mod outbox;
 pub mod parameters;
 pub mod schedule;
 mod serve;
+mod tensor_file;
 pub mod train;
 pub mod weights;
 

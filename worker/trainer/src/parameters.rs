@@ -85,7 +85,16 @@ impl Parameters {
         self.add(name, &tensor, trained)
     }
 
-    fn add(&mut self, name: String, tensor: &Tensor, trained: bool) -> Result<Tensor, TchError> {
+    /// Adds a tensor with these values.
+    ///
+    /// # Errors
+    /// What libtorch says.
+    pub fn add(
+        &mut self,
+        name: String,
+        tensor: &Tensor,
+        trained: bool,
+    ) -> Result<Tensor, TchError> {
         let tensor = channels_last(&tensor.f_to_device(self.device)?)?;
         let tensor = tensor.f_set_requires_grad(trained)?;
         let handle = tensor.shallow_clone();

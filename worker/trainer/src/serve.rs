@@ -1,5 +1,5 @@
 //! The evaluator protocol: says `ready`, runs the jobs that the worker sends, and answers each with
-//! `done` or `failed`, also when it panics.
+//! `done`, `checkpoint` or `failed`, also when it panics.
 
 use std::any::Any;
 use std::io::{BufRead, Write};
@@ -29,6 +29,7 @@ pub fn serve(from: impl BufRead + Send + 'static, to: impl Write) -> std::io::Re
         description: DESCRIPTION.to_owned(),
         jobs: vec![JobKind::Train, JobKind::Test],
         devices: device::available(),
+        checkpoints: true,
     }))?;
     let mut runner = Runner::default();
     while let Some(request) = inbox.next() {
@@ -64,7 +65,7 @@ fn evaluate<W: Write>(
     // own state is set anew by the next job.
     let result = catch_unwind(AssertUnwindSafe(|| runner.run(job, &mut session)));
     match result {
-        Ok(Ok(done)) => FromEvaluator::Done(done),
+        Ok(Ok(end)) => end,
         // Not written to stderr as well: failures are grouped by their last line, which must be the same
         // in every trial, and the worker logs them with their ids.
         Ok(Err(error)) => failed(&error.failure()),
@@ -94,6 +95,9 @@ impl<W: Write> Session for JobSession<'_, W> {
     fn between_batches(&mut self, fraction: f64) -> Result<(), JobError> {
         if self.inbox.is_dropped(self.attempt) {
             return Err(JobError::Stopped);
+        }
+        if self.inbox.is_to_break_off(self.attempt) {
+            return Err(JobError::BrokenOff);
         }
         Ok(self.outbox.progress(fraction)?)
     }

@@ -1,11 +1,13 @@
 //! The training loop: epochs over a shuffled training split, each followed by a measurement.
 
+use std::path::Path;
 use std::time::Instant;
 
 use espalier_common::recipe::{Recipe, Schedule};
 use espalier_data::order;
-use tch::{Kind, Reduction, Tensor};
+use tch::{Reduction, Tensor};
 
+use crate::checkpoint::{self, Place};
 use crate::error::JobError;
 use crate::feed::Feed;
 use crate::lower::Model;
@@ -22,7 +24,7 @@ pub trait Session {
     /// Called before every batch with the share of the job that is done.
     ///
     /// # Errors
-    /// [`JobError::Stopped`] when the job should end.
+    /// [`JobError::Stopped`] when the job should end, [`JobError::BrokenOff`] when it should end with a checkpoint.
     fn between_batches(&mut self, fraction: f64) -> Result<(), JobError>;
 
     /// What an epoch gave.
@@ -47,6 +49,20 @@ pub struct Epoch {
     pub score: Score,
 }
 
+/// How training ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With the last epoch.
+    Trained,
+    /// Before it, with a checkpoint.
+    BrokenOff {
+        /// The name of the checkpoint's file.
+        file: String,
+        /// Epochs that are finished.
+        epochs: u32,
+    },
+}
+
 /// All that training needs.
 pub struct Training<'a> {
     /// The network, which is changed.
@@ -57,19 +73,21 @@ pub struct Training<'a> {
     pub train: &'a Feed<'a>,
     /// The validation split.
     pub validation: &'a Feed<'a>,
-    /// Seed of the order of the examples.
+    /// Seed of the order of the examples, and of what is drawn while training.
     pub seed: u64,
+    /// The checkpoint's file to go on from.
+    pub checkpoint: Option<&'a Path>,
+    /// Where a checkpoint is written, when the session breaks the job off.
+    pub folder: &'a Path,
 }
 
 impl Training<'_> {
-    /// Trains up to epoch `to` from the start.
+    /// Trains up to epoch `to`, from the start or from the checkpoint.
     ///
     /// # Errors
     /// [`JobError`] says why it ended early.
-    pub fn run(&self, to: u32, session: &mut impl Session) -> Result<(), JobError> {
+    pub fn run(&self, to: u32, session: &mut impl Session) -> Result<Ended, JobError> {
         check_recipe(self.recipe, to)?;
-        let steps = self.steps_of_an_epoch();
-        let rate = LearningRate::new(self.recipe, peak(&self.recipe.optimizer), steps);
         let parameters = self.model.parameters();
         if parameters.trained().next().is_none() {
             return Err(JobError::Build(
@@ -82,17 +100,54 @@ impl Training<'_> {
             )));
         }
         let mut optimizer = Optimizer::new(&self.recipe.optimizer, parameters)?;
-        for epoch in 0..to {
-            let started = Instant::now();
+        let mut place = match self.checkpoint {
+            None => Place::start(parameters.device())?,
+            Some(path) => {
+                checkpoint::load(parameters, &mut optimizer, self.batches_of_an_epoch(), path)?
+            }
+        };
+        if place.epoch >= to {
+            return Err(JobError::Unsupported(format!(
+                "the job goes on to epoch {to} from a checkpoint of epoch {}",
+                place.epoch
+            )));
+        }
+        match self.epochs(to, &mut place, &mut optimizer, session) {
+            Ok(()) => Ok(Ended::Trained),
+            Err(JobError::BrokenOff) if (place.epoch, place.batch) != (0, 0) => {
+                Ok(Ended::BrokenOff {
+                    file: checkpoint::save(parameters, &optimizer, &place, self.folder)?,
+                    epochs: place.epoch,
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Trains and measures until `place` is at epoch `to`. Wherever it ends early, `place` says how far it came.
+    fn epochs(
+        &self,
+        to: u32,
+        place: &mut Place,
+        optimizer: &mut Optimizer,
+        session: &mut impl Session,
+    ) -> Result<(), JobError> {
+        let batches = self.batches_of_an_epoch();
+        let rate = LearningRate::new(self.recipe, peak(&self.recipe.optimizer), batches);
+        while place.epoch < to {
+            let (started, before) = (Instant::now(), place.batch);
+            let epoch = place.epoch;
             let share = |part: f64| (f64::from(epoch) + part) / f64::from(to);
-            let train_loss = self.epoch(epoch, &rate, &mut optimizer, |part| {
+            let train_loss = self.epoch(place, &rate, optimizer, |part| {
                 session.between_batches(share(part * TRAINING_SHARE))
             })?;
-            let images_per_second = self.train.len() as f64 / started.elapsed().as_secs_f64();
+            let images = self.examples_of(batches) - self.examples_of(before);
+            let images_per_second = images as f64 / started.elapsed().as_secs_f64();
             let batch_size = self.recipe.batch_size;
             let score = measure(self.model, self.validation, batch_size, |part| {
                 session.between_batches(share(TRAINING_SHARE + part * (1.0 - TRAINING_SHARE)))
             })?;
+            *place = Place::of_epoch(epoch + 1, self.model.parameters().device())?;
             session.measured(Epoch {
                 number: epoch + 1,
                 of: self.recipe.epochs,
@@ -110,44 +165,47 @@ impl Training<'_> {
 
     /// All batches, the last one smaller. A last batch of one example is left out: batch normalisation
     /// has no variance to go by in it.
-    fn steps_of_an_epoch(&self) -> usize {
+    fn batches_of_an_epoch(&self) -> usize {
         let (examples, batch) = (self.train.len(), self.batch_size());
         let lonely = batch > 1 && examples % batch == 1;
         examples.div_ceil(batch) - usize::from(lonely)
     }
 
-    /// One pass over the training split; the mean loss.
+    /// Examples in the first batches of an epoch.
+    fn examples_of(&self, batches: usize) -> usize {
+        (batches * self.batch_size()).min(self.train.len())
+    }
+
+    /// The rest of one pass over the training split; the mean loss of all of it.
     fn epoch(
         &self,
-        epoch: u32,
+        place: &mut Place,
         rate: &LearningRate,
         optimizer: &mut Optimizer,
         mut between: impl FnMut(f64) -> Result<(), JobError>,
     ) -> Result<f64, JobError> {
-        let (steps, batch) = (self.steps_of_an_epoch(), self.batch_size());
-        let mut generator = order::generator("epoch", &[self.seed, u64::from(epoch)]);
+        let (batches, epoch) = (self.batches_of_an_epoch(), u64::from(place.epoch));
+        let mut generator = order::generator("epoch", &[self.seed, epoch]);
         // The data crate bounds the number of examples below 2^32.
         let drawn = order::permutation(&mut generator, self.train.len() as u32);
         let places = self.train.order(&drawn)?;
-        let device = self.model.parameters().device();
-        let mut total = Tensor::f_zeros([0; 0], (Kind::Double, device))?;
-        let mut seen = 0;
-        for step in 0..steps {
-            between(step as f64 / steps as f64)?;
-            let count = batch.min(self.train.len() - seen);
-            let places = places.f_narrow(0, seen as i64, count as i64)?;
-            let loss = self.loss(&places)?;
-            optimizer.step(
-                &loss,
-                rate.at(u64::from(epoch) * steps as u64 + step as u64),
-            )?;
-            let _ = total.f_add_(&loss.f_detach()?.f_mul_scalar(count as f64)?)?;
-            seen += count;
-            if (step + 1) % LOOK_EVERY == 0 || step + 1 == steps {
-                check_loss(&total, epoch, step)?;
+        while place.batch < batches {
+            between(place.batch as f64 / batches as f64)?;
+            let number = epoch * batches as u64 + place.batch as u64;
+            // What dropout draws hangs on the place alone, so that a job can go on where another one was broken off.
+            tch::manual_seed(order::seed("batch", &[self.seed, number]) as i64);
+            let seen = self.examples_of(place.batch);
+            let count = self.examples_of(place.batch + 1) - seen;
+            let loss = self.loss(&places.f_narrow(0, seen as i64, count as i64)?)?;
+            optimizer.step(&loss, rate.at(number))?;
+            let weighed = loss.f_detach()?.f_mul_scalar(count as f64)?;
+            let _ = place.loss.f_add_(&weighed)?;
+            place.batch += 1;
+            if place.batch.is_multiple_of(LOOK_EVERY) || place.batch == batches {
+                check_loss(place)?;
             }
         }
-        Ok(total.f_double_value(&[])? / seen as f64)
+        Ok(place.loss.f_double_value(&[])? / self.examples_of(batches) as f64)
     }
 
     fn loss(&self, places: &Tensor) -> Result<Tensor, JobError> {
@@ -173,15 +231,15 @@ impl Training<'_> {
 /// the validation split is the smaller one.
 const TRAINING_SHARE: f64 = 0.9;
 
-fn check_loss(total: &Tensor, epoch: u32, step: usize) -> Result<(), JobError> {
-    let total = total.f_double_value(&[])?;
+fn check_loss(place: &Place) -> Result<(), JobError> {
+    let total = place.loss.f_double_value(&[])?;
     if total.is_finite() {
         return Ok(());
     }
     Err(JobError::Diverged(format!(
         "the loss is {total} in epoch {} by step {}",
-        epoch + 1,
-        step + 1
+        place.epoch + 1,
+        place.batch
     )))
 }
 

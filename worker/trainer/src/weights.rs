@@ -1,19 +1,15 @@
 //! Weights in files: every parameter and running statistic under its name, in the safetensors format.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use tch::{Device, Kind, TchError, Tensor, no_grad_guard};
+use tch::TchError;
 
 use crate::error::JobError;
 use crate::parameters::Parameters;
+use crate::tensor_file::{self, Stored};
 
 /// The name of the file in a job's scratch folder.
 pub const FILE_NAME: &str = "weights.safetensors";
-
-/// The most bytes that the header of a file has for each tensor: its name, which JSON may lengthen six
-/// times, and its kind, shape and place.
-const HEADER_BYTES_EACH: u64 = 8 * 1024;
 
 /// Writes the parameters to a file in `folder`, complete or not at all, and returns its name.
 ///
@@ -23,21 +19,9 @@ pub fn save(parameters: &Parameters, folder: &Path) -> Result<String, JobError> 
     let plain = parameters
         .entries()
         .iter()
-        .map(|entry| {
-            // Others expect the plain layout, in which dimensions are stored in their order.
-            let tensor = entry.tensor.f_detach()?.f_to_device(Device::Cpu)?;
-            Ok((entry.name.as_str(), tensor.f_contiguous()?))
-        })
+        .map(|entry| Ok((entry.name.clone(), tensor_file::plain(&entry.tensor)?)))
         .collect::<Result<Vec<_>, TchError>>()?;
-    let unfinished = folder.join(".weights.unfinished");
-    let disk = |path: &Path, why: String| JobError::Disk {
-        path: path.to_owned(),
-        why,
-    };
-    Tensor::write_safetensors(&plain, &unfinished)
-        .map_err(|error| disk(&unfinished, error.to_string()))?;
-    let path = folder.join(FILE_NAME);
-    std::fs::rename(&unfinished, &path).map_err(|error| disk(&path, error.to_string()))?;
+    tensor_file::write(&plain, folder, FILE_NAME)?;
     Ok(FILE_NAME.to_owned())
 }
 
@@ -46,52 +30,11 @@ pub fn save(parameters: &Parameters, folder: &Path) -> Result<String, JobError> 
 /// # Errors
 /// [`JobError::Weights`] says what does not fit.
 pub fn load(parameters: &Parameters, path: &Path) -> Result<(), JobError> {
-    let bad = |why: String| JobError::Weights {
-        path: path.to_owned(),
-        why,
+    let targets = || {
+        let entries = parameters.entries().iter();
+        entries.map(|entry| (entry.name.clone(), &entry.tensor))
     };
-    let length = std::fs::metadata(path)
-        .map_err(|error| bad(error.to_string()))?
-        .len();
-    let most = longest(parameters);
-    if length > most {
-        return Err(bad(format!(
-            "it has {length} bytes, and this network's has at most {most}"
-        )));
-    }
-    let stored = Tensor::read_safetensors(path).map_err(|error| bad(error.to_string()))?;
-    let mut stored: HashMap<String, Tensor> = stored.into_iter().collect();
-    let _guard = no_grad_guard();
-    for entry in parameters.entries() {
-        let tensor = stored
-            .remove(&entry.name)
-            .ok_or_else(|| bad(format!("it has no {:?}", entry.name)))?;
-        if tensor.f_kind()? != Kind::Float || tensor.size() != entry.tensor.size() {
-            return Err(bad(format!(
-                "{:?} is {:?} {:?}, and the network has {:?} {:?}",
-                entry.name,
-                tensor.f_kind()?,
-                tensor.size(),
-                Kind::Float,
-                entry.tensor.size()
-            )));
-        }
-        entry.tensor.shallow_clone().f_copy_(&tensor)?;
-    }
-    match stored.keys().next() {
-        None => Ok(()),
-        Some(name) => Err(bad(format!(
-            "it has {:?}, which the network does not have",
-            name.chars().take(200).collect::<String>()
-        ))),
-    }
-}
-
-fn longest(parameters: &Parameters) -> u64 {
-    parameters
-        .entries()
-        .iter()
-        .map(|entry| entry.tensor.numel() as u64 * 4 + HEADER_BYTES_EACH)
-        .sum::<u64>()
-        + HEADER_BYTES_EACH
+    let mut stored = Stored::read(path, targets().map(|(_, tensor)| tensor))?;
+    stored.restore(targets())?;
+    stored.end()
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use common::process::Evaluator;
 use common::{
-    CLASSES, Fixture, Recorder, chain, conv, linear, measure_what_came_of, network, turn,
+    CLASSES, Fixture, Recorder, chain, conv, done, linear, measure_what_came_of, network, turn,
 };
 use espalier_common::evaluator::{FromEvaluator, ToEvaluator, checked_metrics};
 use espalier_common::failure::{FailureDomain, FailureKind};
@@ -80,16 +80,16 @@ fn weights_trained_on_a_gpu_measure_the_same_on_the_cpu() {
     let fixture = Fixture::new();
     let mut job = fixture.job(network(), 1);
     job.device = GPU.to_owned();
-    let done = Runner::default()
+    let trained = Runner::default()
         .run(&job, &mut Recorder::default())
         .unwrap();
-    measure_what_came_of(&mut job, &done);
+    measure_what_came_of(&mut job, &done(trained));
     let mut measured = |device: &str| {
         job.device = device.to_owned();
-        let done = Runner::default()
+        let measured = Runner::default()
             .run(&job, &mut Recorder::default())
             .unwrap();
-        checked_metrics(&done.metrics).unwrap()
+        checked_metrics(&done(measured).metrics).unwrap()
     };
     let (there, here) = (measured(GPU), measured("cpu"));
     assert!(there.get("accuracy").unwrap() > 0.9, "{there:?}");

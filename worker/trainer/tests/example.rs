@@ -12,6 +12,7 @@ use espalier_common::candidate::{Candidate, DecisionPath, Value};
 use espalier_common::evaluator::{
     Evaluate, FromEvaluator, PROTOCOL_VERSION, ToEvaluator, checked_metrics,
 };
+use espalier_common::ids::Digest;
 use espalier_common::job::{Job, JobKind};
 
 fn start() -> Evaluator {
@@ -21,6 +22,7 @@ fn start() -> Evaluator {
     let (evaluator, ready) = Evaluator::start(command);
     assert_eq!(ready.protocol, PROTOCOL_VERSION);
     assert_eq!(ready.jobs, [JobKind::Train]);
+    assert!(ready.checkpoints);
     evaluator
 }
 
@@ -28,7 +30,7 @@ fn job(fixture: &Fixture, trial: u32, learning_rate: f64, to: u32) -> Evaluate {
     let mut job = fixture.job(network(), trial);
     let path = DecisionPath("hyperparameters.learning_rate".to_owned());
     job.job.decisions = Candidate([(path, Value::Real(learning_rate))].into());
-    job.job.job = Job::Train { from: 0, to };
+    job.job.job = Job::train(to);
     job
 }
 
@@ -92,4 +94,39 @@ fn it_stops_when_it_is_told_and_ends_with_its_worker() {
     ));
     evaluator.input = None;
     assert!(evaluator.wait().success());
+}
+
+#[test]
+fn it_goes_on_from_the_checkpoint_that_it_was_asked_for() {
+    let fixture = Fixture::new();
+    let mut evaluator = start();
+    // So many epochs that it is still at them when it is asked.
+    let mut first = job(&fixture, 1, 1e-3, 1_000_000);
+    evaluator.evaluate(&first);
+    assert!(matches!(
+        evaluator.next(),
+        FromEvaluator::Measurement { step: 1, .. }
+    ));
+    evaluator.send(ToEvaluator::Checkpoint {
+        attempt: first.job.key(),
+    });
+    let Some(FromEvaluator::Checkpoint { path, step }) = evaluator.answer().pop() else {
+        panic!("a checkpoint is the last word");
+    };
+    first.checkpoint_path = Some(format!("{}/{path}", first.scratch));
+    first.job.job = Job::Train {
+        from: step,
+        to: step + 1,
+        checkpoint: Some(Digest::of(b"")),
+    };
+    evaluator.evaluate(&first);
+    let messages = evaluator.answer();
+    let [
+        FromEvaluator::Measurement { step: next, .. },
+        FromEvaluator::Done(_),
+    ] = messages[..]
+    else {
+        panic!("{messages:?}");
+    };
+    assert_eq!(next, step + 1);
 }

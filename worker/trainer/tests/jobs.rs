@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    CLASSES, Fixture, Recorder, chain, conv, linear, measure_what_came_of, network, recipe, sgd,
-    turn,
+    CLASSES, Fixture, Recorder, chain, conv, done, linear, measure_what_came_of, network, recipe,
+    sgd, turn,
 };
 use espalier_common::evaluator::Evaluate;
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
@@ -84,16 +84,16 @@ fn stored_weights_measure_as_they_did_when_they_were_trained() {
     let _turn = turn();
     let fixture = Fixture::new();
     let mut job = fixture.job(network(), 1);
-    let done = Runner::default()
+    let trained = Runner::default()
         .run(&job, &mut Recorder::default())
         .unwrap();
-    measure_what_came_of(&mut job, &done);
+    measure_what_came_of(&mut job, &done(trained));
     // Another seed: were the weights not loaded, a network of chance would be measured.
     job.job.seed = 1234;
     let mut recorder = Recorder::default();
-    let done = Runner::default().run(&job, &mut recorder).unwrap();
-    assert!(done.metrics["accuracy"].unwrap() > 0.9, "{done:?}");
-    assert!(done.metrics["loss"].unwrap().is_finite());
+    let measured = done(Runner::default().run(&job, &mut recorder).unwrap());
+    assert!(measured.metrics["accuracy"].unwrap() > 0.9, "{measured:?}");
+    assert!(measured.metrics["loss"].unwrap().is_finite());
     assert!(recorder.epochs.is_empty() && recorder.batches > 0);
 }
 
@@ -102,9 +102,11 @@ fn weights_of_another_network_are_refused() {
     let _turn = turn();
     let fixture = Fixture::new();
     let job = fixture.job(network(), 1);
-    let done = Runner::default()
-        .run(&job, &mut Recorder::default())
-        .unwrap();
+    let done = done(
+        Runner::default()
+            .run(&job, &mut Recorder::default())
+            .unwrap(),
+    );
     let weights = std::path::Path::new(&job.scratch).join(done.weights.unwrap());
     let test = |network: Network, path: &std::path::Path| {
         let mut job = fixture.job(network, 2);
@@ -172,7 +174,7 @@ fn the_schedule_of_a_short_job_is_that_of_the_full_fidelity() {
     let fixture = Fixture::new();
     let mut job = fixture.job(network(), 1);
     let full = run(&job).bits();
-    job.job.job = Job::Train { from: 0, to: 2 };
+    job.job.job = Job::train(2);
     assert_eq!(run(&job).bits(), full[..2]);
 }
 
@@ -228,7 +230,7 @@ fn measuring_takes_as_many_examples_at_a_time_as_training() {
     let _turn = turn();
     let fixture = Fixture::new();
     let mut job = fixture.job(network(), 1);
-    job.job.job = Job::Train { from: 0, to: 1 };
+    job.job.job = Job::train(1);
     // 256 examples to train on and 64 to measure on.
     for (batch_size, batches) in [(8, 32 + 8), (64, 4 + 1), (256, 1 + 1)] {
         job.job.training.batch_size = batch_size;
@@ -327,11 +329,17 @@ fn what_is_not_offered_is_refused_as_unsupported() {
     type Change = (fn(&mut Evaluate), &'static str);
     let changes: [Change; 11] = [
         (
-            |job| job.job.job = Job::Train { from: 1, to: 3 },
-            "starts from zero",
+            |job| {
+                job.job.job = Job::Train {
+                    from: 1,
+                    to: 3,
+                    checkpoint: None,
+                }
+            },
+            "names no checkpoint",
         ),
-        (|job| job.job.job = Job::Train { from: 0, to: 4 }, "epoch 4"),
-        (|job| job.job.job = Job::Train { from: 0, to: 0 }, "epoch 0"),
+        (|job| job.job.job = Job::train(4), "epoch 4"),
+        (|job| job.job.job = Job::train(0), "epoch 0"),
         (|job| job.job.training.batch_size = 0, "batch size of 0"),
         (
             |job| job.job.training.optimizer = sgd(f64::NAN),
@@ -414,7 +422,7 @@ fn the_smallest_and_the_largest_batches_train() {
         job.job.training.batch_size = batch_size;
         job.job.training.optimizer = sgd(0.001);
         job.job.training.schedule = Schedule::Constant { warmup_epochs: 0.0 };
-        job.job.job = Job::Train { from: 0, to: 1 };
+        job.job.job = Job::train(1);
         assert!(run(&job).epochs[0].score.loss.is_finite(), "{batch_size}");
     }
 }

@@ -23,6 +23,7 @@ fn start() -> Evaluator {
     assert_eq!(ready.jobs, [JobKind::Train, JobKind::Test]);
     assert_eq!(ready.devices[0], "cpu");
     assert!(ready.description.contains("libtorch 2."), "{ready:?}");
+    assert!(ready.checkpoints);
     trainer
 }
 
@@ -30,10 +31,7 @@ fn start() -> Evaluator {
 fn endless(fixture: &Fixture) -> Evaluate {
     let mut job = fixture.job(network(), 9);
     job.job.training.epochs = 1_000_000;
-    job.job.job = Job::Train {
-        from: 0,
-        to: 1_000_000,
-    };
+    job.job.job = Job::train(1_000_000);
     job
 }
 
@@ -77,6 +75,48 @@ fn training_and_testing_answer_with_measurements_and_done() {
     }
     trainer.send(ToEvaluator::Shutdown);
     assert!(trainer.wait().success());
+}
+
+#[test]
+fn a_checkpoint_that_is_asked_for_ends_the_job_and_another_process_goes_on_from_it() {
+    let fixture = Fixture::new();
+    let mut trainer = start();
+    let mut job = endless(&fixture);
+    trainer.evaluate(&job);
+    assert!(matches!(trainer.next(), FromEvaluator::Progress { .. }));
+    while !matches!(trainer.next(), FromEvaluator::Measurement { .. }) {}
+    trainer.send(ToEvaluator::Checkpoint {
+        attempt: job.job.key(),
+    });
+    let messages = trainer.answer();
+    let Some(FromEvaluator::Checkpoint { path, step }) = messages.last() else {
+        panic!("{messages:?}");
+    };
+    let left = std::fs::read_dir(&job.scratch).unwrap().count();
+    assert_eq!(left, 1, "no temporary file stays behind");
+    // It takes the next job: what was broken off was an attempt of another one.
+    let another = fixture.job(network(), 2);
+    trainer.evaluate(&another);
+    let answer = trainer.answer();
+    assert!(matches!(answer.last(), Some(FromEvaluator::Done(_))));
+
+    job.checkpoint_path = Some(format!("{}/{path}", job.scratch));
+    job.job.job = Job::Train {
+        from: *step,
+        to: step + 1,
+        checkpoint: Some(Digest::of(b"")),
+    };
+    let mut trainer = start();
+    trainer.evaluate(&job);
+    let messages = trainer.answer();
+    let steps: Vec<u32> = messages
+        .iter()
+        .filter_map(|message| match message {
+            FromEvaluator::Measurement { step, .. } => Some(*step),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(steps, [step + 1]);
 }
 
 #[test]

@@ -115,8 +115,8 @@ pub fn explain(demand: &Demand, workers: &[Offer]) -> Vec<Waiting> {
     let offering: Vec<&Offer> = workers
         .iter()
         .filter(|worker| {
-            let kinds = worker.evaluators.get(&demand.evaluator);
-            kinds.is_some_and(|kinds| kinds.contains(&JobKind::Train))
+            let able = worker.evaluators.get(&demand.evaluator);
+            able.is_some_and(|able| able.runs(JobKind::Train))
         })
         .collect();
     if offering.is_empty() {

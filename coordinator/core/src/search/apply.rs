@@ -47,6 +47,7 @@ impl Search {
             | Event::UploadResumed { .. }
             | Event::WeightsStored { .. }
             | Event::TestCompleted { .. }
+            | Event::CheckpointStored { .. }
             | Event::AttemptFailed { .. }
             | Event::LeaseExpired { .. }
             | Event::AttemptReleased { .. } => return self.apply_to_attempt(event, time_ms),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use espalier_common::failure::Failure;
 use espalier_common::ids::{AttemptNumber, Digest, TrialNumber, WorkerId};
-use espalier_common::job::LeasedJob;
+use espalier_common::job::{Checkpoint, LeasedJob};
 use espalier_common::metrics::{Measurement, Metrics};
 
 use super::event::{FinishReason, Prepared, Refusal, ReleaseReason};
@@ -38,6 +38,8 @@ pub enum Command {
         slots: u32,
         /// Whether the worker's evaluator can run the job that tests the best.
         can_test: bool,
+        /// Whether the worker's evaluator goes on from checkpoints. For another one a trial begins anew.
+        can_resume: bool,
         /// Trials that failed on some worker before and that this worker may get. Others of that kind are
         /// passed over.
         retries: BTreeSet<TrialNumber>,
@@ -83,6 +85,17 @@ pub enum Command {
         attempt: AttemptNumber,
         /// Why.
         reason: ReleaseReason,
+    },
+    /// An attempt is handed back with a checkpoint, which is stored.
+    RecordCheckpoint {
+        /// The worker that broke it off.
+        worker: WorkerId,
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// What was stored.
+        checkpoint: Checkpoint,
     },
     /// A lease was not renewed in time.
     ExpireLease {

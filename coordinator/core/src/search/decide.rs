@@ -52,8 +52,15 @@ pub(super) fn decide(
             worker,
             slots,
             can_test,
+            can_resume,
             retries,
-        } => Ok(lease(search, worker, slots, can_test, &retries, now_ms)),
+        } => {
+            let able = Able {
+                can_test,
+                can_resume,
+            };
+            Ok(lease(search, worker, slots, able, &retries, now_ms))
+        }
         Command::ReportMeasurement {
             worker,
             trial,
@@ -79,6 +86,12 @@ pub(super) fn decide(
             attempt,
             reason,
         } => release(search, trial, attempt, reason),
+        Command::RecordCheckpoint {
+            worker,
+            trial,
+            attempt,
+            checkpoint,
+        } => search.decide_checkpoint(worker, trial, attempt, checkpoint),
         Command::ExpireLease { trial, attempt } => {
             search.decide_expire(trial, attempt).map(Decision::done)
         }
@@ -168,11 +181,18 @@ fn proposed(
     Event::ProposalRefused { ask, refusal }
 }
 
+/// What a worker's evaluator can do beside training.
+#[derive(Clone, Copy)]
+struct Able {
+    can_test: bool,
+    can_resume: bool,
+}
+
 fn lease(
     search: &Search,
     worker: WorkerId,
     slots: u32,
-    can_test: bool,
+    able: Able,
     retries: &BTreeSet<TrialNumber>,
     now_ms: u64,
 ) -> Decision {
@@ -181,18 +201,17 @@ fn lease(
         && !search.time_is_up(now_ms)
         && !search.deadline_has_passed(now_ms)
     {
-        let to = search.definition.spec.space.training.epochs;
         let wanted = slots.min(search.free_parallel()) as usize;
         let allowed = search.queue.iter().copied();
         let allowed = allowed.filter(|trial| search.may_lease(*trial, retries));
         work.extend(
             allowed
                 .take(wanted)
-                .map(|trial| (trial, Job::Train { from: 0, to })),
+                .map(|trial| (trial, search.training_job(trial, able.can_resume))),
         );
     } else if slots > 0
         && let Some((trial, job)) = search.final_job()
-        && (can_test || !matches!(job, Job::Test { .. }))
+        && (able.can_test || !matches!(job, Job::Test { .. }))
         && search.may_lease(trial, retries)
     {
         work.push((trial, job));

@@ -6,7 +6,7 @@ use std::fmt;
 use espalier_common::candidate::Candidate;
 use espalier_common::failure::Failure;
 use espalier_common::ids::{AttemptNumber, Digest, TrialNumber, WorkerId};
-use espalier_common::job::Job;
+use espalier_common::job::{Checkpoint, Job};
 use espalier_common::metrics::{Measurement, Metrics};
 use espalier_common::observation::{Observation, Origin};
 use serde::{Deserialize, Serialize};
@@ -176,6 +176,15 @@ pub enum Event {
         trial: TrialNumber,
         /// The attempt.
         attempt: AttemptNumber,
+    },
+    /// An attempt was broken off, and left a checkpoint that the next one goes on from. `AttemptReleased` follows.
+    CheckpointStored {
+        /// The trial.
+        trial: TrialNumber,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// What is stored.
+        checkpoint: Checkpoint,
     },
     /// An attempt was handed back; it costs none of the trial's attempts.
     AttemptReleased {

@@ -3,6 +3,7 @@
 //! and the simulator run the same three, through [`step`].
 
 mod apply;
+mod checkpoints;
 mod command;
 mod complete;
 mod decide;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber, WorkerId};
-use espalier_common::job::JobKind;
+use espalier_common::job::{Checkpoint, JobKind};
 use espalier_common::metrics::{Measurement, Metrics, Objective};
 
 use super::definition::Definition;
@@ -223,6 +223,8 @@ pub struct Search {
     pub(super) trials: Vec<Trial>,
     pub(super) queue: VecDeque<TrialNumber>,
     pub(super) open: BTreeMap<TrialNumber, OpenTrial>,
+    /// Of open trials that were broken off.
+    pub(super) checkpoints: BTreeMap<TrialNumber, Checkpoint>,
     /// At most one live lease a trial.
     pub(super) live: Live,
     pub(super) identities: BTreeMap<Digest, TrialNumber>,
@@ -274,6 +276,7 @@ impl Search {
             trials: Vec::new(),
             queue: VecDeque::new(),
             open: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
             live: Live::default(),
             identities: BTreeMap::new(),
             best: None,

@@ -114,7 +114,7 @@ impl Search {
         }
         if !best.stored {
             let to = self.definition.spec.space.training.epochs;
-            return Some((best.trial, Job::Train { from: 0, to }));
+            return Some((best.trial, Job::train(to)));
         }
         let wants_test = self.definition.tests_the_best() && self.test_metrics.is_none();
         wants_test.then_some((best.trial, Job::Test { weights }))

@@ -52,10 +52,7 @@ fn of_space(spec: &Spec, columns: &TableSpec, table: &Table) -> Option<(Option<f
     }
     let objective = &spec.objective;
     let test_metric = test_metric(objective);
-    let job = Job::Train {
-        from: 0,
-        to: spec.space.training.epochs,
-    };
+    let job = Job::train(spec.space.training.epochs);
     let (mut score, mut test) = (None, None);
     let counted = spec.space.visit(MAX_ENUMERATED, |candidate| {
         let cells = columns.cells_of(&spec.space, &candidate);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use espalier_common::failure::Failure;
 use espalier_common::ids::{SearchId, TrialNumber, WorkerId};
-use espalier_common::job::{JobKind, LeasedJob};
+use espalier_common::job::{Abilities, JobKind, LeasedJob};
 use espalier_common::labels::Labels;
 use espalier_common::table::{Answer, Table};
 use uuid::Uuid;
@@ -250,6 +250,7 @@ impl<'t> Simulator<'t> {
                 worker: grant.worker,
                 slots: grant.slots,
                 can_test: false,
+                can_resume: false,
                 retries: grant.retries,
             };
             if let Reply::Leased(jobs) = self.step(command)? {
@@ -426,7 +427,7 @@ fn offer(worker: WorkerId, evaluator: String, labels: Labels) -> Offer {
     Offer {
         worker,
         slots: 1,
-        evaluators: BTreeMap::from([(evaluator, [JobKind::Train].into())]),
+        evaluators: BTreeMap::from([(evaluator, Abilities::of([JobKind::Train]))]),
         missing: BTreeSet::new(),
         labels,
         resting: false,

@@ -88,6 +88,10 @@ impl Account {
             Event::TrialRetrained { .. } => "best trained again",
             Event::UploadResumed { .. } => "upload resumed",
             Event::WeightsStored { .. } => "weights stored",
+            Event::CheckpointStored { .. } => "checkpoint stored",
+            Event::JobLeased { job, .. } if job.checkpoint().is_some() => {
+                "trial gone on with from a checkpoint"
+            }
             Event::TestCompleted { .. } => "best tested",
             Event::AttemptFailed { .. } => "attempt failed",
             Event::TrialFailed { .. } => "trial failed",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use espalier_common::failure::Failure;
 use espalier_common::ids::{AttemptKey, Digest, WorkerId};
-use espalier_common::job::LeasedJob;
+use espalier_common::job::{Checkpoint, LeasedJob};
 use espalier_common::metrics::Measurement;
 use espalier_core::search::{Completion, WeightsAnswer};
 use espalier_core::searcher::Answer as Proposal;
@@ -46,6 +46,12 @@ pub enum Call {
         worker: WorkerId,
         key: AttemptKey,
         failure: Failure,
+    },
+    /// Uploads a checkpoint, and with it hands the job back.
+    BreakOff {
+        worker: WorkerId,
+        key: AttemptKey,
+        checkpoint: Checkpoint,
     },
     Release {
         worker: WorkerId,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_common::ids::WorkerId;
-use espalier_common::job::JobKind;
+use espalier_common::job::{Abilities, JobKind};
 use espalier_common::labels::Labels;
 use espalier_core::dispatch::{Demand, Grant, Offer, Retry, pick, retry_wait_ms};
 use espalier_core::search::{Command, Phase, Reply, WaitingRetry};
@@ -12,12 +12,15 @@ use super::account::Account;
 use super::agenda::{Agenda, Answer, Inside, Thing};
 use super::coordinator::{Coordinator, Live};
 
-/// Every second worker can test the best.
-fn kinds(worker: usize) -> BTreeSet<JobKind> {
+/// Every second worker can test the best, and goes on from checkpoints.
+fn abilities(worker: usize) -> Abilities {
     if worker.is_multiple_of(2) {
-        BTreeSet::from([JobKind::Train, JobKind::Test])
+        Abilities {
+            jobs: BTreeSet::from([JobKind::Train, JobKind::Test]),
+            checkpoints: true,
+        }
     } else {
-        BTreeSet::from([JobKind::Train])
+        Abilities::of([JobKind::Train])
     }
 }
 
@@ -64,7 +67,7 @@ impl Coordinator {
             worker,
             slots,
             evaluators: ["mine", "trainer"]
-                .map(|evaluator| (evaluator.to_owned(), kinds(name)))
+                .map(|evaluator| (evaluator.to_owned(), abilities(name)))
                 .into(),
             missing: BTreeSet::new(),
             labels: Labels::default(),
@@ -102,7 +105,7 @@ impl Coordinator {
     fn retry(&self, agenda: &Agenda, live: &Live, retry: &WaitingRetry) -> Retry {
         let elsewhere = self.registry.iter().any(|(worker, known)| {
             !retry.failed_on.contains(worker)
-                && (!retry.test || kinds(known.name).contains(&JobKind::Test))
+                && (!retry.test || abilities(known.name).runs(JobKind::Test))
                 && !self.rests(agenda, known.name)
         });
         Retry {
@@ -133,6 +136,7 @@ impl Coordinator {
             worker: grant.worker,
             slots: grant.slots,
             can_test: grant.can_test,
+            can_resume: grant.can_resume,
             retries: grant.retries,
         };
         let Ok(Reply::Leased(jobs)) = self.command(agenda, account, search, command, poll.call)

@@ -214,6 +214,13 @@ impl Coordinator {
             }
             disk.weights.insert(weights);
         }
+        if let Command::RecordCheckpoint { checkpoint, .. } = command {
+            let may = search.may_store_checkpoint(worker, trial, attempt, checkpoint);
+            if may.is_err() {
+                return Answer::Refused;
+            }
+            disk.checkpoints.insert(checkpoint.artifact);
+        }
         let ends = matches!(
             command,
             Command::CompleteJob { .. } | Command::FailJob { .. } | Command::ReleaseJob { .. }
@@ -245,6 +252,7 @@ fn command_of(call: Call, disk: &Disk) -> Option<(WorkerId, AttemptKey, Command)
         Call::Report { worker, key, .. }
         | Call::Complete { worker, key, .. }
         | Call::Fail { worker, key, .. }
+        | Call::BreakOff { worker, key, .. }
         | Call::Release { worker, key }
         | Call::Upload { worker, key, .. } => (*worker, *key),
         _ => return None,
@@ -276,6 +284,12 @@ fn command_of(call: Call, disk: &Disk) -> Option<(WorkerId, AttemptKey, Command)
             trial,
             attempt,
             failure,
+        },
+        Call::BreakOff { checkpoint, .. } => Command::RecordCheckpoint {
+            worker,
+            trial,
+            attempt,
+            checkpoint,
         },
         Call::Release { .. } => Command::ReleaseJob {
             trial,

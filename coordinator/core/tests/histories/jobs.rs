@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::{AttemptKey, Digest};
-use espalier_common::job::{Job, LeasedJob};
+use espalier_common::job::{Checkpoint, Job, LeasedJob};
 use espalier_common::metrics::{Measurement, Metrics};
 use espalier_core::search::{Completion, WeightsAnswer};
 
@@ -19,11 +19,15 @@ impl Worker {
             return;
         }
         let free = self.free_slots() > 0 && self.draining.is_none();
+        let step = match job.job {
+            Job::Train { from, .. } => from,
+            Job::Test { .. } => 0,
+        };
         let held = Held {
             fate: self.fate(agenda),
             job,
             stage: Stage::Running,
-            step: 0,
+            step,
             began: agenda.now,
             pace: agenda.between(200, 20_000),
             waiting: VecDeque::new(),
@@ -123,6 +127,20 @@ impl Worker {
             },
         );
         self.send(agenda, Wants::Complete(key));
+    }
+
+    /// What a job that is broken off leaves; some are stopped before they have anything to leave.
+    pub(super) fn checkpoint(&self, agenda: &mut Agenda, key: AttemptKey) -> Option<Checkpoint> {
+        let held = self.held.get(&key)?;
+        let trains = matches!(held.job.job, Job::Train { .. });
+        if !trains || !held.waiting.is_empty() || !agenda.hit(700) {
+            return None;
+        }
+        let place = [key.trial.0, key.attempt.0, held.step].map(u32::to_le_bytes);
+        Some(Checkpoint {
+            artifact: Digest::of(&[&b"checkpoint"[..], &place.concat()].concat()),
+            step: held.step,
+        })
     }
 
     pub(super) fn report(&mut self, agenda: &mut Agenda, key: AttemptKey) {

@@ -114,6 +114,8 @@ fn crashes_of_the_coordinator_and_of_workers_lose_nothing() {
             "crash between commit and answer",
             "worker crashed",
             "worker drained",
+            "checkpoint stored",
+            "trial gone on with from a checkpoint",
             "spooled result delivered by a later start",
             "older instance displaced",
             "best trained again",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use espalier_common::failure::Failure;
 use espalier_common::ids::{AttemptKey, Digest, WorkerId};
-use espalier_common::job::LeasedJob;
+use espalier_common::job::{Checkpoint, LeasedJob};
 use espalier_common::metrics::Measurement;
 use espalier_core::search::Completion;
 use uuid::Uuid;
@@ -38,6 +38,7 @@ pub enum Wants {
     Report(AttemptKey),
     Complete(AttemptKey),
     Fail(AttemptKey, Failure),
+    BreakOff(AttemptKey, Checkpoint),
     Release(AttemptKey),
     Upload(AttemptKey),
     Leave,
@@ -180,8 +181,12 @@ impl Worker {
             .filter(|(_, held)| held.stage == Stage::Running);
         let running: Vec<AttemptKey> = running.map(|(key, _)| *key).collect();
         for key in running {
+            let left = self.checkpoint(agenda, key);
             self.end(key);
-            self.send(agenda, Wants::Release(key));
+            match left {
+                Some(checkpoint) => self.send(agenda, Wants::BreakOff(key, checkpoint)),
+                None => self.send(agenda, Wants::Release(key)),
+            }
         }
         self.part(agenda);
     }
@@ -288,6 +293,11 @@ impl Worker {
                 key: *key,
                 failure: failure.clone(),
             },
+            Wants::BreakOff(key, checkpoint) => Call::BreakOff {
+                worker,
+                key: *key,
+                checkpoint: *checkpoint,
+            },
             Wants::Release(key) => Call::Release { worker, key: *key },
             Wants::Upload(key) => {
                 let Some(spooled) = self.spool.get(key) else {
@@ -358,7 +368,10 @@ impl Worker {
                 self.spool.remove(&key);
                 self.close(agenda, key);
             }
-            (Wants::Fail(key, _) | Wants::Release(key), Answer::Done | Answer::Refused) => {
+            (
+                Wants::Fail(key, _) | Wants::BreakOff(key, _) | Wants::Release(key),
+                Answer::Done | Answer::Refused,
+            ) => {
                 self.close(agenda, key);
             }
             (Wants::Leave, _) => self.stop(),

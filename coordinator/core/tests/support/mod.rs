@@ -248,6 +248,7 @@ impl Run {
             worker: worker(number),
             slots,
             can_test: true,
+            can_resume: false,
             retries,
         };
         match self.command(command).unwrap().reply {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
-use espalier_common::job::Job;
+use espalier_common::job::{Checkpoint, Job};
 use espalier_core::search::{Effect, Event, Refused, ReleaseReason, Search, TrialState};
 
 /// What the events say.
@@ -12,6 +12,8 @@ pub struct Model {
     states: BTreeMap<TrialNumber, TrialState>,
     /// The lease of every trial that has one.
     live: BTreeMap<TrialNumber, (AttemptNumber, WorkerId)>,
+    /// What attempts that were broken off have left.
+    checkpoints: BTreeMap<TrialNumber, Checkpoint>,
     /// The highest attempt of every trial.
     attempts: BTreeMap<TrialNumber, AttemptNumber>,
     /// Leases that ended without a message of their worker: it must be told.
@@ -113,8 +115,20 @@ impl Model {
                 self.live.remove(trial);
             }
             Event::TestCompleted { trial, attempt, .. } => self.end(*trial, *attempt),
-            Event::AttemptFailed { trial, attempt, .. }
-            | Event::LeaseExpired { trial, attempt } => self.end(*trial, *attempt),
+            Event::CheckpointStored {
+                trial,
+                attempt,
+                checkpoint,
+            } => {
+                assert_eq!(self.live[trial].0, *attempt);
+                assert_eq!(self.states[trial], TrialState::Running);
+                self.checkpoints.insert(*trial, *checkpoint);
+            }
+            Event::AttemptFailed { trial, attempt, .. } => {
+                self.checkpoints.remove(trial);
+                self.end(*trial, *attempt);
+            }
+            Event::LeaseExpired { trial, attempt } => self.end(*trial, *attempt),
             Event::AttemptReleased {
                 trial,
                 attempt,
@@ -181,7 +195,20 @@ impl Model {
             );
         } else {
             assert_eq!(*state, TrialState::Queued);
-            assert!(matches!(job, Job::Train { from: 0, .. }));
+            let Job::Train {
+                from, checkpoint, ..
+            } = *job
+            else {
+                panic!("an open trial is trained, not {job:?}");
+            };
+            let left = self.checkpoints.get(&trial).copied();
+            match checkpoint.map(|artifact| Checkpoint {
+                artifact,
+                step: from,
+            }) {
+                Some(resumed) => assert_eq!(Some(resumed), left),
+                None => assert_eq!(from, 0),
+            }
             *state = TrialState::Running;
         }
     }
@@ -204,6 +231,7 @@ impl Model {
 
     /// A trial is over; a lease that it has, other than that of `by`, is taken from its worker.
     fn close(&mut self, trial: TrialNumber, state: TrialState, by: Option<AttemptNumber>) {
+        self.checkpoints.remove(&trial);
         let before = self.states.insert(trial, state);
         assert!(
             before.is_some_and(TrialState::is_open),
@@ -229,6 +257,7 @@ impl Model {
             .map(|(trial, live)| (*trial, (live.attempt, live.worker)))
             .collect();
         assert_eq!(live, self.live);
+        assert_eq!(*search.checkpoints(), self.checkpoints);
         self.check_counts(search);
         for (trial, state) in &self.states {
             if *state == TrialState::Running {

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use espalier_common::ids::{AttemptKey, Digest, SearchId, TrialNumber, WorkerId};
-use espalier_common::job::{JobKind, LeasedJob};
+use espalier_common::job::{Abilities, LeasedJob};
 use espalier_common::labels::Labels;
 use espalier_core::search::WaitingJobs;
 use tokio::sync::{mpsc, oneshot};
@@ -43,7 +43,7 @@ pub(crate) struct Registration {
     pub(crate) worker: WorkerId,
     pub(crate) name: String,
     pub(crate) slots: u32,
-    pub(crate) evaluators: BTreeMap<String, BTreeSet<JobKind>>,
+    pub(crate) evaluators: BTreeMap<String, Abilities>,
     pub(crate) device: String,
     pub(crate) version: String,
     pub(crate) labels: Labels,

@@ -27,17 +27,17 @@ impl Worker {
         let lacks_data = search
             .dataset
             .is_some_and(|dataset| self.missing.contains(&dataset));
-        let jobs = self.registration.evaluators.get(&search.evaluator);
+        let able = self.registration.evaluators.get(&search.evaluator);
         let wanted = &search.definition.spec.worker.labels;
         !lacks_data
             && self.registration.labels.meet(wanted)
-            && jobs.is_some_and(|jobs| jobs.contains(&JobKind::Train))
+            && able.is_some_and(|able| able.runs(JobKind::Train))
     }
 
     /// Whether the worker can test the best of this search.
     pub(super) fn can_test(&self, search: &SearchProfile) -> bool {
-        let jobs = self.registration.evaluators.get(&search.evaluator);
-        jobs.is_some_and(|jobs| jobs.contains(&JobKind::Test))
+        let able = self.registration.evaluators.get(&search.evaluator);
+        able.is_some_and(|able| able.runs(JobKind::Test))
     }
 
     /// The worker with so many free slots, for the dispatcher's choice.
@@ -159,6 +159,7 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use espalier_common::job::Abilities;
     use espalier_common::labels::Labels;
 
     use super::*;
@@ -169,7 +170,7 @@ mod tests {
             worker: WorkerId(Uuid::from_u128(worker)),
             name: name.to_owned(),
             slots: 1,
-            evaluators: BTreeMap::from([("mine".to_owned(), BTreeSet::from([JobKind::Train]))]),
+            evaluators: BTreeMap::from([("mine".to_owned(), Abilities::of([JobKind::Train]))]),
             device: "cpu".to_owned(),
             version: "0.1.0".to_owned(),
             labels: Labels::default(),

@@ -253,6 +253,7 @@ budget: {trials: 9}
             search: id(1),
             slots: 2,
             can_test: false,
+            can_resume: false,
             retries: BTreeSet::from([TrialNumber(7)]),
         });
         assert_eq!(open.training(), 1);

@@ -6,11 +6,10 @@
 //! (tells and asks for the searcher's thread, the dispatcher's view of what may be leased) need not wait,
 //! since all that comes of it passes through the journal behind the events it came from.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use espalier_common::ids::{AttemptKey, Digest, TrialNumber, WorkerId};
+use espalier_common::ids::{AttemptKey, Digest, WorkerId};
 use espalier_core::search::{
     Command, DropReason, Phase, Rejection, ReleaseReason, Reply, Search, step,
 };
@@ -270,8 +269,19 @@ impl SearchActor {
                 poll,
                 slots,
                 can_test,
+                can_resume,
                 retries,
-            } => return self.lease(poll, slots, can_test, retries),
+            } => {
+                let command = Command::LeaseJobs {
+                    worker: poll.worker,
+                    slots,
+                    can_test,
+                    can_resume,
+                    retries: retries.clone(),
+                };
+                self.pending.answered.push(Answered { slots, retries });
+                return self.lease(poll, command);
+            }
             Request::Release { key, reason } => {
                 let (trial, attempt) = (key.trial, key.attempt);
                 return self.internal(Command::ReleaseJob {
@@ -299,6 +309,18 @@ impl SearchActor {
                 let may = self
                     .search
                     .may_upload(worker, key.trial, key.attempt, weights);
+                Answer::Upload(reply, may.map_err(CallError::from))
+            }
+            Request::MayStoreCheckpoint {
+                key,
+                worker,
+                checkpoint,
+                reply,
+            } => {
+                let (trial, attempt) = (key.trial, key.attempt);
+                let may = self
+                    .search
+                    .may_store_checkpoint(worker, trial, attempt, checkpoint);
                 Answer::Upload(reply, may.map_err(CallError::from))
             }
             Request::NotStored { key, worker, reply } => {
@@ -350,20 +372,10 @@ impl SearchActor {
         }
     }
 
-    fn lease(&mut self, poll: Poll, slots: u32, can_test: bool, retries: BTreeSet<TrialNumber>) {
-        self.pending.answered.push(Answered {
-            slots,
-            retries: retries.clone(),
-        });
+    fn lease(&mut self, poll: Poll, command: Command) {
         if poll.reply.is_closed() {
             return; // the caller has gone, so there is nobody to lease to
         }
-        let command = Command::LeaseJobs {
-            worker: poll.worker,
-            slots,
-            can_test,
-            retries,
-        };
         let outcome = step(&mut self.search, command, self.pending.time_ms);
         let jobs = match outcome {
             Ok(outcome) => {
@@ -409,12 +421,7 @@ impl SearchActor {
 
     /// Claims the artifacts that are wanted now, and releases the others once this batch is durable.
     fn claim(&mut self) {
-        let wanted: Vec<Digest> = self
-            .kept
-            .wanted(&self.search)
-            .into_iter()
-            .flatten()
-            .collect();
+        let wanted = self.kept.wanted(&self.search);
         if wanted == self.claimed {
             return;
         }

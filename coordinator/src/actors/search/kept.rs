@@ -1,5 +1,5 @@
-//! Which weights of a search are kept: those of the best trial of which they are stored, until those of a
-//! better one are. The listings say the same (see the journal's `rows`). May import the core.
+//! Which files of a search are kept: the checkpoints of trials that were broken off, and the weights of the best trial
+//! of which they are stored, until those of a better one are. The listings say the same (see the journal's `rows`). May import the core.
 
 use espalier_common::ids::{Digest, TrialNumber};
 use espalier_core::search::{Event, Search};
@@ -35,11 +35,13 @@ impl Kept {
         }
     }
 
-    /// What must not be removed: the weights that are kept, and those that the best trial has announced.
-    pub(crate) fn wanted(&self, search: &Search) -> [Option<Digest>; 2] {
+    /// What must not be removed: checkpoints, the weights that are kept, and those that the best trial has announced.
+    pub(crate) fn wanted(&self, search: &Search) -> Vec<Digest> {
         let kept = self.0.as_ref().map(|stored| stored.weights);
         let announced = search.best().and_then(|best| best.weights);
-        [kept, announced]
+        let left = search.checkpoints().values();
+        let left = left.map(|checkpoint| checkpoint.artifact);
+        kept.into_iter().chain(announced).chain(left).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
+use espalier_common::job::Job;
 use espalier_common::metrics::Metrics;
 use espalier_core::search::{Event, LivePhase, Refused, Search, TrialState};
 
@@ -127,8 +128,16 @@ impl EventLog {
         };
         self.leased.insert(*trial, leased);
         let worker = self.names.name(*worker);
+        let resumes_at = match job {
+            Job::Train {
+                from,
+                checkpoint: Some(_),
+                ..
+            } => Some(*from),
+            _ => None,
+        };
         let (from, job) = (rest_state(search, *trial), job.kind());
-        tracing::info!(search = %search.id(), trial = trial.0, attempt = attempt.0, worker, %job, from, to = "running", "job leased");
+        tracing::info!(search = %search.id(), trial = trial.0, attempt = attempt.0, worker, %job, resumes_at, from, to = "running", "job leased");
         true
     }
 
@@ -210,6 +219,13 @@ impl EventLog {
                 let (worker, duration_ms) = self.took(*trial, *attempt, time_ms);
                 let to = rest_state(search, *trial);
                 tracing::warn!(search = %id, trial = trial.0, attempt = attempt.0, worker, from = "running", to, span = "attempt", duration_ms, "lease expired: its worker was not heard of");
+            }
+            Event::CheckpointStored {
+                trial,
+                attempt,
+                checkpoint,
+            } => {
+                tracing::info!(search = %id, trial = trial.0, attempt = attempt.0, step = checkpoint.step, digest = %checkpoint.artifact.short(), "checkpoint stored: the next attempt goes on from it");
             }
             Event::AttemptReleased {
                 trial,
@@ -386,6 +402,7 @@ budget: {trials: 9}
             worker: WorkerId(Uuid::from_u128(2)),
             slots: 1,
             can_test: false,
+            can_resume: false,
             retries: Default::default(),
         };
         step(&mut search, lease, 1_000).unwrap();

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use espalier_common::ids::{AttemptKey, Digest, SearchId, TrialNumber, WorkerId};
+use espalier_common::job::Checkpoint;
 use espalier_core::search::{
     Command, Completion, Definition, ReleaseReason, Reply, Search, WeightsAnswer,
 };
@@ -46,6 +47,7 @@ pub(crate) enum Request {
         poll: Poll,
         slots: u32,
         can_test: bool,
+        can_resume: bool,
         /// Trials that failed elsewhere and that this worker may get.
         retries: BTreeSet<TrialNumber>,
     },
@@ -67,6 +69,13 @@ pub(crate) enum Request {
         key: AttemptKey,
         worker: WorkerId,
         weights: Digest,
+        reply: oneshot::Sender<Result<(), CallError>>,
+    },
+    /// Whether this attempt may hand itself back with this checkpoint.
+    MayStoreCheckpoint {
+        key: AttemptKey,
+        worker: WorkerId,
+        checkpoint: Checkpoint,
         reply: oneshot::Sender<Result<(), CallError>>,
     },
     /// The artifacts' folder could not take the weights that this attempt uploads.
@@ -213,6 +222,22 @@ impl SearchHandle {
             key,
             worker,
             weights,
+            reply,
+        })
+        .await?
+    }
+
+    /// Whether this attempt may hand itself back with this checkpoint.
+    pub(crate) async fn may_store_checkpoint(
+        &self,
+        worker: WorkerId,
+        key: AttemptKey,
+        checkpoint: Checkpoint,
+    ) -> Result<(), CallError> {
+        self.call(|reply| Request::MayStoreCheckpoint {
+            key,
+            worker,
+            checkpoint,
             reply,
         })
         .await?

@@ -148,6 +148,7 @@ fn lease_of(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
         | Event::TrialProposed { .. }
         | Event::ProposalsEnded { .. }
         | Event::Measured { .. }
+        | Event::CheckpointStored { .. }
         | Event::TrialReused { .. }
         | Event::TrialFailed { .. }
         | Event::TrialCancelled { .. }

@@ -202,6 +202,7 @@ fn subject(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
         Event::SearchCreated { .. }
         | Event::SearchRecovered
         | Event::TimePassed
+        | Event::CheckpointStored { .. }
         | Event::ProposalsEnded { .. }
         | Event::Steered { .. }
         | Event::LimitsChanged { .. }

@@ -123,6 +123,7 @@ mod tests {
             worker: WorkerId(Uuid::from_u128(2)),
             slots,
             can_test: false,
+            can_resume: false,
             retries: Default::default(),
         };
         step(search, lease, 0).unwrap();

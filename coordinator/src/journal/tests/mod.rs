@@ -124,7 +124,7 @@ fn leased(trial: u32, attempt: u32) -> Event {
         trial: TrialNumber(trial),
         attempt: AttemptNumber(attempt),
         worker: WORKER,
-        job: Job::Train { from: 0, to: 3 },
+        job: Job::train(3),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use espalier_common::candidate::Candidate;
 use espalier_common::dataset::{DatasetFormat, DatasetInfo, DatasetReference};
-use espalier_common::evaluator::{Done, Evaluate};
+use espalier_common::evaluator::{Done, Evaluate, FromEvaluator};
 use espalier_common::ids::{AttemptNumber, Digest, SearchId, TrialNumber};
 use espalier_common::job::{Job, LeasedJob, TRAINER};
 use espalier_common::metrics::{Direction, Objective};
@@ -86,7 +86,7 @@ impl Fixture {
                 search_name: "test".to_owned(),
                 trial: TrialNumber(trial),
                 attempt: AttemptNumber(1),
-                job: Job::Train { from: 0, to: 3 },
+                job: Job::train(3),
                 evaluator: TRAINER.to_owned(),
                 network: Some(network),
                 decisions: Candidate::default(),
@@ -101,11 +101,20 @@ impl Fixture {
             },
             dataset_path: Some(self.decoded.to_str().unwrap().to_owned()),
             weights_path: None,
+            checkpoint_path: None,
             scratch: scratch.to_str().unwrap().to_owned(),
             threads: 1,
             device: "cpu".to_owned(),
             traceparent: None,
         }
+    }
+}
+
+/// How a job ended that is to end well.
+pub fn done(end: FromEvaluator) -> Done {
+    match end {
+        FromEvaluator::Done(done) => done,
+        other => panic!("the job ended with {other:?}"),
     }
 }
 
@@ -229,16 +238,21 @@ pub struct Recorder {
     pub epochs: Vec<Epoch>,
     pub batches: usize,
     pub stop_after: Option<usize>,
+    pub break_off_after: Option<usize>,
 }
 
 impl Session for Recorder {
     fn between_batches(&mut self, fraction: f64) -> Result<(), JobError> {
         assert!((0.0..=1.0).contains(&fraction), "{fraction}");
         self.batches += 1;
-        match self.stop_after {
-            Some(most) if self.batches > most => Err(JobError::Stopped),
-            _ => Ok(()),
+        let over = |most: Option<usize>| most.is_some_and(|most| self.batches > most);
+        if over(self.stop_after) {
+            return Err(JobError::Stopped);
         }
+        if over(self.break_off_after) {
+            return Err(JobError::BrokenOff);
+        }
+        Ok(())
     }
 
     fn measured(&mut self, epoch: Epoch) -> Result<(), JobError> {

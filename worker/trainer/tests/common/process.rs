@@ -54,7 +54,7 @@ impl Evaluator {
     pub fn send(&mut self, message: ToEvaluator) {
         let attempt = match &message {
             ToEvaluator::Evaluate(job) => Some(job.job.key()),
-            ToEvaluator::Stop { attempt } => Some(*attempt),
+            ToEvaluator::Checkpoint { attempt } | ToEvaluator::Stop { attempt } => Some(*attempt),
             ToEvaluator::Shutdown => None,
         };
         let line = Line::new(attempt.map(|key| key.to_string()), message);
@@ -76,28 +76,22 @@ impl Evaluator {
         serde_json::from_str(&line).unwrap()
     }
 
-    /// The attempts that the messages up to `done` or `failed` name.
+    /// The attempts that the messages up to the last one name.
     pub fn named_attempts(&self) -> Vec<Option<String>> {
         let mut named = Vec::new();
         loop {
             let line = self.next_line();
             named.push(line.attempt_id);
-            if matches!(
-                line.message,
-                FromEvaluator::Done(_) | FromEvaluator::Failed { .. }
-            ) {
+            if is_last(&line.message) {
                 return named;
             }
         }
     }
 
-    /// Every message up to `done` or `failed`, which is the last.
+    /// Every message up to the last one.
     pub fn answer(&self) -> Vec<FromEvaluator> {
         let mut messages = vec![self.next()];
-        while !matches!(
-            messages.last(),
-            Some(FromEvaluator::Done(_) | FromEvaluator::Failed { .. })
-        ) {
+        while !messages.last().is_some_and(is_last) {
             messages.push(self.next());
         }
         messages
@@ -113,6 +107,12 @@ impl Evaluator {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Whether a job ends with this message.
+fn is_last(message: &FromEvaluator) -> bool {
+    use FromEvaluator::{Checkpoint, Done, Failed};
+    matches!(message, Checkpoint { .. } | Done(_) | Failed { .. })
 }
 
 impl Drop for Evaluator {

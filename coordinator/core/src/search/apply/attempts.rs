@@ -45,6 +45,9 @@ impl Search {
                 let live = self.take_unfinished(*trial, *attempt, time_ms);
                 self.give_back(*trial, *attempt, live, fault);
             }
+            Event::CheckpointStored {
+                trial, checkpoint, ..
+            } => self.apply_checkpoint(*trial, *checkpoint),
             Event::AttemptReleased {
                 trial,
                 attempt,
@@ -175,6 +178,7 @@ impl Search {
             return Vec::new();
         };
         self.queue.retain(|queued| queued != trial);
+        self.checkpoints.remove(trial);
         self.counts.completed += 1;
         // A stale completion brings the seconds of the whole attempt, and some of them count already.
         let counted = open.attempts.get(attempt);
@@ -307,6 +311,8 @@ impl Search {
             of_worker: failure.domain.is_of_worker(),
             reported: true,
         };
+        // Perhaps it failed of it: the next attempt begins anew.
+        self.checkpoints.remove(&trial);
         let live = self.take_unfinished(trial, attempt, time_ms);
         self.give_back(trial, attempt, live, fault);
         if counts_as_repeated(failure) {
@@ -390,6 +396,7 @@ impl Search {
     ) -> Vec<Effect> {
         let mut effects: Vec<Effect> = self.supersede(trial, time_ms).into_iter().collect();
         self.queue.retain(|&queued| queued != trial);
+        self.checkpoints.remove(&trial);
         let mut never_ran = false;
         if let Some(known) = self.trial_mut(trial) {
             known.state = state;

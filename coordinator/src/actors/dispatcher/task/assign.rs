@@ -100,6 +100,7 @@ impl Dispatcher {
                 poll,
                 slots: grant.slots,
                 can_test: grant.can_test,
+                can_resume: grant.can_resume,
                 retries: grant.retries,
             };
             self.outbox.push((grant.search, request));

@@ -1,17 +1,21 @@
-//! The file of weights that an evaluator leaves. May import common.
+//! The file of weights, or the checkpoint, that an evaluator leaves. May import common.
 
 use std::path::{Path, PathBuf};
 
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 
-/// The weights' file an evaluator named, if it lies in its scratch folder and is not too large: what a
+/// The file an evaluator named as its `what`, if it lies in its scratch folder and is not too large: what a
 /// program writes must not make the worker send other files of this machine.
-pub(crate) fn of_job(scratch: &Path, named: &str, max_bytes: u64) -> Result<PathBuf, Failure> {
+pub(crate) fn of_job(
+    scratch: &Path,
+    (what, named): (&str, &str),
+    max_bytes: u64,
+) -> Result<PathBuf, Failure> {
     let wrong = |reason: String| {
         Failure::new(
             FailureDomain::User,
             FailureKind::Evaluator,
-            format!("the evaluator named {named:?} as its weights: {reason}"),
+            format!("the evaluator named {named:?} as its {what}: {reason}"),
         )
     };
     let inside = || {
@@ -47,9 +51,9 @@ mod tests {
         std::fs::write(folder.path().join("secret"), "x").unwrap();
         std::fs::write(scratch.join("w"), "weights").unwrap();
         std::os::unix::fs::symlink(folder.path().join("secret"), scratch.join("link")).unwrap();
-        assert!(of_job(&scratch, "w", 100).is_ok());
+        assert!(of_job(&scratch, ("weights", "w"), 100).is_ok());
         let whole = scratch.join("w");
-        assert!(of_job(&scratch, whole.to_str().unwrap(), 100).is_ok());
+        assert!(of_job(&scratch, ("weights", whole.to_str().unwrap()), 100).is_ok());
         for (name, part) in [
             ("../secret", "scratch folder"),
             ("link", "scratch folder"),
@@ -57,10 +61,10 @@ mod tests {
             (".", "scratch folder"),
             ("nothing", "No such file"),
         ] {
-            let failure = of_job(&scratch, name, 100).unwrap_err();
+            let failure = of_job(&scratch, ("weights", name), 100).unwrap_err();
             assert!(failure.message.contains(part), "{}", failure.message);
         }
-        let failure = of_job(&scratch, "w", 3).unwrap_err();
+        let failure = of_job(&scratch, ("weights", "w"), 3).unwrap_err();
         assert!(failure.message.contains("7 bytes"), "{}", failure.message);
     }
 
@@ -97,7 +101,7 @@ mod tests {
         let real = [&real[..], &["a/in", "a//w", whole.to_str().unwrap()]].concat();
         let taken = std::cell::Cell::new(0);
         espalier_fuzzing::check(3_000, espalier_fuzzing::text(&real), |name| {
-            if let Ok(path) = of_job(&scratch, &name, 100) {
+            if let Ok(path) = of_job(&scratch, ("weights", &name), 100) {
                 taken.set(taken.get() + 1);
                 assert!(
                     path.canonicalize().unwrap().starts_with(&scratch),
