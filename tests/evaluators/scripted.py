@@ -3,6 +3,8 @@ $ESPALIER_TEST_CONTROL make it misbehave.
 
   seconds      sleep so long before every measurement
   prints       print this before the first measurement
+  weights      leave a file of so many bytes as the weights, another one for each candidate
+  checkpoints  it knows checkpoints, when the file is there at its start; they are files of so many bytes
   hang-once    the first evaluation that sees it takes it away and is silent for ever
   stubborn     while it is there, SIGTERM does not end the process
   diverge      while it is there, every evaluation fails: the candidate diverges
@@ -13,8 +15,10 @@ Every evaluation leaves a marker `started-TRIAL-ATTEMPT-PID`.
 """
 
 import ctypes
+import hashlib
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -42,6 +46,58 @@ def take(name):
 
 def send(kind, **fields):
     print(json.dumps({"espalier": 1, "type": kind, **fields}, separators=(",", ":")), flush=True)
+
+
+def lines():
+    """Lines of stdin; None when there is none yet. Python's own reader would hide lines that wait."""
+    buffer = b""
+    while True:
+        line, end, rest = buffer.partition(b"\n")
+        if end:
+            buffer = rest
+            yield json.loads(line)
+        elif select.select([0], [], [], 0)[0]:
+            more = os.read(0, 1 << 16)
+            if not more:
+                return
+            buffer += more
+        else:
+            yield None
+
+
+MESSAGES = lines()
+
+
+def wait_for_message():
+    while True:
+        message = next(MESSAGES, {"type": "shutdown"})
+        if message is not None:
+            return message
+        select.select([0], [], [])
+
+
+def leave(job, name, size, what):
+    """A file in the scratch folder that is another one for each `what`."""
+    pattern = hashlib.sha256(repr(what).encode()).digest()
+    with open(os.path.join(job["scratch"], name), "wb") as file:
+        file.write((pattern * (int(size) // len(pattern) + 1))[: int(size)])
+        file.write(json.dumps(what).encode())
+
+
+def broken_off(job, epoch):
+    """Whether a checkpoint was asked for meanwhile; then it is written."""
+    message = next(MESSAGES, {"type": "shutdown"})
+    if message is None or message["type"] == "stop":
+        return False
+    if message["type"] == "shutdown":
+        sys.exit()
+    if epoch == 0:
+        failure = {"domain": "worker", "kind": "evaluator", "message": "nothing to go on from"}
+        send("failed", attempt_id=job["attempt_id"], failure=failure)
+        return True
+    leave(job, "checkpoint", control("checkpoints") or 0, [job["trial"], job["attempt"], epoch])
+    send("checkpoint", attempt_id=job["attempt_id"], path="checkpoint", step=epoch)
+    return True
 
 
 def memory():
@@ -104,22 +160,33 @@ def evaluate(job):
         print(control("prints"), flush=True)
     decisions = job["decisions"]
     x, y = decisions["hyperparameters.x"], decisions["hyperparameters.y"]
-    for epoch in range(1, job["job"]["train"]["to"] + 1):
+    done = job["job"]["train"]["from"]
+    if done:
+        with open(job["checkpoint_path"], "rb") as file:
+            assert file.read().endswith(f", {done}]".encode()), "the checkpoint is another one"
+    for epoch in range(done + 1, job["job"]["train"]["to"] + 1):
+        if KNOWS_CHECKPOINTS and broken_off(job, epoch - 1):
+            return
         time.sleep(float(control("seconds") or 0))
         score = (1.0 - (x - 0.3) ** 2) * y * epoch / job["training"]["epochs"]
         send("measurement", attempt_id=attempt_id, step=epoch, metrics={"score": score})
-    send("done", attempt_id=attempt_id)
+    if control("weights"):
+        leave(job, "weights", control("weights"), [x, y])
+        send("done", attempt_id=attempt_id, weights="weights")
+    else:
+        send("done", attempt_id=attempt_id)
+
+
+KNOWS_CHECKPOINTS = control("checkpoints") is not None
 
 
 def main():
-    send("ready", protocol=1, description="scripted", jobs=["train"], devices=["cpu"])
+    ready = {"protocol": 1, "description": "scripted", "jobs": ["train"], "devices": ["cpu"]}
+    send("ready", checkpoints=KNOWS_CHECKPOINTS, **ready)
     print("this line is log, not protocol", flush=True)
-    for line in sys.stdin:
-        message = json.loads(line)
+    while (message := wait_for_message())["type"] != "shutdown":
         if message["type"] == "evaluate":
             evaluate(message)
-        elif message["type"] == "shutdown":
-            return
 
 
 main()

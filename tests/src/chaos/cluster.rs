@@ -72,6 +72,10 @@ impl Cluster {
         std::fs::create_dir(folder.path().join("control"))?;
         // Long enough that faults find trials that run.
         std::fs::write(folder.path().join("control/seconds"), "0.25")?;
+        // Files that take a moment on the way, so that some are cut off; of all searches they fit on the disk.
+        for file in ["weights", "checkpoints"] {
+            std::fs::write(folder.path().join("control").join(file), "1000000")?;
+        }
         let address = free_address()?;
         let mut workers = Vec::new();
         for number in 1..=WORKERS {
@@ -194,6 +198,38 @@ impl Cluster {
                 })
             })
             .collect()
+    }
+
+    /// The artifacts that the coordinator keeps.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub(super) fn artifacts(&self) -> Result<BTreeSet<String>> {
+        let mut kept = BTreeSet::new();
+        for folder in std::fs::read_dir(self.disk.path().join("artifacts"))? {
+            let folder = folder?;
+            let first = folder.file_name().to_string_lossy().into_owned();
+            if first == "tmp" {
+                continue;
+            }
+            for file in std::fs::read_dir(folder.path())? {
+                kept.insert(format!("{first}{}", file?.file_name().to_string_lossy()));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Lines of all workers' logs, through all their starts, that hold these words.
+    #[must_use]
+    pub(super) fn said(&self, words: &[&str]) -> u64 {
+        let of_one = |worker: &Worker| {
+            let log = self.log(&worker.name);
+            let lines = log
+                .lines()
+                .filter(|line| words.iter().all(|word| line.contains(word)));
+            lines.count() as u64
+        };
+        self.workers.iter().map(of_one).sum()
     }
 
     /// `espalier replay` of a search: what it printed.

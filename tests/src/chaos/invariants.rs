@@ -1,5 +1,6 @@
 //! What must hold when everything is over, whatever happened. May import this crate's client and processes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -26,6 +27,28 @@ pub(super) struct Totals {
     pub(super) attempts: u64,
 }
 
+/// Files that went from workers to the coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Files {
+    /// Weights of a best trial.
+    pub(super) weights: u64,
+    /// Checkpoints of jobs that were broken off.
+    pub(super) checkpoints: u64,
+    /// Uploads that failed on the way and were begun again.
+    pub(super) again: u64,
+}
+
+impl Files {
+    /// What the workers have said of it.
+    pub(super) fn of(cluster: &Cluster) -> Self {
+        Self {
+            weights: cluster.said(&["weights uploaded"]),
+            checkpoints: cluster.said(&["checkpoint uploaded"]),
+            again: cluster.said(&["not delivered", "UploadArtifact"]),
+        }
+    }
+}
+
 /// Every worker is back.
 ///
 /// # Errors
@@ -49,7 +72,7 @@ pub(super) async fn check(
     searches: &Searches,
     all: &[(Search, Seen)],
 ) -> Result<Totals> {
-    let mut totals = Totals::default();
+    let (mut totals, mut best) = (Totals::default(), BTreeSet::new());
     cluster.verify()?;
     for (search, seen) in all {
         let id = search.id.to_string();
@@ -57,10 +80,24 @@ pub(super) async fn check(
         let trials = searches.trials_by(&id, 500).await?;
         exact(search, seen, &status, &trials).with_context(|| format!("search {id}"))?;
         cluster.replay(&id)?;
+        ensure!(
+            !status.best_weights.is_empty(),
+            "search {id} has no weights of its best: {}",
+            status.reason
+        );
+        best.insert(status.best_weights);
         totals.searches += 1;
         totals.trials += u64::from(search.trials);
         totals.attempts += u64::from(status.counts.unwrap_or_default().attempts);
     }
+    // Former bests and checkpoints are not needed any more. Files are removed in the background.
+    wait_until(
+        "the weights of every best, and no other file",
+        END_LIMIT,
+        || async { Ok((cluster.artifacts()? == best).then_some(())) },
+    )
+    .await
+    .with_context(|| format!("kept: {:?}, of the bests: {best:?}", cluster.artifacts()))?;
     Ok(totals)
 }
 

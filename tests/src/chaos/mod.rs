@@ -96,7 +96,9 @@ async fn attack(
         "{before:?} before the last restart, {totals:?} after it"
     );
     invariants::end(cluster).await?;
-    lock(report).end_run(totals, progress.resumed.load(Ordering::Relaxed));
+    let files = invariants::Files::of(cluster);
+    let resumed = progress.resumed.load(Ordering::Relaxed);
+    lock(report).end_run(totals, files, resumed);
     Ok(())
 }
 

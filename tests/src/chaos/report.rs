@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::faults::Outcome;
-use super::invariants::Totals;
+use super::invariants::{Files, Totals};
 use super::schedule::Fault;
 
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,7 @@ struct Row {
 pub struct Report {
     rows: BTreeMap<Fault, Row>,
     totals: Totals,
+    files: Files,
     runs: u64,
     resumed: u64,
 }
@@ -42,12 +43,19 @@ impl Report {
     }
 
     /// Notes the end of a run in which everything held.
-    pub(super) fn end_run(&mut self, totals: Totals, resumed: u64) {
+    pub(super) fn end_run(&mut self, totals: Totals, files: Files, resumed: u64) {
         self.runs += 1;
         self.resumed += resumed;
+        self.sum(totals, files);
+    }
+
+    fn sum(&mut self, totals: Totals, files: Files) {
         self.totals.searches += totals.searches;
         self.totals.trials += totals.trials;
         self.totals.attempts += totals.attempts;
+        self.files.weights += files.weights;
+        self.files.checkpoints += files.checkpoints;
+        self.files.again += files.again;
     }
 
     /// Adds another report.
@@ -65,9 +73,7 @@ impl Report {
         }
         self.runs += other.runs;
         self.resumed += other.resumed;
-        self.totals.searches += other.totals.searches;
-        self.totals.trials += other.totals.trials;
-        self.totals.attempts += other.totals.attempts;
+        self.sum(other.totals, other.files);
     }
 
     /// How often a fault took place.
@@ -130,8 +136,9 @@ impl Report {
             text,
             "\n{} runs, {faults} faults; {searches} searches with {trials} trials in {attempts} attempts; \
              every trial once, no result lost, none twice, budgets exact, no process left, replay without a \
-             difference. Searches paused by failures and resumed: {}.",
-            self.runs, self.resumed
+             difference. Searches paused by failures and resumed: {}. Uploads: {} of weights, {} of checkpoints; \
+             {} tries were cut off and made again. Kept at the end: the weights of every best, and no other file.",
+            self.runs, self.resumed, self.files.weights, self.files.checkpoints, self.files.again
         );
         text
     }
@@ -180,7 +187,7 @@ mod tests {
             one.markdown().contains("No run has ended"),
             "what was not checked is claimed"
         );
-        one.end_run(Totals::default(), 0);
+        one.end_run(Totals::default(), Files::default(), 0);
         let text = one.markdown();
         assert!(text.contains("1 runs, 3 faults"), "{text}");
         assert!(
