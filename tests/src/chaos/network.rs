@@ -15,6 +15,8 @@ use super::schedule::{Fault, Step};
 const LIMIT: Duration = Duration::from_secs(120);
 /// Far above what a network between machines takes.
 const SLOW: Duration = Duration::from_millis(400);
+/// More than a worker says in minutes, and less than a file has (see `Cluster::start`).
+const HALF_A_FILE: u64 = 500_000;
 
 /// Does one fault, from its beginning to its end.
 ///
@@ -59,6 +61,15 @@ pub(super) async fn strike(proxy: &Proxy, step: Step) -> Result<Outcome> {
             cut(proxy, step).await?;
             fired?;
             "connected when it could"
+        }
+        Fault::UploadCut => {
+            let before = counters.cut_on_the_way.load(Ordering::Relaxed);
+            proxy.cut_after(HALF_A_FILE);
+            let fired = until_more(&counters.cut_on_the_way, before, step).await;
+            proxy.cut_after(0);
+            fired?;
+            delivers(proxy, step).await?;
+            "uploaded again"
         }
         other => bail!("{other} is no fault of connections"),
     };

@@ -48,13 +48,37 @@ pub struct Counters {
     pub opened: AtomicU64,
     /// Pieces that reached the client.
     pub delivered: AtomicU64,
+    /// Times that so much was on its way to the server that all connections were cut.
+    pub cut_on_the_way: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Control {
     mode: watch::Sender<Mode>,
     cuts: watch::Sender<u64>,
+    /// Bytes that may still go to the server before all is cut; 0: any number.
+    before_cut: AtomicU64,
     counters: Counters,
+}
+
+impl Control {
+    fn cut(&self) {
+        let open = self.counters.open.load(Ordering::Relaxed);
+        self.counters.cut.fetch_add(open, Ordering::Relaxed);
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Notes what is on its way to the server; cuts when that is enough.
+    fn on_the_way(&self, bytes: u64) {
+        let less = |left: u64| (left > 0).then(|| left.saturating_sub(bytes));
+        let before = self
+            .before_cut
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if before.is_ok_and(|before| before <= bytes) {
+            self.counters.cut_on_the_way.fetch_add(1, Ordering::Relaxed);
+            self.cut();
+        }
+    }
 }
 
 /// A proxy in front of one address; ends when dropped.
@@ -82,6 +106,7 @@ impl Proxy {
         let control = Arc::new(Control {
             mode: watch::Sender::new(Mode::Pass),
             cuts: watch::Sender::new(0),
+            before_cut: AtomicU64::new(0),
             counters: Counters::default(),
         });
         let accepting = tokio::spawn(accept(listener, server, Arc::clone(&control)));
@@ -105,9 +130,12 @@ impl Proxy {
 
     /// Resets every open connection, with all that is kept back.
     pub fn cut(&self) {
-        let open = self.control.counters.open.load(Ordering::Relaxed);
-        self.control.counters.cut.fetch_add(open, Ordering::Relaxed);
-        self.control.cuts.send_modify(|cuts| *cuts += 1);
+        self.control.cut();
+    }
+
+    /// Resets every open connection once so many bytes have gone to the server: in the midst of a file.
+    pub fn cut_after(&self, bytes: u64) {
+        self.control.before_cut.store(bytes, Ordering::Relaxed);
     }
 
     /// What was done so far.
@@ -179,8 +207,11 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, control
         if to.write_all(&buffer[..length]).await.is_err() {
             break;
         }
-        if way == Way::ToClient {
-            control.counters.delivered.fetch_add(1, Ordering::Relaxed);
+        match way {
+            Way::ToClient => {
+                control.counters.delivered.fetch_add(1, Ordering::Relaxed);
+            }
+            Way::ToServer => control.on_the_way(length as u64),
         }
     }
     let _ = to.shutdown().await;
@@ -295,6 +326,30 @@ mod tests {
             let answer = answer(&mut client, 5_000).await;
             assert!(matches!(answer, Some(Err(_))), "it arrived: {answer:?}");
         }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_file_on_its_way_is_cut_off_in_its_midst_once() -> Result<()> {
+        let proxy = Proxy::start(echo().await?).await?;
+        proxy.cut_after(100_000);
+        let mut client = TcpStream::connect(proxy.address()).await?;
+        client.write_u8(1).await?;
+        assert_eq!(answer(&mut client, 5_000).await.transpose()?, Some(1));
+        let (mut from, mut to) = client.into_split();
+        let writing = tokio::spawn(async move { to.write_all(&vec![7; 10_000_000]).await });
+        let mut back = Vec::new();
+        // Its end, or a reset.
+        let _ = from.read_to_end(&mut back).await;
+        assert!(writing.await?.is_err() && back.len() < 10_000_000);
+        assert_eq!(proxy.counters().cut_on_the_way.load(Ordering::Relaxed), 1);
+        let mut client = TcpStream::connect(proxy.address()).await?;
+        client.write_all(&vec![7; 300_000]).await?;
+        assert!(
+            answer(&mut client, 5_000)
+                .await
+                .is_some_and(|answer| answer.is_ok())
+        );
         Ok(())
     }
 

@@ -40,6 +40,8 @@ pub enum Fault {
     RepliesLost,
     /// A worker's connections are closed, and new ones too, for a while.
     ConnectionsRefused,
+    /// A worker's connections are cut when a file is half on its way.
+    UploadCut,
 }
 
 impl Fault {
@@ -57,12 +59,13 @@ impl Fault {
         Self::EvaluatorFrozen,
     ];
     /// Faults of connections: one at a time, beside those of processes.
-    pub const OF_CONNECTIONS: [Self; 5] = [
+    pub const OF_CONNECTIONS: [Self; 6] = [
         Self::ConnectionsCut,
         Self::ConnectionsSlow,
         Self::ConnectionsHalfOpen,
         Self::RepliesLost,
         Self::ConnectionsRefused,
+        Self::UploadCut,
     ];
 
     /// Every kind.
@@ -89,6 +92,7 @@ impl fmt::Display for Fault {
             Self::ConnectionsHalfOpen => "connections half-open",
             Self::RepliesLost => "replies lost",
             Self::ConnectionsRefused => "connections refused",
+            Self::UploadCut => "upload cut",
         })
     }
 }
