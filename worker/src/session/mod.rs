@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
-use espalier_common::ids::{AttemptKey, WorkerId};
+use espalier_common::ids::AttemptKey;
 use espalier_proto::{
     MAX_LEASE_WAIT_MS, attempt_from_wire, attempt_to_wire, failure_to_wire, leased_job_from_wire,
     uuid_to_wire, v1,
@@ -115,7 +115,6 @@ impl Session {
         slots: Vec<mpsc::Sender<Assignment>>,
     ) -> Self {
         let (now, alive) = (Instant::now(), Alive::new(&config.work_dir));
-        let renew_every = paced(welcome.renew_every, delivery.worker);
         Self {
             config,
             datasets,
@@ -136,8 +135,8 @@ impl Session {
                 waits: Waits::default(),
             },
             renew: RenewCalls {
-                every: renew_every,
-                next: now + renew_every,
+                every: welcome.renew_every,
+                next: now + welcome.renew_every,
                 open: false,
             },
             away_since: None,
@@ -314,7 +313,7 @@ impl Session {
         }
         tokio::select! {
             welcome = self.registration.register_again(why) => {
-                self.renew.every = paced(welcome?.renew_every, self.delivery.worker);
+                self.renew.every = welcome?.renew_every;
                 self.registered += 1;
                 let now = Instant::now();
                 self.renew.next = now;
@@ -489,31 +488,5 @@ impl Session {
             to = "left",
             "worker left"
         );
-    }
-}
-
-/// How often this instance renews: a little more often than it is asked to, and each instance in a pace of its own, so that
-/// a thousand workers which were started, or came back, in the same instant do not all renew in the same one for ever.
-fn paced(every: Duration, worker: WorkerId) -> Duration {
-    let [part, ..] = *worker.0.as_bytes();
-    every.mul_f64(1.0 - f64::from(part) / 2_560.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    #[test]
-    fn instances_renew_each_in_its_own_pace_and_none_too_late() {
-        let every = Duration::from_secs(10);
-        let first_byte = |byte: u8| WorkerId(Uuid::from_bytes([byte; 16]));
-        let paces: Vec<Duration> = (0..=255)
-            .map(|byte| paced(every, first_byte(byte)))
-            .collect();
-        assert!(paces.windows(2).all(|pair| pair[0] > pair[1]));
-        assert_eq!(paces[0], every);
-        assert!(paces[255] > Duration::from_secs(9));
     }
 }

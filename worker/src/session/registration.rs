@@ -126,7 +126,8 @@ impl Registration {
         self.last = Instant::now();
         self.request.cluster = uuid_to_wire(cluster.0);
         let (least, most) = RENEW_BOUNDS;
-        let renew_every = Duration::from_millis(reply.renew_every_ms.clamp(least, most));
+        let asked = Duration::from_millis(reply.renew_every_ms.clamp(least, most));
+        let renew_every = paced(asked, &self.request.worker);
         tracing::info!(worker = self.request.name, %cluster, coordinator = self.address, slots = self.request.slots,
             device = self.request.device, from = "joining", to = "registered", "worker registered");
         Ok(Welcome {
@@ -207,5 +208,26 @@ pub(crate) fn offer(name: &str, ready: &Ready) -> v1::EvaluatorOffer {
         name: name.to_owned(),
         jobs: jobs.iter().map(word).collect(),
         checkpoints: ready.checkpoints,
+    }
+}
+
+/// How often this instance renews: a little more often than it is asked to, and each instance in a pace of its own, so that
+/// a thousand workers which were started, or came back, in the same instant do not all renew in the same one for ever.
+fn paced(every: Duration, worker: &[u8]) -> Duration {
+    let part = worker.first().copied().unwrap_or_default();
+    every.mul_f64(1.0 - f64::from(part) / 2_560.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_renew_each_in_its_own_pace_and_none_too_late() {
+        let every = Duration::from_secs(10);
+        let paces: Vec<Duration> = (0..=255).map(|byte| paced(every, &[byte; 16])).collect();
+        assert!(paces.windows(2).all(|pair| pair[0] > pair[1]));
+        assert_eq!(paces[0], every);
+        assert!(paces[255] > Duration::from_secs(9));
     }
 }
