@@ -128,12 +128,20 @@ async fn a_checkpoint_outlives_the_coordinator_and_a_lost_worker() {
     let mut worker = able(&server, "one").await;
     let job = worker.one().await;
     assert_eq!(job.job, goes_on(1, HALF));
+    worker.release(&job).await;
+    // One that began anew, and failed: that says nothing about the checkpoint.
+    let mut unable = server.worker("two", 1).await;
+    let anew = unable.one().await;
+    assert_eq!(anew.job, Job::train(3));
+    unable.fail(&anew).await.unwrap();
+    let job = worker.one().await;
+    assert_eq!(job.job, goes_on(1, HALF));
     // The process is started again: what it held is lost, what it went on from is not.
     let mut again = able(&server, "one").await;
     let job = again.one().await;
     assert_eq!(
         (job.attempt, job.job.clone()),
-        (AttemptNumber(3), goes_on(1, HALF))
+        (AttemptNumber(5), goes_on(1, HALF))
     );
     again.complete_with_step(&job, 3, 0.5).await.unwrap();
     server.finished("kept").await;

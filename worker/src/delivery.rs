@@ -195,10 +195,10 @@ impl Delivery {
         let why = match stored.await {
             Ok(Ok(())) => return self.close(key).await,
             Ok(Err(why)) => why,
-            Err(_) => "there was no time left: raise --drain-timeout-ms".to_owned(),
+            Err(_) => "it was not there in time (--drain-timeout-ms)".to_owned(),
         };
         tracing::warn!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, step = left.step,
-            reason = why, "checkpoint not stored; the trial begins anew");
+            reason = why, "checkpoint not stored: what this attempt has trained is lost");
         self.release(key).await;
     }
 
@@ -311,7 +311,15 @@ async fn report_all(
                 // The rest travels with the completion, which may fare better.
                 log_given_up(key, "Report", &status);
                 left.push_back(measurement);
-                closing.cancelled().await;
+                loop {
+                    tokio::select! {
+                        () = closing.cancelled() => break,
+                        more = measurements.recv() => match more {
+                            Some(more) => left.push_back(more),
+                            None => break,
+                        }
+                    }
+                }
                 break;
             }
             Reported::Waiting => {

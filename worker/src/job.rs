@@ -88,7 +88,7 @@ pub(crate) async fn run(
         let checkpoint_due = running.asked.map(|asked| asked + bounds.checkpoint);
         let end = tokio::select! {
             heard = running.evaluator.hear(began, bounds.silence) => running.heard(heard, bounds).await,
-            failure = &mut exceeded => running.heard(Heard::Wrong(failure), bounds).await,
+            failure = &mut exceeded => Some(running.exceeded(failure).await),
             why = stop.more_than(running.asked.map(|_| Stop::Drain)) => running.stop(why).await,
             () = due(checkpoint_due) => {
                 running.evaluator.terminate().await;
@@ -142,6 +142,13 @@ impl Running<'_> {
             }
         }
         Some(JobEnd::Stopped(why))
+    }
+
+    /// The job takes more than it may.
+    async fn exceeded(&mut self, failure: Failure) -> JobEnd {
+        let failure = self.evaluator.with_tail(failure);
+        self.evaluator.stop_job(self.key).await;
+        self.lost(failure)
     }
 
     /// What is heard of the evaluator; the end of the job, if it is one.
@@ -237,14 +244,11 @@ struct Checker {
 
 impl Checker {
     fn new(job: Job, objective: Objective) -> Self {
-        let last_step = match job {
-            Job::Train { from, .. } => from,
-            Job::Test { .. } => 0,
-        };
         Self {
             job,
             objective,
-            last_step,
+            // Also of one that goes on from a checkpoint: should that be unreadable, the evaluator begins anew.
+            last_step: 0,
             measured: false,
         }
     }
@@ -359,7 +363,14 @@ mod tests {
             to: 5,
             checkpoint: None,
         });
-        for (step, fits) in [(2, false), (3, true), (3, false), (5, true), (6, false)] {
+        for (step, fits) in [
+            (0, false),
+            (1, true),
+            (3, true),
+            (3, false),
+            (5, true),
+            (6, false),
+        ] {
             let answer = checker.measurement(step, &raw("accuracy", 0.5));
             assert_eq!(answer.is_ok(), fits, "step {step}: {answer:?}");
         }

@@ -152,7 +152,11 @@ impl Transfers {
 
     /// Uploads a file; ends when the coordinator has it, or will not have it.
     pub(crate) async fn send(&self, upload: &Upload) -> Result<(), Status> {
-        let _permit = self.permits.acquire().await;
+        // A worker that ends has no time to let checkpoints wait for one another, and has no more of them than slots.
+        let _permit = match upload.checkpoint {
+            None => Some(self.permits.acquire().await),
+            Some(_) => None,
+        };
         persistently("UploadArtifact", || self.send_once(upload)).await
     }
 
@@ -283,7 +287,7 @@ fn pieces(
                     Ok(piece) if piece.is_empty() => return None,
                     Ok(piece) => Part::Data(piece),
                     Err(error) => {
-                        tracing::warn!(path = %path.display(), %error, "cannot read weights");
+                        tracing::warn!(path = %path.display(), %error, "cannot read a file that is to be uploaded");
                         return None;
                     }
                 },

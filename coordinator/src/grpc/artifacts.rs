@@ -63,7 +63,7 @@ pub(super) async fn upload(
         // The worker ends, and can wait for no operator: it hands the job back without.
         Err(Refused::Store(error)) if checkpoint.is_some() => {
             tracing::warn!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, %error,
-                "a checkpoint cannot be stored; the trial begins anew");
+                "a checkpoint cannot be stored: what its attempt has trained is lost");
             return Err(CallError::UploadGivenUp(error).into());
         }
         Err(Refused::Store(error)) if error.is_of_the_folder() => {

@@ -48,33 +48,25 @@ impl Runner {
         if matches!(job.job, Job::Train { .. }) {
             check_normalisation(network, job.training.batch_size, data)?;
         }
-        // Before the network is built: the same seed gives the same weights whatever ran before.
-        tch::manual_seed(job.seed as i64);
-        let model = Model::new(network, device)?;
+        let build = || {
+            // Before the network is built: the same seed gives the same weights whatever ran before.
+            tch::manual_seed(job.seed as i64);
+            Model::new(network, device)
+        };
         match &job.job {
             Job::Train { from, to, .. } => {
-                let scratch = Path::new(&request.scratch);
-                let training = Training {
-                    model: &model,
-                    recipe: &job.training,
-                    train: &Feed::new(data, Split::Train, device)?,
-                    validation: &Feed::new(data, Split::Validation, device)?,
-                    seed: job.seed,
-                    checkpoint: checkpoint_of(request, *from)?,
-                    folder: scratch,
-                };
-                Ok(match training.run(*to, session)? {
-                    Ended::Trained => FromEvaluator::Done(Done {
-                        metrics: BTreeMap::new(),
-                        weights: Some(weights::save(model.parameters(), scratch)?),
-                    }),
-                    Ended::BrokenOff { file, epochs } => FromEvaluator::Checkpoint {
-                        path: file,
-                        step: epochs,
-                    },
-                })
+                let checkpoint = checkpoint_of(request, *from)?;
+                match train(&build()?, request, data, (*to, checkpoint), session) {
+                    // It costs what it held, and no attempt: it may be of another release.
+                    Err(error @ JobError::Weights { .. }) if checkpoint.is_some() => {
+                        session.begins_anew(&error)?;
+                        train(&build()?, request, data, (*to, None), session)
+                    }
+                    end => end,
+                }
             }
             Job::Test { .. } => {
+                let model = build()?;
                 let path = request.weights_path.as_ref().ok_or_else(|| {
                     unsupported("the job measures weights and names no file of them")
                 })?;
@@ -102,6 +94,36 @@ impl Runner {
         };
         Ok(self.data.insert(data))
     }
+}
+
+/// Trains up to an epoch, from a checkpoint or from the start, and leaves the weights or another checkpoint.
+fn train(
+    model: &Model,
+    request: &Evaluate,
+    data: &MappedDataset,
+    (to, checkpoint): (u32, Option<&Path>),
+    session: &mut impl Session,
+) -> Result<FromEvaluator, JobError> {
+    let (scratch, device) = (Path::new(&request.scratch), model.parameters().device());
+    let training = Training {
+        model,
+        recipe: &request.job.training,
+        train: &Feed::new(data, Split::Train, device)?,
+        validation: &Feed::new(data, Split::Validation, device)?,
+        seed: request.job.seed,
+        checkpoint,
+        folder: scratch,
+    };
+    Ok(match training.run(to, session)? {
+        Ended::Trained => FromEvaluator::Done(Done {
+            metrics: BTreeMap::new(),
+            weights: Some(weights::save(model.parameters(), scratch)?),
+        }),
+        Ended::BrokenOff { file, epochs } => FromEvaluator::Checkpoint {
+            path: file,
+            step: epochs,
+        },
+    })
 }
 
 /// The file that a training job goes on from.

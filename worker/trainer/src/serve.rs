@@ -102,6 +102,13 @@ impl<W: Write> Session for JobSession<'_, W> {
         Ok(self.outbox.progress(fraction)?)
     }
 
+    fn begins_anew(&mut self, why: &JobError) -> Result<(), JobError> {
+        Ok(self.outbox.send(FromEvaluator::Log {
+            level: LogLevel::Warn,
+            message: format!("training begins anew: {why}"),
+        })?)
+    }
+
     fn measured(&mut self, epoch: Epoch) -> Result<(), JobError> {
         let mut metrics = metrics(epoch.score);
         metrics.insert("train_loss".to_owned(), Some(epoch.train_loss));

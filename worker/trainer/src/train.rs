@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use espalier_common::recipe::{Recipe, Schedule};
+use espalier_common::recipe::{Optimizer as Settings, Recipe, Schedule};
 use espalier_data::order;
 use tch::{Reduction, Tensor};
 
@@ -26,6 +26,12 @@ pub trait Session {
     /// # Errors
     /// [`JobError::Stopped`] when the job should end, [`JobError::BrokenOff`] when it should end with a checkpoint.
     fn between_batches(&mut self, fraction: f64) -> Result<(), JobError>;
+
+    /// The checkpoint cannot be read, and training begins anew.
+    ///
+    /// # Errors
+    /// When the worker cannot be told.
+    fn begins_anew(&mut self, why: &JobError) -> Result<(), JobError>;
 
     /// What an epoch gave.
     ///
@@ -85,7 +91,8 @@ impl Training<'_> {
     /// Trains up to epoch `to`, from the start or from the checkpoint.
     ///
     /// # Errors
-    /// [`JobError`] says why it ended early.
+    /// [`JobError`] says why it ended early; [`JobError::Weights`] that the checkpoint cannot be gone on from, and that
+    /// the network may hold parts of it.
     pub fn run(&self, to: u32, session: &mut impl Session) -> Result<Ended, JobError> {
         check_recipe(self.recipe, to)?;
         let parameters = self.model.parameters();
@@ -243,7 +250,21 @@ fn check_loss(place: &Place) -> Result<(), JobError> {
     )))
 }
 
-/// A recipe comes from outside. libtorch checks what it is given, but some of this it would take.
+/// What of an optimizer's settings none can go by.
+fn odd_optimizer(optimizer: &Settings) -> Option<String> {
+    let (Settings::Sgd { weight_decay, .. } | Settings::Adamw { weight_decay, .. }) = *optimizer;
+    let momentum = match *optimizer {
+        Settings::Sgd { momentum, .. } => momentum,
+        Settings::Adamw { .. } => 0.0,
+    };
+    let odd = |value: f64| !(value >= 0.0 && value.is_finite());
+    if odd(momentum) {
+        return Some(format!("a momentum of {momentum}"));
+    }
+    odd(weight_decay).then(|| format!("a weight decay of {weight_decay}"))
+}
+
+/// A recipe comes from outside.
 fn check_recipe(recipe: &Recipe, to: u32) -> Result<(), JobError> {
     let peak = peak(&recipe.optimizer);
     let (Schedule::Constant {
@@ -261,6 +282,8 @@ fn check_recipe(recipe: &Recipe, to: u32) -> Result<(), JobError> {
         "a batch size of 0".to_owned()
     } else if !(peak >= 0.0 && peak.is_finite()) {
         format!("a learning rate of {peak}")
+    } else if let Some(what) = odd_optimizer(&recipe.optimizer) {
+        what
     } else if !(warmup >= 0.0 && warmup.is_finite()) {
         format!("a warm-up of {warmup} epochs")
     } else if !(0.0..1.0).contains(&recipe.label_smoothing) {

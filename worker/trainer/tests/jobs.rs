@@ -327,7 +327,27 @@ fn what_is_not_offered_is_refused_as_unsupported() {
     let _turn = turn();
     let fixture = Fixture::new();
     type Change = (fn(&mut Evaluate), &'static str);
-    let changes: [Change; 11] = [
+    let changes: [Change; 13] = [
+        (
+            |job| {
+                job.job.training.optimizer = Optimizer::Sgd {
+                    learning_rate: 0.1,
+                    momentum: -0.5,
+                    nesterov: false,
+                    weight_decay: 0.0,
+                }
+            },
+            "momentum of -0.5",
+        ),
+        (
+            |job| {
+                job.job.training.optimizer = Optimizer::Adamw {
+                    learning_rate: 0.1,
+                    weight_decay: f64::NAN,
+                }
+            },
+            "weight decay of NaN",
+        ),
         (
             |job| {
                 job.job.job = Job::Train {

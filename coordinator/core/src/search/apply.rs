@@ -97,6 +97,7 @@ impl Search {
                 self.phase = Phase::Finishing(reason.clone());
             }
             Event::SearchFinished { reason, shortfall } => {
+                self.checkpoints.clear();
                 self.phase = Phase::Finished(reason.clone());
                 self.shortfall.clone_from(shortfall);
             }

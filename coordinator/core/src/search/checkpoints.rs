@@ -1,21 +1,34 @@
 //! Checkpoints: what an attempt that was broken off leaves, so that the next one need not begin anew. A trial has at
-//! most one, the latest, while it is open; whoever gets the trial next goes on from it.
+//! most one, the furthest, while it is open, and the best while it is trained once more at the end; whoever gets the
+//! trial next goes on from it.
 //!
-//! A worker that was lost says nothing about a checkpoint, so it stays. An attempt that failed may have failed of
-//! it (an unreadable file, say), and the next one then begins anew.
+//! A worker that was lost says nothing about a checkpoint, so it stays. An attempt that went on from it and failed may
+//! have failed of it, and the next one then begins anew.
 
 use std::collections::BTreeMap;
 
+use espalier_common::failure::{Failure, FailureKind};
 use espalier_common::ids::{AttemptNumber, Digest, TrialNumber, WorkerId};
 use espalier_common::job::{Checkpoint, Job, JobKind};
 
-use super::command::{Drop, Rejection};
+use super::command::Rejection;
 use super::decide::Decision;
 use super::event::{Event, ReleaseReason};
-use super::state::{LivePhase, Search};
+use super::state::{LiveAttempt, LivePhase, Search};
+
+/// What is done with a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// The next attempt goes on from it.
+    Kept,
+    /// The trial has one that is further: the job alone is handed back.
+    Behind,
+    /// It has been taken before, and the acknowledgement was lost.
+    Before,
+}
 
 impl Search {
-    /// The checkpoints of open trials.
+    /// The checkpoints of trials that may still be gone on with.
     #[must_use]
     pub fn checkpoints(&self) -> &BTreeMap<TrialNumber, Checkpoint> {
         &self.checkpoints
@@ -43,32 +56,7 @@ impl Search {
         attempt: AttemptNumber,
         checkpoint: Checkpoint,
     ) -> Result<(), Rejection> {
-        if self.has_checkpoint(trial, attempt, checkpoint.artifact) {
-            return Ok(()); // once more, since the acknowledgement was lost
-        }
-        let live = self.held(trial, attempt)?;
-        if live.worker != worker {
-            let reason = Drop::Stale;
-            return Err(Rejection::NotHeld {
-                trial,
-                attempt,
-                reason,
-            });
-        }
-        let epochs = self.definition.spec.space.training.epochs;
-        let trains = live.job == JobKind::Train && live.phase == LivePhase::Running;
-        if !trains || !self.open.contains_key(&trial) {
-            return Err(Rejection::Invalid(format!(
-                "attempt {attempt} of trial {trial} does not train an open trial, so it leaves no checkpoint"
-            )));
-        }
-        if checkpoint.step >= epochs {
-            return Err(Rejection::Invalid(format!(
-                "attempt {attempt} of trial {trial} leaves a checkpoint after {} epochs, and a trial has {epochs}",
-                checkpoint.step
-            )));
-        }
-        Ok(())
+        self.taken(worker, trial, attempt, checkpoint).map(drop)
     }
 
     pub(super) fn decide_checkpoint(
@@ -78,10 +66,6 @@ impl Search {
         attempt: AttemptNumber,
         checkpoint: Checkpoint,
     ) -> Result<Decision, Rejection> {
-        self.may_store_checkpoint(worker, trial, attempt, checkpoint)?;
-        if self.has_checkpoint(trial, attempt, checkpoint.artifact) {
-            return Ok(Decision::done(Vec::new()));
-        }
         let stored = Event::CheckpointStored {
             trial,
             attempt,
@@ -92,21 +76,72 @@ impl Search {
             attempt,
             reason: ReleaseReason::Worker,
         };
-        Ok(Decision::done(vec![stored, released]))
+        let events = match self.taken(worker, trial, attempt, checkpoint)? {
+            Taken::Kept => vec![stored, released],
+            Taken::Behind => vec![released],
+            Taken::Before => Vec::new(),
+        };
+        Ok(Decision::done(events))
     }
 
-    /// Whether this is the trial's checkpoint, by an attempt that has handed itself back with it.
-    fn has_checkpoint(&self, trial: TrialNumber, attempt: AttemptNumber, artifact: Digest) -> bool {
-        let holds = self.live.get(&trial).is_some_and(|l| l.attempt == attempt);
+    fn taken(
+        &self,
+        worker: WorkerId,
+        trial: TrialNumber,
+        attempt: AttemptNumber,
+        checkpoint: Checkpoint,
+    ) -> Result<Taken, Rejection> {
         let known = self.checkpoints.get(&trial);
-        !holds
+        let live = match self.held_by(worker, trial, attempt) {
+            Ok(live) => live,
+            Err(_) if self.handed_back(trial, attempt, checkpoint.artifact) => {
+                return Ok(Taken::Before);
+            }
+            Err(rejection) => return Err(rejection),
+        };
+        let epochs = self.definition.spec.space.training.epochs;
+        if live.job != JobKind::Train || live.phase != LivePhase::Running {
+            return Err(Rejection::Invalid(format!(
+                "attempt {attempt} of trial {trial} trains no more, so it leaves no checkpoint"
+            )));
+        }
+        if checkpoint.step >= epochs {
+            return Err(Rejection::Invalid(format!(
+                "attempt {attempt} of trial {trial} leaves a checkpoint after {} epochs, and a trial has {epochs}",
+                checkpoint.step
+            )));
+        }
+        Ok(match known {
+            Some(known) if known.step > checkpoint.step => Taken::Behind,
+            _ => Taken::Kept,
+        })
+    }
+
+    /// Whether this attempt, which holds nothing any more, has left this file.
+    fn handed_back(&self, trial: TrialNumber, attempt: AttemptNumber, artifact: Digest) -> bool {
+        let known = self.checkpoints.get(&trial);
+        let live = self.live.get(&trial).map(|live| live.attempt);
+        live != Some(attempt)
             && self.known(trial, attempt).is_ok()
             && known.is_some_and(|checkpoint| checkpoint.artifact == artifact)
     }
 
     pub(super) fn apply_checkpoint(&mut self, trial: TrialNumber, checkpoint: Checkpoint) {
-        if self.open.contains_key(&trial) {
+        if self.live.contains_key(&trial) {
             self.checkpoints.insert(trial, checkpoint);
+        }
+    }
+
+    /// After an attempt that failed: its checkpoint goes if it may have failed of that.
+    pub(super) fn doubt_checkpoint(
+        &mut self,
+        trial: TrialNumber,
+        live: Option<&LiveAttempt>,
+        failure: &Failure,
+    ) {
+        let of_the_machine = matches!(failure.kind, FailureKind::OutOfMemory | FailureKind::Disk);
+        if live.is_some_and(|live| live.resumed) && !of_the_machine {
+            self.checkpoints.remove(&trial);
         }
     }
 }

@@ -214,6 +214,10 @@ fn lease(
         && (able.can_test || !matches!(job, Job::Test { .. }))
         && search.may_lease(trial, retries)
     {
+        let job = match job {
+            Job::Train { .. } => search.training_job(trial, able.can_resume),
+            Job::Test { .. } => job,
+        };
         work.push((trial, job));
     }
     let mut events = Vec::with_capacity(work.len());
@@ -257,14 +261,7 @@ fn report(
     number: u32,
     measurement: Measurement,
 ) -> Result<Decision, Rejection> {
-    let live = search.held(trial, attempt)?;
-    if live.worker != worker {
-        return Err(Rejection::NotHeld {
-            trial,
-            attempt,
-            reason: Drop::Stale,
-        });
-    }
+    let live = search.held_by(worker, trial, attempt)?;
     if live.phase != LivePhase::Running || number <= live.reported {
         // Said before, and the acknowledgement was lost: acknowledge again.
         return Ok(Decision::done(Vec::new()));
@@ -321,6 +318,25 @@ impl Search {
         let known = self.trial(trial);
         let known = known.filter(|known| (1..=known.attempts).contains(&attempt.0));
         known.ok_or(Rejection::UnknownAttempt { trial, attempt })
+    }
+
+    /// The live lease of this attempt, if it is this worker's.
+    pub(super) fn held_by(
+        &self,
+        worker: WorkerId,
+        trial: TrialNumber,
+        attempt: AttemptNumber,
+    ) -> Result<&LiveAttempt, Rejection> {
+        let live = self.held(trial, attempt)?;
+        if live.worker == worker {
+            return Ok(live);
+        }
+        let reason = Drop::Stale;
+        Err(Rejection::NotHeld {
+            trial,
+            attempt,
+            reason,
+        })
     }
 
     /// The live lease of this attempt.

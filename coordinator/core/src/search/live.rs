@@ -77,6 +77,7 @@ mod tests {
             attempt: AttemptNumber(1),
             worker: WorkerId(Uuid::from_u128(1)),
             job: JobKind::Train,
+            resumed: false,
             phase,
             reported: 0,
             step: 0,

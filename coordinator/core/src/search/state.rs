@@ -151,6 +151,8 @@ pub struct LiveAttempt {
     pub worker: WorkerId,
     /// What it runs.
     pub job: JobKind,
+    /// Whether it goes on from a checkpoint.
+    pub resumed: bool,
     /// What the lease is held for.
     pub phase: LivePhase,
     /// The highest message number taken from it.
@@ -223,7 +225,7 @@ pub struct Search {
     pub(super) trials: Vec<Trial>,
     pub(super) queue: VecDeque<TrialNumber>,
     pub(super) open: BTreeMap<TrialNumber, OpenTrial>,
-    /// Of open trials that were broken off.
+    /// Of trials that were broken off and may be gone on with.
     pub(super) checkpoints: BTreeMap<TrialNumber, Checkpoint>,
     /// At most one live lease a trial.
     pub(super) live: Live,

@@ -111,15 +111,7 @@ impl Search {
         if self.lacks(trial, weights) {
             return Ok(()); // whether or not its lease ran out on the way
         }
-        let live = self.held(trial, attempt)?;
-        if live.worker != worker {
-            let reason = Drop::Stale;
-            return Err(Rejection::NotHeld {
-                trial,
-                attempt,
-                reason,
-            });
-        }
+        let live = self.held_by(worker, trial, attempt)?;
         if live.phase != LivePhase::Uploading {
             return Err(not_asked(trial, attempt));
         }

@@ -219,7 +219,6 @@ impl Coordinator {
             if may.is_err() {
                 return Answer::Refused;
             }
-            disk.checkpoints.insert(checkpoint.artifact);
         }
         let ends = matches!(
             command,

@@ -29,7 +29,6 @@ pub struct Disk {
     pub searches: Vec<(SearchId, Vec<(Event, u64)>)>,
     pub names: BTreeMap<WorkerId, usize>,
     pub weights: BTreeSet<Digest>,
-    pub checkpoints: BTreeSet<Digest>,
 }
 
 /// One search in memory.

@@ -368,10 +368,12 @@ impl Worker {
                 self.spool.remove(&key);
                 self.close(agenda, key);
             }
-            (
-                Wants::Fail(key, _) | Wants::BreakOff(key, _) | Wants::Release(key),
-                Answer::Done | Answer::Refused,
-            ) => {
+            // It is handed back without, then.
+            (Wants::BreakOff(key, _), Answer::Refused) => {
+                self.send(agenda, Wants::Release(key));
+            }
+            (Wants::BreakOff(key, _), Answer::Done)
+            | (Wants::Fail(key, _) | Wants::Release(key), Answer::Done | Answer::Refused) => {
                 self.close(agenda, key);
             }
             (Wants::Leave, _) => self.stop(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use espalier_common::failure::FailureKind;
 use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
 use espalier_common::job::{Checkpoint, Job};
 use espalier_core::search::{Effect, Event, Refused, ReleaseReason, Search, TrialState};
@@ -12,6 +13,8 @@ pub struct Model {
     states: BTreeMap<TrialNumber, TrialState>,
     /// The lease of every trial that has one.
     live: BTreeMap<TrialNumber, (AttemptNumber, WorkerId)>,
+    /// The trials whose attempt goes on from a checkpoint.
+    resumed: BTreeSet<TrialNumber>,
     /// What attempts that were broken off have left.
     checkpoints: BTreeMap<TrialNumber, Checkpoint>,
     /// The highest attempt of every trial.
@@ -96,6 +99,7 @@ impl Model {
                 ..
             } => {
                 assert_eq!(self.live[trial].0, *attempt);
+                self.checkpoints.remove(trial);
                 if !upload {
                     self.live.remove(trial);
                 }
@@ -109,6 +113,7 @@ impl Model {
                 assert_eq!(before, None, "trial {trial} is held twice");
             }
             Event::WeightsStored { trial, attempt, .. } => {
+                self.checkpoints.remove(trial);
                 if let Some((held, _)) = self.live.get(trial) {
                     assert_eq!(held, attempt);
                 }
@@ -121,11 +126,18 @@ impl Model {
                 checkpoint,
             } => {
                 assert_eq!(self.live[trial].0, *attempt);
-                assert_eq!(self.states[trial], TrialState::Running);
-                self.checkpoints.insert(*trial, *checkpoint);
+                let before = self.checkpoints.insert(*trial, *checkpoint);
+                assert!(before.is_none_or(|before| before.step <= checkpoint.step));
             }
-            Event::AttemptFailed { trial, attempt, .. } => {
-                self.checkpoints.remove(trial);
+            Event::AttemptFailed {
+                trial,
+                attempt,
+                failure,
+            } => {
+                let machine = [FailureKind::OutOfMemory, FailureKind::Disk];
+                if self.resumed.contains(trial) && !machine.contains(&failure.kind) {
+                    self.checkpoints.remove(trial);
+                }
                 self.end(*trial, *attempt);
             }
             Event::LeaseExpired { trial, attempt } => self.end(*trial, *attempt),
@@ -158,7 +170,10 @@ impl Model {
                 self.paused = false;
                 self.finishing = true;
             }
-            Event::SearchFinished { .. } => self.finished = true,
+            Event::SearchFinished { .. } => {
+                self.finished = true;
+                self.checkpoints.clear();
+            }
             Event::SearchCreated { .. }
             | Event::SearchRecovered
             | Event::TimePassed
@@ -183,6 +198,21 @@ impl Model {
         assert!(attempt > last, "fencing numbers grow");
         let before = self.live.insert(trial, (attempt, worker));
         assert_eq!(before, None, "trial {trial} is leased twice");
+        self.resumed.remove(&trial);
+        if let Job::Train {
+            from, checkpoint, ..
+        } = *job
+        {
+            let resumed = checkpoint.map(|artifact| Checkpoint {
+                artifact,
+                step: from,
+            });
+            match resumed {
+                Some(_) => assert_eq!(resumed.as_ref(), self.checkpoints.get(&trial)),
+                None => assert_eq!(from, 0),
+            }
+            self.resumed.extend(resumed.map(|_| trial));
+        }
         let state = self
             .states
             .get_mut(&trial)
@@ -195,20 +225,7 @@ impl Model {
             );
         } else {
             assert_eq!(*state, TrialState::Queued);
-            let Job::Train {
-                from, checkpoint, ..
-            } = *job
-            else {
-                panic!("an open trial is trained, not {job:?}");
-            };
-            let left = self.checkpoints.get(&trial).copied();
-            match checkpoint.map(|artifact| Checkpoint {
-                artifact,
-                step: from,
-            }) {
-                Some(resumed) => assert_eq!(Some(resumed), left),
-                None => assert_eq!(from, 0),
-            }
+            assert!(matches!(job, Job::Train { .. }));
             *state = TrialState::Running;
         }
     }

@@ -195,6 +195,7 @@ mod tests {
             attempt: AttemptNumber(2),
             worker,
             job: JobKind::Train,
+            resumed: false,
             phase: LivePhase::Running,
             reported: 0,
             step: 0,

@@ -239,6 +239,7 @@ pub struct Recorder {
     pub batches: usize,
     pub stop_after: Option<usize>,
     pub break_off_after: Option<usize>,
+    pub anew: Vec<String>,
 }
 
 impl Session for Recorder {
@@ -252,6 +253,11 @@ impl Session for Recorder {
         if over(self.break_off_after) {
             return Err(JobError::BrokenOff);
         }
+        Ok(())
+    }
+
+    fn begins_anew(&mut self, why: &JobError) -> Result<(), JobError> {
+        self.anew.push(why.to_string());
         Ok(())
     }
 

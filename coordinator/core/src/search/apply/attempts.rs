@@ -79,6 +79,7 @@ impl Search {
                 attempt,
                 weights,
             } => {
+                self.checkpoints.remove(trial);
                 self.take_live(*trial, *attempt);
                 if let Some(best) = self.best.as_mut().filter(|best| best.trial == *trial) {
                     best.weights = Some(*weights);
@@ -133,6 +134,7 @@ impl Search {
             attempt,
             worker,
             job: job.kind(),
+            resumed: job.checkpoint().is_some(),
             phase,
             reported: 0,
             step: 0,
@@ -242,6 +244,7 @@ impl Search {
             attempt,
             worker,
             job: JobKind::Train,
+            resumed: false,
             phase: LivePhase::Uploading,
             reported: 0,
             step: 0,
@@ -285,6 +288,7 @@ impl Search {
         upload: bool,
     ) {
         self.compute_seconds += seconds;
+        self.checkpoints.remove(&trial);
         if let Some(best) = self.best.as_mut().filter(|best| best.trial == trial) {
             best.weights = Some(weights);
         }
@@ -311,9 +315,8 @@ impl Search {
             of_worker: failure.domain.is_of_worker(),
             reported: true,
         };
-        // Perhaps it failed of it: the next attempt begins anew.
-        self.checkpoints.remove(&trial);
         let live = self.take_unfinished(trial, attempt, time_ms);
+        self.doubt_checkpoint(trial, live.as_ref(), failure);
         self.give_back(trial, attempt, live, fault);
         if counts_as_repeated(failure) {
             let key = failure.key();
