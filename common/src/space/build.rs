@@ -126,11 +126,12 @@ fn built(mut resolved: Resolved, dataset: Option<&DatasetInfo>) -> Result<Built,
         });
     }
     let network_id = network.as_ref().map(Network::network_id);
+    let (parameters, macs) = network.as_ref().map(Network::counts).unzip();
     Ok(Built {
         candidate_id: candidate_id(&resolved, network_id),
         network_id,
-        parameters: network.as_ref().map(Network::parameters),
-        macs: network.as_ref().map(Network::macs),
+        parameters,
+        macs,
         recipe: resolved.recipe,
         hyperparameters: resolved.hyperparameters,
         network,
