@@ -2,10 +2,12 @@
 //! Imports the network's types only.
 
 use std::collections::HashSet;
+use std::hash::BuildHasher as _;
 use std::ops::Range;
 
 use foldhash::quality::RandomState;
 
+use super::by_colour::ByColour;
 use super::error::{ShapeError, ShapeProblem};
 use super::infer::{check_shape, infer};
 use super::op::Op;
@@ -83,12 +85,13 @@ impl Builder {
         Ok(self.nodes.len() - 1)
     }
 
-    /// Adds the nodes from `first` on once more: what read `input` reads `instead`, which has its shape, what
-    /// read one of them reads its copy, and what read an earlier node still does. `name` makes the new names
-    /// from the old ones. As [`Self::push`] for each of them, without inferring what is known.
+    /// Adds some nodes once more: what read `input` reads `instead`, which has its shape, what read one of them
+    /// reads its copy, and what read an earlier node still does. `name` makes the new names from the old ones.
+    /// As [`Self::push`] for each of them, without inferring what is known.
     ///
     /// # Errors
-    /// [`ShapeError`] when a bound is exceeded, there is no such node, or the shapes differ.
+    /// [`ShapeError`] when a bound is exceeded, there is no such node, or the shapes differ. Some of the nodes
+    /// are then added.
     pub fn repeat(
         &mut self,
         nodes: Range<usize>,
@@ -97,52 +100,60 @@ impl Builder {
         name: impl Fn(&str) -> String,
     ) -> Result<(), ShapeError> {
         self.check_input()?;
+        self.check_repeat(&nodes, input, instead)?;
+        let moved = self.nodes.len() - nodes.start;
+        self.nodes.reserve(nodes.len());
         for id in nodes.clone() {
-            let copy = self.repeated(id, &nodes, input, instead, &name)?;
-            self.edges += copy.inputs.len();
-            self.nodes.push(copy);
+            let node = &self.nodes[id];
+            let name = name(&node.name);
+            check_bounds(self.nodes.len(), self.edges, &name, &node.inputs)
+                .map_err(|problem| ShapeError::new(&name, node.op.name(), problem))?;
+            let mut inputs = Inputs::from_slice(&node.inputs);
+            for read in &mut inputs {
+                *read = match *read {
+                    read if read == input => instead,
+                    read if nodes.contains(&read) => read + moved,
+                    read => read,
+                };
+            }
+            self.edges += inputs.len();
+            self.nodes.push(Node {
+                name,
+                op: node.op.clone(),
+                inputs,
+                shape: node.shape.clone(),
+            });
         }
         Ok(())
     }
 
-    fn repeated(
+    /// Whether these nodes are there and may read the one instead of the other.
+    fn check_repeat(
         &self,
-        id: usize,
         nodes: &Range<usize>,
         input: usize,
         instead: usize,
-        name: impl Fn(&str) -> String,
-    ) -> Result<Node, ShapeError> {
+    ) -> Result<(), ShapeError> {
         let earlier = self.nodes.len();
-        let unknown = |input| ShapeProblem::UnknownInput { input, earlier };
-        let there = |id: usize| {
-            let node = self.nodes.get(id);
-            node.ok_or_else(|| ShapeError::new("network", "repeat", unknown(id)))
+        let last = nodes.end.saturating_sub(1);
+        let problem = match (self.shape(input), self.shape(instead)) {
+            _ if nodes.is_empty() => return Ok(()),
+            (None, _) => ShapeProblem::UnknownInput { input, earlier },
+            (_, None) => ShapeProblem::UnknownInput {
+                input: instead,
+                earlier,
+            },
+            _ if last >= earlier => ShapeProblem::UnknownInput {
+                input: last,
+                earlier,
+            },
+            (Some(one), Some(other)) if one != other => ShapeProblem::Different {
+                first: one.clone(),
+                other: other.clone(),
+            },
+            _ => return Ok(()),
         };
-        let (node, from, to) = (there(id)?, there(input)?, there(instead)?);
-        let name = name(&node.name);
-        if from.shape != to.shape {
-            let (first, other) = (from.shape.clone(), to.shape.clone());
-            let problem = ShapeProblem::Different { first, other };
-            return Err(ShapeError::new(&name, node.op.name(), problem));
-        }
-        check_bounds(earlier, self.edges, &name, &node.inputs)
-            .map_err(|problem| ShapeError::new(&name, node.op.name(), problem))?;
-        let moved = earlier - id;
-        let mut inputs = Inputs::from_slice(&node.inputs);
-        for read in &mut inputs {
-            *read = match *read {
-                read if read == input => instead,
-                read if nodes.contains(&read) => read + moved,
-                read => read,
-            };
-        }
-        Ok(Node {
-            name,
-            op: node.op.clone(),
-            inputs,
-            shape: node.shape.clone(),
-        })
+        Err(ShapeError::new("network", "repeat", problem))
     }
 
     /// The shape of the output of node `id`, if there is such a node.
@@ -262,12 +273,9 @@ impl Network {
 
     /// What holds for the whole rather than for a node: names are unique and the output exists.
     fn check_ends(&self) -> Result<(), ShapeError> {
-        let mut names = HashSet::with_capacity_and_hasher(self.nodes.len(), RandomState::default());
-        for node in &self.nodes {
-            if !names.insert(node.name.as_str()) {
-                let problem = ShapeProblem::DuplicateName;
-                return Err(ShapeError::new(&node.name, node.op.name(), problem));
-            }
+        if let Some(node) = self.second_of_a_name() {
+            let problem = ShapeProblem::DuplicateName;
+            return Err(ShapeError::new(&node.name, node.op.name(), problem));
         }
         if self.output >= self.nodes.len() {
             return Err(ShapeError::new(
@@ -280,6 +288,19 @@ impl Network {
             ));
         }
         Ok(())
+    }
+
+    /// The first node that has the name of an earlier one.
+    fn second_of_a_name(&self) -> Option<&Node> {
+        // Where all hashes differ, as they nearly always do, so do all names.
+        let state = RandomState::default();
+        let hash = |node: &Node| state.hash_one(node.name.as_str());
+        let hashes: Vec<u64> = self.nodes.iter().map(hash).collect();
+        if ByColour::of(&hashes).classes == hashes.len() {
+            return None;
+        }
+        let mut names = HashSet::with_capacity(self.nodes.len());
+        (self.nodes.iter()).find(|node| !names.insert(node.name.as_str()))
     }
 }
 

@@ -17,10 +17,8 @@
 //! The work is counted in nodes and edges visited. The count, like everything here, depends on the graph
 //! and not on its numbering, so whether it runs out is a property of the graph: see [`canonical_order`].
 
-use std::collections::HashSet;
-
-use foldhash::fast::RandomState;
-use smallvec::SmallVec;
+use super::by_colour::ByColour;
+use super::relation::{Edge, Relation};
 
 /// The most nodes and edges visited for one graph, about 50 ms on one core. Networks that people draw need
 /// fewer than 20 visits a node; only dense symmetric wiring (say, a node for every pair of eight equal
@@ -28,84 +26,6 @@ use smallvec::SmallVec;
 pub(super) const MAX_WORK: u64 = 2_000_000;
 /// The deepest nesting of steps 2 and 3; each level is a frame on the stack.
 const MAX_DEPTH: usize = 200;
-
-/// Edges of a graph whose nodes are in topological order, grouped by reader and by what is read.
-#[derive(Clone, Debug)]
-pub(super) struct Relation {
-    inputs: Adjacency,
-    readers: Adjacency,
-}
-
-/// An edge: `to` reads `from` at the place `tag`; places that may be swapped have one tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Edge {
-    pub(super) from: u32,
-    pub(super) to: u32,
-    pub(super) tag: u32,
-}
-
-#[derive(Clone, Debug)]
-struct Adjacency {
-    /// Node `v`'s neighbours are `ends[start[v]..start[v + 1]]`.
-    start: Vec<u32>,
-    /// Neighbour and tag.
-    ends: Vec<(u32, u32)>,
-}
-
-impl Adjacency {
-    fn new(nodes: usize, edges: &[Edge], ends_of: impl Fn(&Edge) -> (u32, u32)) -> Self {
-        let mut start = vec![0_u32; nodes + 1];
-        for edge in edges {
-            start[ends_of(edge).0 as usize + 1] += 1;
-        }
-        for node in 0..nodes {
-            start[node + 1] += start[node];
-        }
-        let mut next = start.clone();
-        let mut ends = vec![(0, 0); edges.len()];
-        for edge in edges {
-            let (at, neighbour) = ends_of(edge);
-            let slot = &mut next[at as usize];
-            ends[*slot as usize] = (neighbour, edge.tag);
-            *slot += 1;
-        }
-        Self { start, ends }
-    }
-
-    fn of(&self, node: usize) -> &[(u32, u32)] {
-        &self.ends[self.start[node] as usize..self.start[node + 1] as usize]
-    }
-}
-
-impl Relation {
-    /// A relation over nodes `0..nodes`. Every edge must lead from a lower to a higher number.
-    pub(super) fn new(nodes: usize, edges: &[Edge]) -> Self {
-        Self {
-            inputs: Adjacency::new(nodes, edges, |edge| (edge.to, edge.from)),
-            readers: Adjacency::new(nodes, edges, |edge| (edge.from, edge.to)),
-        }
-    }
-
-    /// What `node` reads: node and tag, in the order the edges were given.
-    pub(super) fn inputs(&self, node: usize) -> &[(u32, u32)] {
-        self.inputs.of(node)
-    }
-
-    fn len(&self) -> usize {
-        self.inputs.start.len() - 1
-    }
-
-    fn edges(&self) -> impl Iterator<Item = Edge> + '_ {
-        (0_u32..).zip(0..self.len()).flat_map(|(to, node)| {
-            (self.inputs.of(node).iter()).map(move |&(from, tag)| Edge { from, to, tag })
-        })
-    }
-
-    /// The cost of one visit to everything.
-    fn size(&self) -> u64 {
-        (self.len() + self.inputs.ends.len()) as u64
-    }
-}
 
 /// The work ran out.
 struct Exhausted;
@@ -132,7 +52,7 @@ pub(super) fn canonical_order(
 ) -> Result<Vec<u32>, Vec<u64>> {
     let mut work = Work(work);
     match refine(relation, &mut colours, &mut work)
-        .and_then(|()| solve(relation, &colours, &mut work, 0))
+        .and_then(|sorted| solve(relation, &colours, &sorted, &mut work, 0))
     {
         Ok(order) => Ok(order),
         Err(Exhausted) => Err(colours),
@@ -155,27 +75,33 @@ const FROM_INPUTS: u64 = 1;
 const FROM_READERS: u64 = 2;
 const CHOSEN: u64 = 3;
 
-/// Step 1: sweeps until no more nodes are told apart.
-fn refine(relation: &Relation, colours: &mut [u64], work: &mut Work) -> Result<(), Exhausted> {
-    let nodes = relation.len();
+/// Step 1: sweeps until no more nodes are told apart. Gives the nodes in the order of their new colours.
+fn refine(
+    relation: &Relation,
+    colours: &mut [u64],
+    work: &mut Work,
+) -> Result<ByColour, Exhausted> {
+    let nodes = relation.nodes();
     let mut classes = 0;
+    let mut sorted = ByColour::default();
     loop {
         work.spend(relation.size())?;
         for node in 0..nodes {
-            colours[node] = recoloured(colours, node, relation.inputs.of(node), FROM_INPUTS);
+            colours[node] = recoloured(colours, node, relation.inputs(node), FROM_INPUTS);
         }
-        if distinct(colours) == nodes {
-            return Ok(());
+        sorted.sort(colours);
+        if sorted.classes == nodes {
+            return Ok(sorted);
         }
         work.spend(relation.size())?;
         for node in (0..nodes).rev() {
-            colours[node] = recoloured(colours, node, relation.readers.of(node), FROM_READERS);
+            colours[node] = recoloured(colours, node, relation.readers(node), FROM_READERS);
         }
-        let now = distinct(colours);
-        if now <= classes || now == nodes {
-            return Ok(());
+        sorted.sort(colours);
+        if sorted.classes <= classes || sorted.classes == nodes {
+            return Ok(sorted);
         }
-        classes = now;
+        classes = sorted.classes;
     }
 }
 
@@ -187,26 +113,11 @@ fn recoloured(colours: &[u64], node: usize, neighbours: &[(u32, u32)], salt: u64
     mix(mix(colours[node], salt), around)
 }
 
-/// From so many colours on a table counts them faster than sorting does.
-const MANY: usize = 64;
-
-fn distinct(colours: &[u64]) -> usize {
-    if colours.len() < MANY {
-        let mut few = SmallVec::<[u64; MANY]>::from_slice(colours);
-        few.sort_unstable();
-        few.dedup();
-        return few.len();
-    }
-    let mut seen: HashSet<u64, _> =
-        HashSet::with_capacity_and_hasher(colours.len(), RandomState::default());
-    seen.extend(colours.iter().copied());
-    seen.len()
-}
-
 /// Steps 2 and 3: the canonical order of a graph whose colours are refined.
 fn solve(
     relation: &Relation,
     colours: &[u64],
+    sorted: &ByColour,
     work: &mut Work,
     depth: usize,
 ) -> Result<Vec<u32>, Exhausted> {
@@ -214,16 +125,15 @@ fn solve(
     if depth > MAX_DEPTH {
         return Err(Exhausted);
     }
-    let sorted = sorted(colours);
-    if sorted.windows(2).all(|pair| pair[0].0 != pair[1].0) {
-        return Ok(sorted.iter().map(|&(_, node)| node).collect());
+    if sorted.classes == relation.nodes() {
+        return Ok(sorted.nodes().collect());
     }
-    let cells = Cells::new(&sorted);
+    let cells = Cells::new(sorted);
     let kept = edges_that_colours_do_not_say(relation, &cells);
-    let parts = components(relation.len(), &kept);
+    let parts = components(relation.nodes(), &kept);
     if parts.count == 1 {
         individualise(
-            &Relation::new(relation.len(), &kept),
+            &Relation::new(relation.nodes(), &kept),
             colours,
             &cells,
             work,
@@ -232,13 +142,6 @@ fn solve(
     } else {
         order_parts(&parts, &kept, colours, work, depth)
     }
-}
-
-/// The nodes with their colours, in the order of those.
-fn sorted(colours: &[u64]) -> Vec<(u64, u32)> {
-    let mut sorted: Vec<(u64, u32)> = colours.iter().copied().zip(0_u32..).collect();
-    sorted.sort_unstable();
-    sorted
 }
 
 /// Nodes grouped by colour.
@@ -252,12 +155,12 @@ struct Cells {
 }
 
 impl Cells {
-    fn new(sorted: &[(u64, u32)]) -> Self {
-        let by_colour: Vec<u32> = sorted.iter().map(|&(_, node)| node).collect();
-        let mut of = vec![0; sorted.len()];
-        let mut members = Vec::new();
+    fn new(sorted: &ByColour) -> Self {
+        let by_colour: Vec<u32> = sorted.nodes().collect();
+        let mut of = vec![0; by_colour.len()];
+        let mut members = Vec::with_capacity(sorted.classes);
         let mut start = 0;
-        let runs = sorted.chunk_by(|(a, _), (b, _)| a == b);
+        let runs = sorted.pairs.chunk_by(|(a, _), (b, _)| a == b);
         for (cell, run) in (0_u32..).zip(runs) {
             for &(_, node) in run {
                 of[node as usize] = cell;
@@ -374,7 +277,7 @@ fn order_parts(
     for (nodes, edges) in nodes_of.iter().zip(&edges_of).filter(|(n, _)| n.len() > 1) {
         let relation = Relation::new(nodes.len(), edges);
         let own: Vec<u64> = nodes.iter().map(|&node| colours[node as usize]).collect();
-        let order = solve(&relation, &own, work, depth + 1)?;
+        let order = solve(&relation, &own, &ByColour::of(&own), work, depth + 1)?;
         texts.push((text(&relation, &own, &order), order, nodes));
     }
     texts.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -413,7 +316,7 @@ fn individualise(
     let least = tries.iter().map(|(sum, _)| *sum).min();
     let mut best: Option<(Vec<u64>, Vec<u32>)> = None;
     for (_, refined) in tries.iter().filter(|(sum, _)| Some(*sum) == least) {
-        let order = solve(relation, refined, work, depth + 1)?;
+        let order = solve(relation, refined, &ByColour::of(refined), work, depth + 1)?;
         let text = text(relation, colours, &order);
         if best.as_ref().is_none_or(|(known, _)| text < *known) {
             best = Some((text, order));
@@ -425,12 +328,12 @@ fn individualise(
 /// A coloured graph written down in an order of its nodes.
 fn text(relation: &Relation, colours: &[u64], order: &[u32]) -> Vec<u64> {
     let place = places(order);
-    let mut text = Vec::with_capacity(2 * relation.len() + relation.inputs.ends.len());
+    let mut text = Vec::with_capacity(relation.nodes() + relation.size() as usize);
     let mut inputs = Vec::new();
     for &node in order {
         inputs.clear();
         inputs.extend(
-            (relation.inputs.of(node as usize).iter())
+            (relation.inputs(node as usize).iter())
                 .map(|&(from, tag)| u64::from(tag) << 32 | u64::from(place[from as usize])),
         );
         inputs.sort_unstable();

@@ -31,6 +31,17 @@ impl Network {
         (0..self.nodes.len()).fold(0_u64, |sum, id| sum.saturating_add(self.macs_of(id)))
     }
 
+    /// Parameters and multiply-accumulates in one walk over the nodes.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let sum = |(parameters, macs): (u64, u64), (id, node): (usize, &Node)| {
+            (
+                parameters.saturating_add(node.parameters()),
+                macs.saturating_add(self.macs_of(id)),
+            )
+        };
+        self.nodes.iter().enumerate().fold((0, 0), sum)
+    }
+
     /// Multiply-accumulates of a node for one example; `u64::MAX` when they do not fit, 0 when there is no
     /// such node.
     #[must_use]

@@ -11,10 +11,11 @@
 //! the other direction: graphs that colour refinement cannot tell apart get one id.
 
 use super::Network;
-use super::canonical::{Edge, MAX_WORK, Relation, canonical_order, mix, places};
+use super::canonical::{MAX_WORK, canonical_order, mix, places};
 use super::label::label;
 use super::op::Op;
-use super::simplify::{Terms, is_ordered, reduce};
+use super::relation::{Adjacency, Relation};
+use super::simplify::{Terms, Wanted, reduced};
 use crate::ids::Digest;
 
 /// What the three kinds of text start with, so that none can be taken for another.
@@ -33,13 +34,13 @@ impl Network {
     }
 
     fn network_id_within(&self, work: u64) -> Digest {
-        if !is_ordered(self) {
+        let Some(simplified) = reduced(self, Wanted::Terms) else {
             let mut text = DISORDERED.to_vec();
             // Writing to memory cannot fail; if it did, the text so far is still this network's.
             let _ = serde_json::to_writer(&mut text, self);
             return Digest::of(&text);
-        }
-        let graph = Graph::new(&reduce(self));
+        };
+        let graph = Graph::new(&simplified);
         match canonical_order(&graph.relation, graph.colours(), work) {
             Ok(order) => Digest::of(&graph.exact_text(&order)),
             Err(colours) => Digest::of(&graph.colour_text(&colours)),
@@ -57,34 +58,32 @@ struct Graph {
 
 impl Graph {
     fn new(simplified: &Terms<'_>) -> Self {
-        let live = simplified.live();
-        let mut number = vec![0_u32; live.len()];
-        let (mut words, mut start) = (Vec::with_capacity(live.len() * 4), vec![0]);
-        let mut edges = Vec::with_capacity(live.len() * 2);
+        let all = simplified.terms.len();
+        let mut number = vec![0_u32; all];
+        let (mut words, mut start) = (Vec::with_capacity(all * 6), Vec::with_capacity(all + 1));
+        start.push(0);
+        let mut inputs = Adjacency::with_room(all, 2 * all);
         let mut nodes = 0;
         for (id, term) in simplified.terms.iter().enumerate() {
-            if !live[id] {
+            if !simplified.is_live(id) {
                 continue;
             }
-            words.extend_from_slice(&label(term.op, term.shape));
+            label(term.op, term.shape, &mut words);
             start.push(words.len());
-            let places = (0_u32..).map(|place| match term.op {
-                Op::Concat => place,
-                // The order does not matter, or there is one input only.
-                _ => 0,
-            });
-            edges.extend(term.inputs.iter().zip(places).map(|(&input, tag)| Edge {
-                from: number[input as usize],
-                to: nodes,
-                tag,
-            }));
+            // The order of inputs does not matter, or there is one input only: but for concat.
+            let is_ordered = u32::from(matches!(term.op, Op::Concat));
+            inputs.push(
+                (0_u32..)
+                    .zip(&term.inputs)
+                    .map(|(place, &input)| (number[input as usize], place * is_ordered)),
+            );
             number[id] = nodes;
             nodes += 1;
         }
         Self {
             words,
-            relation: Relation::new(start.len() - 1, &edges),
             start,
+            relation: Relation::of_inputs(inputs),
         }
     }
 
@@ -105,17 +104,21 @@ impl Graph {
     fn exact_text(&self, order: &[u32]) -> Vec<u8> {
         let place = places(order);
         let mut text = Text::new(EXACT, self.words.len() + 4 * self.len());
-        let mut inputs = Vec::new();
+        let mut several = Vec::new();
         for &node in order {
             let node = node as usize;
-            inputs.clear();
-            inputs.extend(
-                (self.relation.inputs(node).iter()).map(|&(from, tag)| (tag, place[from as usize])),
-            );
-            inputs.sort_unstable();
-            text.list(self.label(node).iter().copied());
+            text.list_of(self.label(node));
             // The tags are left out: the label says whether the order of the inputs counts.
-            text.list(inputs.iter().map(|&(_, from)| u64::from(from)));
+            match *self.relation.inputs(node) {
+                [] => text.list_of(&[]),
+                [(from, _)] => text.list_of(&[u64::from(place[from as usize])]),
+                ref inputs => {
+                    several.clear();
+                    several.extend((inputs.iter()).map(|&(from, tag)| (tag, place[from as usize])));
+                    several.sort_unstable();
+                    text.list(several.iter().map(|&(_, from)| u64::from(from)));
+                }
+            }
         }
         text.bytes()
     }
@@ -134,7 +137,7 @@ impl Graph {
         lines.sort_unstable();
         let mut text = Text::new(COLOURS, self.words.len() + 4 * self.len());
         for (colour, inputs, label) in lines {
-            text.list(label.iter().copied());
+            text.list_of(label);
             text.list(std::iter::once(colour).chain(inputs.iter().map(|&(_, colour)| colour)));
         }
         text.bytes()
@@ -159,6 +162,11 @@ impl Text {
         self.numbers.push(0);
         self.numbers.extend(numbers);
         self.numbers[length_at] = (self.numbers.len() - length_at - 1) as u64;
+    }
+
+    fn list_of(&mut self, numbers: &[u64]) {
+        self.numbers.push(numbers.len() as u64);
+        self.numbers.extend_from_slice(numbers);
     }
 
     fn bytes(&self) -> Vec<u8> {

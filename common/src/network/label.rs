@@ -4,74 +4,73 @@
 //! The numbers are part of every stored `network_id`. They are written out here, and not taken from the
 //! order of an enum, so that adding an operation changes no identity.
 
-use smallvec::SmallVec;
-
 use super::op::{Activation, Convolution, Op, Pooling, Positions, Recurrent, RecurrentOutput};
 use super::shape::{Axis, Shape};
 
-/// The words of a label, kept in place: a convolution has the most.
-pub(super) type Words = SmallVec<[u64; 9]>;
-
-/// The label of an operation: its code and its settings. The network's input and zeros are labelled
-/// with their shape, for nothing before them says it; every other shape follows from the labels.
-pub(super) fn label(op: &Op, shape: &Shape) -> Words {
+/// Appends the label of an operation to `words`: its code and its settings. The network's input and zeros are
+/// labelled with their shape, for nothing before them says it; every other shape follows from the labels.
+pub(super) fn label(op: &Op, shape: &Shape, words: &mut Vec<u64>) {
     match *op {
-        Op::Input => with_shape(0, shape),
-        Op::Conv2d(settings) => convolution(1, settings),
+        Op::Input => with_shape(0, shape, words),
+        Op::Conv2d(settings) => convolution(1, settings, words),
         Op::Linear {
             in_features,
             out_features,
             bias,
-        } => Words::from_slice(&[2, in_features, out_features, u64::from(bias)]),
-        Op::BatchNorm { channels } => Words::from_slice(&[3, channels]),
-        Op::Activation(activation) => Words::from_slice(&[4, activation_code(activation)]),
-        Op::MaxPool2d(settings) => pooling(5, settings),
-        Op::AvgPool2d(settings) => pooling(6, settings),
-        Op::GlobalAvgPool => Words::from_slice(&[7]),
-        Op::Dropout { rate } => Words::from_slice(&[8, rate.to_bits()]),
-        Op::Flatten => Words::from_slice(&[9]),
-        Op::Add => Words::from_slice(&[10]),
-        Op::Multiply => Words::from_slice(&[11]),
-        Op::Concat => Words::from_slice(&[12]),
+        } => words.extend_from_slice(&[2, in_features, out_features, u64::from(bias)]),
+        Op::BatchNorm { channels } => words.extend_from_slice(&[3, channels]),
+        Op::Activation(activation) => words.extend_from_slice(&[4, activation_code(activation)]),
+        Op::MaxPool2d(settings) => pooling(5, settings, words),
+        Op::AvgPool2d(settings) => pooling(6, settings, words),
+        Op::GlobalAvgPool => words.extend_from_slice(&[7]),
+        Op::Dropout { rate } => words.extend_from_slice(&[8, rate.to_bits()]),
+        Op::Flatten => words.extend_from_slice(&[9]),
+        Op::Add => words.extend_from_slice(&[10]),
+        Op::Multiply => words.extend_from_slice(&[11]),
+        Op::Concat => words.extend_from_slice(&[12]),
         // Zeros are what they are wherever their shape comes from.
-        Op::Zero | Op::Zeros { .. } => with_shape(13, shape),
-        Op::Identity => Words::from_slice(&[14]),
-        Op::Conv1d(settings) => convolution(15, settings),
-        ref other => later_label(other),
+        Op::Zero | Op::Zeros { .. } => with_shape(13, shape, words),
+        Op::Identity => words.extend_from_slice(&[14]),
+        Op::Conv1d(settings) => convolution(15, settings, words),
+        ref other => later_label(other, words),
     }
 }
 
 /// The labels of what has no long list of settings, from code 16 on.
-fn later_label(op: &Op) -> Words {
+fn later_label(op: &Op, words: &mut Vec<u64>) {
     match *op {
-        Op::LayerNorm { channels } => Words::from_slice(&[16, channels]),
-        Op::GroupNorm { groups, channels } => Words::from_slice(&[17, groups, channels]),
-        Op::Prelu { channels } => Words::from_slice(&[18, channels]),
-        Op::MaxPool1d(settings) => pooling(19, settings),
-        Op::AvgPool1d(settings) => pooling(20, settings),
-        Op::AdaptiveMaxPool { size } => Words::from_slice(&[21, size]),
-        Op::AdaptiveAvgPool { size } => Words::from_slice(&[22, size]),
-        Op::GlobalMaxPool => Words::from_slice(&[23]),
-        Op::DropPath { rate } => Words::from_slice(&[24, rate.to_bits()]),
-        Op::SqueezeExcite { channels, squeezed } => Words::from_slice(&[25, channels, squeezed]),
-        Op::ToSequence => Words::from_slice(&[26]),
+        Op::LayerNorm { channels } => words.extend_from_slice(&[16, channels]),
+        Op::GroupNorm { groups, channels } => words.extend_from_slice(&[17, groups, channels]),
+        Op::Prelu { channels } => words.extend_from_slice(&[18, channels]),
+        Op::MaxPool1d(settings) => pooling(19, settings, words),
+        Op::AvgPool1d(settings) => pooling(20, settings, words),
+        Op::AdaptiveMaxPool { size } => words.extend_from_slice(&[21, size]),
+        Op::AdaptiveAvgPool { size } => words.extend_from_slice(&[22, size]),
+        Op::GlobalMaxPool => words.extend_from_slice(&[23]),
+        Op::DropPath { rate } => words.extend_from_slice(&[24, rate.to_bits()]),
+        Op::SqueezeExcite { channels, squeezed } => {
+            words.extend_from_slice(&[25, channels, squeezed])
+        }
+        Op::ToSequence => words.extend_from_slice(&[26]),
         Op::Embedding {
             vocabulary,
             features,
-        } => Words::from_slice(&[27, vocabulary, features]),
+        } => words.extend_from_slice(&[27, vocabulary, features]),
         Op::PositionalEncoding {
             kind,
             length,
             features,
-        } => Words::from_slice(&[28, positions_code(kind), length, features]),
+        } => words.extend_from_slice(&[28, positions_code(kind), length, features]),
         Op::Attention {
             features,
             heads,
             dropout,
             qkv_bias,
-        } => Words::from_slice(&[29, features, heads, dropout.to_bits(), u64::from(qkv_bias)]),
-        Op::Lstm(settings) => recurrent(30, settings),
-        Op::Gru(settings) => recurrent(31, settings),
+        } => {
+            words.extend_from_slice(&[29, features, heads, dropout.to_bits(), u64::from(qkv_bias)])
+        }
+        Op::Lstm(settings) => recurrent(30, settings, words),
+        Op::Gru(settings) => recurrent(31, settings, words),
         // `label` has seen these. They are written out, so that a new operation without a label does not compile.
         Op::Input
         | Op::Conv1d(_)
@@ -89,12 +88,12 @@ fn later_label(op: &Op) -> Words {
         | Op::Concat
         | Op::Zero
         | Op::Zeros { .. }
-        | Op::Identity => Words::new(),
+        | Op::Identity => {}
     }
 }
 
-fn convolution(code: u64, settings: Convolution) -> Words {
-    Words::from_slice(&[
+fn convolution(code: u64, settings: Convolution, words: &mut Vec<u64>) {
+    words.extend_from_slice(&[
         code,
         settings.in_channels,
         settings.out_channels,
@@ -104,15 +103,15 @@ fn convolution(code: u64, settings: Convolution) -> Words {
         settings.dilation,
         settings.groups,
         u64::from(settings.bias),
-    ])
+    ]);
 }
 
-fn pooling(code: u64, settings: Pooling) -> Words {
-    Words::from_slice(&[code, settings.kernel, settings.stride, settings.padding])
+fn pooling(code: u64, settings: Pooling, words: &mut Vec<u64>) {
+    words.extend_from_slice(&[code, settings.kernel, settings.stride, settings.padding]);
 }
 
-fn recurrent(code: u64, settings: Recurrent) -> Words {
-    Words::from_slice(&[
+fn recurrent(code: u64, settings: Recurrent, words: &mut Vec<u64>) {
+    words.extend_from_slice(&[
         code,
         settings.in_features,
         settings.hidden,
@@ -122,7 +121,7 @@ fn recurrent(code: u64, settings: Recurrent) -> Words {
             RecurrentOutput::Sequence => 0,
             RecurrentOutput::Last => 1,
         },
-    ])
+    ]);
 }
 
 fn positions_code(kind: Positions) -> u64 {
@@ -132,12 +131,11 @@ fn positions_code(kind: Positions) -> u64 {
     }
 }
 
-fn with_shape(code: u64, shape: &Shape) -> Words {
-    let mut words = Words::from_slice(&[code]);
+fn with_shape(code: u64, shape: &Shape, words: &mut Vec<u64>) {
+    words.push(code);
     for &(axis, length) in &shape.0 {
         words.extend_from_slice(&[axis_code(axis), length]);
     }
-    words
 }
 
 fn activation_code(activation: Activation) -> u64 {

@@ -2,6 +2,7 @@
 //! candidate builds, what a lease carries, what the trainer lowers.
 
 mod build;
+mod by_colour;
 mod canonical;
 mod count;
 mod error;
@@ -12,8 +13,13 @@ mod infer_window;
 mod label;
 mod memory;
 mod op;
+mod relation;
 mod shape;
 mod simplify;
+mod simplify_emit;
+mod simplify_joins;
+mod simplify_rewrite;
+mod simplify_rules;
 
 #[cfg(test)]
 mod op_tests;

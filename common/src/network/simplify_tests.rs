@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::samples::{WIDTH, compute, networks};
-use super::super::{Builder, Pooling};
+use super::super::{Activation, Builder, Pooling};
 use smallvec::smallvec;
 
 use super::*;

@@ -207,6 +207,10 @@ pub struct Cell {
     pub inputs: u64,
     /// Each node takes so many of the nodes before it; absent: all of them.
     pub choose: Option<u64>,
+    /// Whether those are different nodes; else one may be taken several times, over an edge of its own each
+    /// time.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub distinct: bool,
     /// The blocks on every edge.
     pub edge: Body,
     /// What the cell gives.
@@ -215,6 +219,17 @@ pub struct Cell {
     pub channels: Option<Setting<u64>>,
     /// Whether the edges from inputs halve height and width.
     pub reduction: Setting<bool>,
+}
+
+/// What a space of an older journal means, which does not say it.
+fn yes() -> bool {
+    true
+}
+
+// serde asks with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_yes(flag: &bool) -> bool {
+    *flag
 }
 
 /// What a cell gives.

@@ -75,6 +75,9 @@ struct Identity<'a> {
 
 /// Sets candidates apart from whatever else is hashed, and one encoding from a later one.
 const IDENTITY_PREFIX: &[u8] = b"espalier candidate 1\n";
+/// Room for the text of most candidates: twice what one without hyperparameters takes.
+const USUAL_LENGTH: usize = 512;
+
 impl Space {
     /// Builds a candidate. `dataset` gives the shape of an example and the number of classes; a space
     /// without a network needs none.
@@ -123,11 +126,12 @@ fn built(mut resolved: Resolved, dataset: Option<&DatasetInfo>) -> Result<Built,
         });
     }
     let network_id = network.as_ref().map(Network::network_id);
+    let (parameters, macs) = network.as_ref().map(Network::counts).unzip();
     Ok(Built {
         candidate_id: candidate_id(&resolved, network_id),
         network_id,
-        parameters: network.as_ref().map(Network::parameters),
-        macs: network.as_ref().map(Network::macs),
+        parameters,
+        macs,
         recipe: resolved.recipe,
         hyperparameters: resolved.hyperparameters,
         network,
@@ -140,7 +144,8 @@ fn candidate_id(resolved: &Resolved, network: Option<Digest>) -> Digest {
         recipe: &resolved.recipe,
         hyperparameters: &resolved.hyperparameters,
     };
-    let mut bytes = IDENTITY_PREFIX.to_vec();
+    let mut bytes = Vec::with_capacity(USUAL_LENGTH);
+    bytes.extend_from_slice(IDENTITY_PREFIX);
     // Numbers, texts and maps with text keys always have a JSON form; a number that is not finite (only
     // from a damaged space) is written as null.
     let written = serde_json::to_writer(&mut bytes, &identity);

@@ -28,6 +28,29 @@ pub(super) fn combinations(of: u64, choose: u64) -> Vec<Vec<u64>> {
     all
 }
 
+/// The sets of `choose` numbers below `of` in which a number may be several times, each in rising order; at
+/// most [`MAX_SETS`] of them.
+pub(super) fn multisets(of: u64, choose: u64) -> Vec<Vec<u64>> {
+    // A rising one of these, with every number lowered by its place, is such a set, and every set comes so.
+    let mut all = combinations(with_repetition(of, choose), choose);
+    for set in &mut all {
+        for (place, number) in (0_u64..).zip(set) {
+            *number = number.saturating_sub(place);
+        }
+    }
+    all
+}
+
+/// Of how many numbers sets without repetition are as many as those of `choose` of `of` with it.
+fn with_repetition(of: u64, choose: u64) -> u64 {
+    of.saturating_add(choose).saturating_sub(1)
+}
+
+/// How many [`multisets`] there are, unbounded.
+pub fn multisets_count(of: u64, choose: u64) -> u128 {
+    combinations_count(with_repetition(of, choose), choose)
+}
+
 /// The sets of one or more numbers below `of`, small ones first; at most [`MAX_SETS`] of them.
 pub(super) fn subsets(of: u64) -> Vec<Vec<u64>> {
     let mut all: Vec<_> = (1..=of.min(MAX_SETS as u64))
@@ -94,6 +117,23 @@ mod tests {
         }
         assert_eq!(combinations(60, 30).len(), MAX_SETS);
         assert!(combinations_count(60, 30) > 1 << 56);
+    }
+
+    #[test]
+    fn every_set_with_repetition_comes_once_and_in_order() {
+        assert_eq!(
+            multisets(3, 2),
+            [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]]
+        );
+        assert_eq!(multisets(1, 3), [[0, 0, 0]]);
+        for (of, choose) in [(5, 2), (3, 4), (7, 1), (2, 2)] {
+            let all = multisets(of, choose);
+            assert_eq!(all.len() as u128, multisets_count(of, choose));
+            assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
+            assert!(all.iter().flatten().all(|&number| number < of));
+            assert!(all.iter().all(|set| set.is_sorted()));
+        }
+        assert_eq!(multisets(60, 30).len(), MAX_SETS);
     }
 
     #[test]

@@ -18,21 +18,29 @@ use super::setting::Setting;
 use crate::candidate::Value;
 
 impl<'a> Expansion<'a> {
+    /// The blocks of a list; none where only the decisions are wanted.
     pub(super) fn list(&mut self, blocks: &'a [Block]) -> Vec<ResolvedBlock> {
         self.nested(|e| {
             let scope = e.scope.len();
-            let mut resolved = Vec::with_capacity(blocks.len());
+            let is_named = e.is_named();
+            let mut resolved = Vec::with_capacity(if is_named { blocks.len() } else { 0 });
             for (index, block) in blocks.iter().enumerate() {
                 if !e.count_block() {
                     break;
                 }
-                resolved.push(match &block.name {
+                if !is_named && is_settled(block) {
+                    continue;
+                }
+                let block = match &block.name {
                     Some(name) => e.named_block(name, block),
                     None => {
                         let step = [Word("["), Number(index as u64), Word("]")];
                         e.within(&step, |e| e.block(block))
                     }
-                });
+                };
+                if is_named {
+                    resolved.push(block);
+                }
             }
             e.scope.truncate(scope);
             resolved
@@ -182,11 +190,13 @@ impl<'a> Expansion<'a> {
                 break;
             }
             let blocks = self.within(&[Word("#"), Number(round)], |e| e.list(&repeat.block));
-            rounds.push(ResolvedBlock {
-                name: String::new(),
-                mark: None,
-                kind: ResolvedKind::Sequence(blocks),
-            });
+            if self.is_named() {
+                rounds.push(ResolvedBlock {
+                    name: String::new(),
+                    mark: None,
+                    kind: ResolvedKind::Sequence(blocks),
+                });
+            }
         }
         ResolvedKind::Sequence(rounds)
     }
@@ -378,6 +388,11 @@ impl<'a> Expansion<'a> {
                 |(_, mark)| Source::Mark(*mark),
             )
     }
+}
+
+/// Whether a block has no decision in it, as most layers: who wants the decisions alone passes it by.
+fn is_settled(block: &Block) -> bool {
+    matches!(&block.kind, BlockKind::Layer(layer) if layer.is_fixed())
 }
 
 /// Whether arguments mean the same wherever they are given.

@@ -1,7 +1,7 @@
 //! The part of the traversal that is about cells: which nodes each node takes, and the blocks between them.
 
 use super::block::{Cell, CellOutput};
-use super::combinations::{combinations, numbers_of, text_of};
+use super::combinations::{combinations, multisets, numbers_of, text_of};
 use super::domain::Domain;
 use super::expand::Part::{Number, Word};
 use super::expand::{Expansion, Frame, ResolvedBlock, ResolvedKind};
@@ -38,7 +38,8 @@ pub struct ResolvedNode {
 pub struct ResolvedEdge {
     /// The node it comes from.
     pub from: u64,
-    /// Where it stands, e.g. `network[1].edge[0-2]`.
+    /// Where it stands, e.g. `network[1].edge[0-2]`, and the second one between the two nodes
+    /// `network[1].edge[0-2:2]`.
     pub name: String,
     /// Its blocks.
     pub blocks: Vec<ResolvedBlock>,
@@ -56,10 +57,9 @@ impl<'a> Expansion<'a> {
                     true => format!("{}.node[{to}].add", self.name()),
                     false => String::new(),
                 };
-                let edge = |from| self.edge(cell, from, to, reduction && from < inputs);
                 ResolvedNode {
                     name,
-                    edges: taken.into_iter().map(edge).collect(),
+                    edges: self.edges(cell, &taken, to, reduction),
                 }
             })
             .collect();
@@ -72,29 +72,68 @@ impl<'a> Expansion<'a> {
         }))
     }
 
-    /// The nodes that node `to` takes.
+    /// The nodes that node `to` takes, in rising order.
     fn taken(&mut self, cell: &Cell, to: u64) -> Vec<u64> {
-        match cell.choose {
-            Some(choose) if choose < to => {
-                let made = self.within(&[Word(".node["), Number(to), Word("]")], |e| {
-                    e.decide_with("inputs", |_| sets(to, choose))
-                });
-                let taken = numbers_of(&made, |number| number.parse().ok());
-                taken.into_iter().filter(|&from| from < to).collect()
-            }
-            _ => (0..to).collect(),
-        }
+        let Some(choose) = decided(cell, to) else {
+            return match cell.choose {
+                // There is one node only, taken over and over.
+                Some(choose) if !cell.distinct => vec![0; choose.min(MAX_CELL_NODES) as usize],
+                _ => (0..to).collect(),
+            };
+        };
+        let made = self.within(&[Word(".node["), Number(to), Word("]")], |e| {
+            e.decide_with("inputs", |_| {
+                let sets = if cell.distinct {
+                    combinations
+                } else {
+                    multisets
+                };
+                let text = |set: &Vec<u64>| text_of(set.iter().map(u64::to_string));
+                Domain::Choice(sets(to, choose).iter().map(text).collect())
+            })
+        });
+        let mut taken = numbers_of(&made, |number| number.parse().ok());
+        taken.retain(|&from| from < to);
+        taken
     }
 
-    fn edge(&mut self, cell: &'a Cell, from: u64, to: u64, halves: bool) -> ResolvedEdge {
-        let step = [
-            Word(".edge["),
-            Number(from),
+    /// The edges into node `to`. The second one from the same node is `edge[0-2:2]`.
+    fn edges(
+        &mut self,
+        cell: &'a Cell,
+        taken: &[u64],
+        to: u64,
+        reduction: bool,
+    ) -> Vec<ResolvedEdge> {
+        let mut edges: Vec<ResolvedEdge> = Vec::with_capacity(taken.len());
+        for &from in taken {
+            let before = edges.iter().filter(|edge| edge.from == from).count() as u64;
+            let halves = reduction && from < inputs_of(cell);
+            edges.push(self.edge(cell, [from, to], before + 1, halves));
+        }
+        edges
+    }
+
+    fn edge(
+        &mut self,
+        cell: &'a Cell,
+        [from, to]: [u64; 2],
+        copy: u64,
+        halves: bool,
+    ) -> ResolvedEdge {
+        let (edge, from_node, to_node) = (Word(".edge["), Number(from), Number(to));
+        let first = [edge, from_node, Word("-"), to_node, Word("]")];
+        let further = [
+            edge,
+            from_node,
             Word("-"),
-            Number(to),
+            to_node,
+            Word(":"),
+            Number(copy),
             Word("]"),
         ];
-        self.within(&step, |e| {
+        let step: &[_] = if copy == 1 { &first } else { &further };
+        self.within(step, |e| {
             e.frames.push(Frame::Edge {
                 stride: if halves { 2 } else { 1 },
             });
@@ -109,10 +148,10 @@ impl<'a> Expansion<'a> {
     }
 }
 
-/// The domain of what a node takes.
-fn sets(of: u64, choose: u64) -> Domain {
-    let text = |set: &Vec<u64>| text_of(set.iter().map(u64::to_string));
-    Domain::Choice(combinations(of, choose).iter().map(text).collect())
+/// How many nodes node `to` chooses among those before it; `None` when there is one way only.
+pub(super) fn decided(cell: &Cell, to: u64) -> Option<u64> {
+    let is_open = |choose: &u64| if cell.distinct { *choose < to } else { to > 1 };
+    (cell.choose.map(|choose| choose.min(MAX_CELL_NODES))).filter(is_open)
 }
 
 /// The inputs of a cell: one or two, whatever a damaged space says.

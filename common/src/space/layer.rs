@@ -21,6 +21,8 @@ pub trait Part {
 trait Decisions: Part {
     /// Asks for its decisions. `word` is its key in the spec.
     fn resolve(&self, word: &str, expansion: &mut Expansion<'_>) -> Self::Resolved;
+    /// Whether there are none.
+    fn is_fixed(&self) -> bool;
     /// How large it is.
     fn tally(&self) -> Tally;
 }
@@ -32,6 +34,10 @@ impl<T: Scalar> Part for Setting<T> {
 impl<T: Scalar> Decisions for Setting<T> {
     fn resolve(&self, word: &str, expansion: &mut Expansion<'_>) -> T {
         expansion.setting(word, self)
+    }
+
+    fn is_fixed(&self) -> bool {
+        self.fixed().is_some()
     }
 
     fn tally(&self) -> Tally {
@@ -46,6 +52,10 @@ impl<P: Part> Part for Option<P> {
 impl<P: Decisions> Decisions for Option<P> {
     fn resolve(&self, word: &str, expansion: &mut Expansion<'_>) -> Self::Resolved {
         self.as_ref().map(|part| part.resolve(word, expansion))
+    }
+
+    fn is_fixed(&self) -> bool {
+        self.as_ref().is_none_or(P::is_fixed)
     }
 
     fn tally(&self) -> Tally {
@@ -79,6 +89,13 @@ impl<T: Scalar> Decisions for Width<T> {
                     expansion.setting("times_input", times_input)
                 }))
             }
+        }
+    }
+
+    fn is_fixed(&self) -> bool {
+        match self {
+            Self::Plain(setting) => setting.is_fixed(),
+            Self::Relative { times_input } => times_input.is_fixed(),
         }
     }
 
@@ -127,6 +144,14 @@ macro_rules! layers {
                     $( Self::$name $({ $($field),* })? => ResolvedLayer::$name $({
                         $( $field: $field.resolve(stringify!($field), expansion), )*
                     })?, )*
+                }
+            }
+
+            /// Whether no setting is left to a decision or a name.
+            pub(super) fn is_fixed(&self) -> bool {
+                match self {
+                    Self::Activation(activation) => activation.is_fixed(),
+                    $( Self::$name $({ $($field),* })? => true $( $( && $field.is_fixed() )* )?, )*
                 }
             }
 

@@ -288,6 +288,24 @@ fn a_cell_sums_over_its_edges_and_one_edge_is_no_sum() {
 }
 
 #[test]
+fn a_node_of_a_cell_that_takes_another_twice_adds_what_comes_over_both_edges() {
+    insta::assert_snapshot!(wiring(&network(&format!(
+        "[{{cell: {{nodes: 3, choose: 2, distinct: false, edge: [conv]}}}}, {{cell: {{nodes: 2, choose: 2, distinct: false, edge: []}}}}, {END}]"
+    ))), @r#"
+        input input [] -> 1 channels × 28 height × 28 width
+        network[0].edge[0-1][0] conv2d [0] -> 1 channels × 28 height × 28 width
+        network[0].edge[0-1:2][0] conv2d [0] -> 1 channels × 28 height × 28 width
+        network[0].node[1].add add [1, 2] -> 1 channels × 28 height × 28 width
+        network[0].edge[0-2][0] conv2d [0] -> 1 channels × 28 height × 28 width
+        network[0].edge[0-2:2][0] conv2d [0] -> 1 channels × 28 height × 28 width
+        network[0].node[2].add add [4, 5] -> 1 channels × 28 height × 28 width
+        network[1].node[1].add add [6, 6] -> 1 channels × 28 height × 28 width
+        network[2] global_avg_pool [7] -> 1 features
+        network[3] linear [8] -> 10 features
+        "#);
+}
+
+#[test]
 fn a_reduction_cell_fits_its_inputs_halves_on_edges_and_joins_what_is_loose() {
     insta::assert_snapshot!(wiring(&network(&format!(
         "[{{conv: {{channels: 6}}}}, {{cell: {{nodes: 3, inputs: 2, channels: 4, reduction: true, output: concat, edge: {{max_pool: {{kernel: 3, stride: $stride, padding: 1}}}}}}, name: one}}, {{cell: {{nodes: 4, inputs: 2, choose: 2, channels: 4, output: loose, edge: []}}, name: two}}, {END}]"

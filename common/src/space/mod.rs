@@ -47,7 +47,7 @@ pub use block::{
 };
 pub use build::{Built, Infeasible};
 pub use choosers::BadCandidate;
-pub use combinations::{MAX_SETS, combinations_count};
+pub use combinations::{MAX_SETS, combinations_count, multisets_count};
 pub use domain::{Domain, Scale};
 pub use expand::{Chooser, Resolved, ResolvedBlock, ResolvedKind, Source};
 pub use expand_cell::{MAX_CELL_NODES, ResolvedCell, ResolvedEdge, ResolvedNode};

@@ -106,6 +106,34 @@ fn a_cell_chooses_sets_without_order_and_decides_the_edges_it_takes() {
 }
 
 #[test]
+fn a_cell_may_take_one_node_several_times_over_edges_of_their_own() {
+    let all = candidates(
+        "network: [{cell: {nodes: 3, choose: 2, distinct: false, edge: {choice: {a: [relu], b: []}}}, name: c}]",
+    );
+    // Node 1 takes node 0 twice; node 2 takes one of three sets. Each has two edges.
+    assert_eq!(all.len(), 4 * 3 * 4);
+    insta::assert_snapshot!(all[0], @"network.c.edge[0-1:2].choice=a network.c.edge[0-1].choice=a network.c.edge[0-2:2].choice=a network.c.edge[0-2].choice=a network.c.node[2].inputs=0,0");
+    let sets: BTreeSet<&str> = all
+        .iter()
+        .filter_map(|line| line.split("network.c.node[2].inputs=").nth(1))
+        .collect();
+    assert_eq!(sets, ["0,0", "0,1", "1,1"].into());
+    for line in &all {
+        let twice = if line.contains("inputs=0,1") { 1 } else { 2 };
+        assert_eq!(line.matches(":2].choice").count(), twice, "{line}");
+        assert_eq!(line.matches("].choice").count(), 4, "{line}");
+    }
+}
+
+#[test]
+fn a_cell_of_an_older_journal_takes_different_nodes() {
+    let space = space("network: [{cell: {nodes: 4, choose: 2, edge: [relu]}}]");
+    let json = serde_json::to_string(&space).unwrap();
+    assert!(!json.contains("distinct"), "{json}");
+    assert_eq!(serde_json::from_str::<Space>(&json).unwrap(), space);
+}
+
+#[test]
 fn the_times_of_a_repeat_may_be_a_tie() {
     // 0, 1 or 2 rounds in both places: 1 + 2 * 2 + 4 * 4 ways.
     let all = candidates(

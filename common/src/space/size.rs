@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use super::block::{Alternative, Block, BlockKind, Cell, Definition, Inputs, Repeat, Use};
-use super::combinations::{MAX_SETS, combinations_count};
+use super::combinations::{MAX_SETS, combinations_count, multisets_count};
 use super::domain::Domain;
-use super::expand_cell::{inputs_of, nodes_of};
+use super::expand_cell::{MAX_CELL_NODES, decided, inputs_of, nodes_of};
 use super::recursion::{Depths, MAX_NESTING, Possible, enter, leave, left, may_be_none};
 use super::setting::{Scalar, Setting};
 use super::size_names::{Frame, Meaning, closed, meaning, shared, substituted, without_stride};
@@ -241,17 +241,25 @@ impl<'a> Counter<'a> {
         let mut total = cell.channels.as_ref().map(of_setting).unwrap_or_default();
         total = total.and(of_setting(&cell.reduction));
         for to in inputs_of(cell)..nodes_of(cell) {
-            let taken = cell.choose.map_or(to, |choose| choose.min(to));
+            let taken = match cell.choose {
+                Some(choose) if cell.distinct => choose.min(to),
+                Some(choose) => choose.min(MAX_CELL_NODES),
+                None => to,
+            };
             let mut node = Tally::default();
             for _ in 0..taken {
                 node = node.and(edge.clone());
             }
-            if taken < to {
-                let sets = combinations_count(to, taken).min(MAX_SETS as u128);
-                node.ways = node.ways.times(Number::of(sets));
+            if decided(cell, to).is_some() {
+                let (sets, edges) = if cell.distinct {
+                    (combinations_count(to, taken), to)
+                } else {
+                    (multisets_count(to, taken), to.saturating_mul(taken))
+                };
+                node.ways = node.ways.times(Number::of(sets.min(MAX_SETS as u128)));
                 // The decision itself, and those of the edges that other sets take.
-                node.decisions = edge.decisions.saturating_mul(to).saturating_add(1);
-                node.continuous = edge.continuous.saturating_mul(to);
+                node.decisions = edge.decisions.saturating_mul(edges).saturating_add(1);
+                node.continuous = edge.continuous.saturating_mul(edges);
             }
             total = total.and(node);
         }

@@ -177,15 +177,18 @@ fn cells(block: impl Strategy<Value = BlockKind>) -> impl Strategy<Value = Block
         block,
         1_u64..3,
         1_u64..3,
-        prop::option::of(Just(1)),
+        prop::option::of((1_u64..3, any::<bool>())),
         outputs,
         flags(),
     )
         .prop_map(|(edge, inputs, more, choose, output, reduction)| {
+            let (choose, distinct) =
+                choose.map_or((None, true), |(choose, distinct)| (Some(choose), distinct));
             BlockKind::Cell(Box::new(Cell {
                 nodes: inputs + more,
                 inputs,
                 choose,
+                distinct,
                 edge: Body::One(Box::new(plain(edge))),
                 output,
                 channels: (inputs > 1).then(|| named("width")),

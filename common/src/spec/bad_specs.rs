@@ -180,6 +180,14 @@ const NAMES: &[(&str, &str)] = &[
     ),
     (
         "- global_avg_pool",
+        "- {cell: {nodes: 16, choose: 5, distinct: false, edge: [relu]}}",
+    ),
+    (
+        "- global_avg_pool",
+        "- {cell: {nodes: 4, distinct: false, edge: [relu]}}",
+    ),
+    (
+        "- global_avg_pool",
         "- {choice: {a: [], b: []}, weights: {a: 1, c: 1}}",
     ),
     ("- global_avg_pool", "- residual: [[relu], [relu], [relu]]"),
@@ -386,6 +394,8 @@ fn a_mistake_in_the_meaning_is_told_with_its_place() {
         x.yaml:13:20: network[2].cell.nodes: a cell of 2 nodes, 2 of them inputs, has nothing to compute; nodes are counted with the inputs
         x.yaml:13:31: network[2].cell.choose: no node has more than 3 nodes before it, so this chooses nothing; leave it out
         x.yaml:13:32: network[2].cell.choose: the last node would have more than 1000 sets of 7 nodes to choose among
+        x.yaml:13:32: network[2].cell.choose: the last node would have more than 1000 sets of 5 nodes to choose among
+        x.yaml:13:33: network[2].cell.distinct: without `choose` each node takes all nodes before it, each once; give it, or leave this out
         x.yaml:13:46: network[2].weights.c: this choice has no such alternative; did you mean "a"?
         x.yaml:13:15: network[2].residual: a residual is one list of blocks, or two lists: the blocks, and what the input goes through on its way past them
         x.yaml:4:3: network: a network of this space may have 34087063 blocks, every repeat at its maximum; at most 100000 are allowed

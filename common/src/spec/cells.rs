@@ -10,6 +10,7 @@ use super::scalar::Kind;
 use crate::candidate::Value;
 use crate::space::{
     BlockKind, Cell, CellOutput, Inputs, Join, MAX_SETS, Setting, Use, combinations_count,
+    multisets_count,
 };
 
 impl Reader<'_> {
@@ -17,6 +18,7 @@ impl Reader<'_> {
         let nodes: Option<u64> = self.scalar(fields, "nodes");
         let inputs = self.scalar(fields, "inputs").unwrap_or(1);
         let choose: Option<u64> = self.scalar(fields, "choose");
+        let distinct = self.scalar(fields, "distinct").unwrap_or(true);
         let output = match self.text(fields, "output").as_deref() {
             Some("concat") => CellOutput::Concat,
             Some("loose") => CellOutput::Loose,
@@ -30,20 +32,27 @@ impl Reader<'_> {
             self.names.edges -= 1;
             edge
         });
-        let nodes = nodes?;
-        self.check_cell(fields, nodes, inputs, choose);
-        Some(BlockKind::Cell(Box::new(Cell {
-            nodes,
+        let cell = Cell {
+            nodes: nodes?,
             inputs,
             choose,
+            distinct,
             edge: edge?,
             output,
             channels,
             reduction,
-        })))
+        };
+        self.check_cell(fields, &cell);
+        Some(BlockKind::Cell(Box::new(cell)))
     }
 
-    fn check_cell(&mut self, fields: &Fields<'_>, nodes: u64, inputs: u64, choose: Option<u64>) {
+    fn check_cell(&mut self, fields: &Fields<'_>, cell: &Cell) {
+        let &Cell {
+            nodes,
+            inputs,
+            distinct,
+            ..
+        } = cell;
         if let Some(at) = fields.get("nodes").filter(|_| nodes <= inputs) {
             let message = format!(
                 "a cell of {nodes} nodes, {inputs} of them inputs, has nothing to compute; nodes are counted with the inputs"
@@ -51,15 +60,21 @@ impl Reader<'_> {
             self.wrong(at, message);
             return;
         }
-        let (Some(choose), Some(at)) = (choose, fields.get("choose")) else {
+        let (Some(choose), Some(at)) = (cell.choose, fields.get("choose")) else {
+            if let Some(at) = fields.get("distinct").filter(|_| !distinct) {
+                self.wrong(at, "without `choose` each node takes all nodes before it, each once; give it, or leave this out".to_owned());
+            }
             return;
         };
         // The last node has the most to choose from.
         let most = nodes - 1;
         let sets = (inputs..nodes)
-            .map(|node| combinations_count(node, choose))
+            .map(|node| match distinct {
+                true => combinations_count(node, choose),
+                false => multisets_count(node, choose),
+            })
             .max();
-        if choose >= most {
+        if distinct && choose >= most {
             self.wrong(at, format!("no node has more than {most} nodes before it, so this chooses nothing; leave it out"));
         } else if sets.is_some_and(|sets| sets > MAX_SETS as u128) {
             self.wrong(at, format!("the last node would have more than {MAX_SETS} sets of {choose} nodes to choose among"));

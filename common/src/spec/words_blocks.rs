@@ -91,6 +91,11 @@ pub(super) static CELL: Table = Table {
             "Each node takes so many of the nodes before it, a decision; all of them by default.",
         ),
         optional(
+            "distinct",
+            Scalar(Kind::Flag),
+            "Whether those are different nodes, true by default; else one may be taken several times, over an edge of its own each time.",
+        ),
+        optional(
             "output",
             Scalar(Kind::Word(&["last", "concat", "loose"])),
             "The last node (the default), all nodes but the inputs one after another, or those that no other node takes.",

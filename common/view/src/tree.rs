@@ -283,17 +283,27 @@ impl<'s> Walk<'s> {
         entry
             .holds
             .extend(self.scalar(path, "reduction", &cell.reduction));
-        // The first node that has more nodes before it than it takes.
-        let first = |choose: u64| choose.saturating_add(1).max(cell.inputs);
+        // The first node that has several ways to take so many of the nodes before it.
+        let first = |choose: u64| match cell.distinct {
+            true => choose.saturating_add(1).max(cell.inputs),
+            false => cell.inputs.max(2),
+        };
         if let Some(choose) = cell.choose.filter(|&choose| first(choose) < cell.nodes) {
             let nodes = match (first(choose), cell.nodes - 1) {
                 (first, last) if first == last => format!("node {first}"),
                 (first, last) => format!("each of the nodes {first} to {last}"),
             };
+            let repeated = if cell.distinct {
+                ""
+            } else {
+                " (one may be taken several times)"
+            };
             entry.holds.push(Entry {
                 name: "node[*].inputs".to_owned(),
                 decision: Some(format!("{path}.node[*].inputs")),
-                sets: Some(format!("{choose} of the nodes before it, for {nodes}")),
+                sets: Some(format!(
+                    "{choose} of the nodes before it{repeated}, for {nodes}"
+                )),
                 ..Entry::default()
             });
         }

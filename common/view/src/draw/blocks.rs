@@ -255,7 +255,7 @@ impl<'s> Tree<'s> {
             return self.member(at);
         };
         let label = match word {
-            "edge" => number.replace('-', " → "),
+            "edge" => edge(number),
             other => format!("{other} {number}"),
         };
         Some(match self.member(at)? {
@@ -268,6 +268,14 @@ impl<'s> Tree<'s> {
                 Member::Group(group)
             }
         })
+    }
+}
+
+/// `0 → 2` for `0-2`, and `0 → 2 (2)` for the second edge between the two, `0-2:2`.
+fn edge(number: &str) -> String {
+    match number.split_once(':') {
+        None => number.replace('-', " → "),
+        Some((nodes, copy)) => format!("{} ({copy})", nodes.replace('-', " → ")),
     }
 }
 
@@ -331,5 +339,11 @@ mod tests {
             ]
         );
         assert_eq!(steps("][..##"), []);
+    }
+
+    #[test]
+    fn the_second_edge_between_two_nodes_of_a_cell_says_so() {
+        assert_eq!(edge("0-12"), "0 → 12");
+        assert_eq!(edge("0-12:2"), "0 → 12 (2)");
     }
 }

@@ -68,6 +68,18 @@ fn a_space_without_decisions_has_an_empty_tree() {
 }
 
 #[test]
+fn a_cell_says_where_one_node_may_be_taken_several_times() {
+    let spec = read(
+        "training: {epochs: 1}\nnetwork: [{cell: {nodes: 4, choose: 3, distinct: false, edge: [relu]}}, flatten, {linear: {features: classes}}]\n",
+    );
+    insta::assert_snapshot!(text(&tree(&spec.space)), @"
+    network
+      [0] cell
+        node[*].inputs  3 of the nodes before it (one may be taken several times), for each of the nodes 2 to 3
+    ");
+}
+
+#[test]
 fn hyperparameters_have_a_part_of_their_own() {
     let spec = read(
         "evaluator: mine\nnetwork: [flatten]\nhyperparameters: {width: {choice: [64, 128]}, version: 3}\n",
