@@ -161,9 +161,10 @@ impl Frames {
         let commits = word(frame, 4) != 0;
         match (is_ours, is_whole) {
             // The salts are not summed: a frame of this log whose salts were changed.
-            (false, true) => self.damage = Some(self.place(self.broken.unwrap_or(number))),
-            // What an earlier log left in the file, or a frame whose checksum follows a damaged one.
-            (false, false) => self.broken = self.broken.or(Some(number)),
+            (false, true) if self.broken.is_none() => self.damage = Some(self.place(number)),
+            // What an earlier log left in the file: SQLite begins a log anew at its start, and the frames behind
+            // follow one another as they did. Or a frame whose checksum follows a damaged one.
+            (false, _) => self.broken = self.broken.or(Some(number)),
             (true, false) => {
                 self.begun = true;
                 self.ended |= commits;

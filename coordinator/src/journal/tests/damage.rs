@@ -193,6 +193,67 @@ async fn a_log_changed_at_any_byte_of_its_last_commits_loses_the_last_one_at_mos
     assert_eq!(records(journal.reader(), STREAM).len(), 12);
 }
 
+/// A log that was begun anew when all of it had been moved into the file: its old frames lie behind the new ones.
+async fn begun_anew(commits: usize) -> Files {
+    let folder = small();
+    let journal = Journal::open(folder.path()).unwrap().start().unwrap();
+    commit_each(&journal, &history()).await;
+    let before = Files::read(folder.path()).log.len();
+    // As the journal does by itself when its log is 32 MiB long.
+    let moved = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    let (frames, moved) = sqlite(folder.path())
+        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], moved)
+        .unwrap();
+    assert_eq!(frames, moved);
+    for number in 0..commits {
+        let body = format!("{{\"worker\":{number}}}");
+        journal
+            .commit(plain(StreamId::Cluster, 9, &[&body]))
+            .await
+            .unwrap();
+    }
+    let killed = Files::read(folder.path());
+    assert_eq!(killed.log.len(), before, "the log was not begun anew");
+    journal.close().await;
+    killed
+}
+
+#[tokio::test]
+async fn what_an_earlier_log_has_left_behind_this_one_is_no_damage() {
+    let folder = in_memory();
+    for commits in [1, 2, 5] {
+        let files = begun_anew(commits).await;
+        let (end, records) = files.open(folder.path()).unwrap();
+        assert_eq!(end, LogEnd::Whole, "{commits} commits");
+        assert_eq!(count(&records), history().len() + commits);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_was_begun_anew_and_is_changed_loses_the_last_commit_at_most_and_tells_it() {
+    let folder = in_memory();
+    let files = begun_anew(4).await;
+    let (_, whole) = files.open(folder.path()).unwrap();
+    // The frames of the new log: those with the salts of its header.
+    let frame = PAGE + 24;
+    let own = (32..files.log.len())
+        .step_by(frame)
+        .take_while(|at| files.log[at + 8..at + 16] == files.log[16..24])
+        .count();
+    assert!(own >= 4 && 32 + own * frame < files.log.len());
+    for place in (32..32 + own * frame).step_by(7) {
+        let mut changed = files.clone();
+        changed.log[place] ^= 0x10;
+        match changed.open(folder.path()) {
+            Ok((LogEnd::Whole, records)) => assert_eq!(records, whole, "byte {place}"),
+            Ok((LogEnd::Torn(_), records)) => {
+                assert!(count(&records) + 1 >= count(&whole), "byte {place}");
+            }
+            Ok((LogEnd::Damaged(_), _)) | Err(_) => {}
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_file_changed_at_any_byte_is_refused_or_has_every_record_as_it_was_written() {
     let (_, closed) = journals().await;
