@@ -9,7 +9,7 @@ use super::describe::{Described, Describer};
 use crate::features::{Postings, Sparse};
 
 /// A space of at most this many candidates is looked at as a whole. Describing so many takes a few seconds,
-/// once; and what 512 points explain of each of them takes 80 MB.
+/// once; and what 384 points explain of each of them takes 60 MB.
 const MOST_WHOLE: usize = 20_000;
 
 /// The different vectors that candidates have in one group. There are far fewer of them than candidates, so

@@ -251,7 +251,7 @@ fn thousands_of_observations_leave_a_model_of_bounded_size() {
             memo: None,
         });
     }
-    assert!(searcher.model.points().len() <= 512);
+    assert!(searcher.model.points().len() <= 384);
     assert_eq!(searcher.model.seen(), 1_500);
     let best = searcher
         .model
