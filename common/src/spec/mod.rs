@@ -265,7 +265,7 @@ pub enum SearcherSpec {
     Bayesian {
         /// What candidates are compared by.
         kernel: Kernel,
-        /// So many candidates at random come first.
+        /// So many candidates that cover the space come first.
         initial: u32,
     },
 }

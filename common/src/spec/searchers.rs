@@ -4,8 +4,9 @@ use super::reader::{At, Fields, Reader};
 use super::{Kernel, SearcherSpec, words};
 use crate::space::Space;
 
-/// Candidates at random with which `bayesian` begins, unless the spec says otherwise.
-const INITIAL: u32 = 5;
+/// Candidates that cover the space with which `bayesian` begins, unless the spec says otherwise: as many as there must
+/// be for differences to say something.
+const INITIAL: u32 = 3;
 
 impl Reader<'_> {
     pub(super) fn searcher(&mut self, at: &At<'_>) -> Option<SearcherSpec> {

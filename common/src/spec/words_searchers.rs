@@ -172,7 +172,7 @@ pub(super) static BAYESIAN: Table = Table {
         optional(
             "initial",
             Scalar(count(1, 100_000)),
-            "So many candidates at random come first; 5 by default.",
+            "So many candidates that cover the space come first; 3 by default.",
         ),
     ],
 };

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_common::ids::Digest;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 
 use super::describe::{Described, Describer};
 use crate::features::{Postings, Sparse};
 
 /// A space of at most this many candidates is looked at as a whole. Describing so many takes a few seconds,
-/// once; and what 512 points explain of each of them takes 80 MB.
+/// once; and what 384 points explain of each of them takes 60 MB.
 const MOST_WHOLE: usize = 20_000;
 
 /// The different vectors that candidates have in one group. There are far fewer of them than candidates, so
@@ -78,6 +80,16 @@ impl Catalogue {
 
     pub(super) fn items(&self) -> &[Described] {
         &self.items
+    }
+
+    /// So many of its candidates at random, or all of them.
+    pub(super) fn some(&self, count: usize, rng: &mut ChaCha8Rng) -> Vec<Described> {
+        let mut places: Vec<usize> = (0..self.items.len()).collect();
+        let drawn = (0..count.min(places.len())).map(|_| {
+            let place = places.swap_remove(rng.random_range(0..places.len()));
+            self.items[place].clone()
+        });
+        drawn.collect()
     }
 
     /// The features of its candidates, group by group.

@@ -64,6 +64,11 @@ impl Describer {
         &self.definition.spec.space
     }
 
+    /// What it describes candidates for.
+    pub(super) fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
     /// Describes a candidate; `None` when it cannot be built or breaks a constraint.
     pub(super) fn describe(&self, candidate: &Candidate) -> Option<Described> {
         let spec = &self.definition.spec;

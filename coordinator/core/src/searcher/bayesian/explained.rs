@@ -5,6 +5,8 @@
 //! model has learned. Either way every number comes from the same operations in the same order, so that what was
 //! asked before does not matter.
 
+use std::ops::Range;
+
 use super::gaussian::Factor;
 use super::model::Model;
 use super::pool::Pool;
@@ -53,11 +55,7 @@ impl Explained {
             for (row, lower) in (from..).zip(&lower) {
                 let (known, rest) = self.rows.split_at_mut(row);
                 let own = &mut rest[0][block.clone()];
-                for (known, factor) in known.iter().zip(lower) {
-                    for (own, known) in own.iter_mut().zip(&known[block.clone()]) {
-                        *own -= factor * known;
-                    }
-                }
+                take_away(own, known, &lower[..row], block.clone());
                 for (own, sum) in own.iter_mut().zip(&mut self.sums[block.clone()]) {
                     *own /= lower[row];
                     *sum += *own * *own;
@@ -101,6 +99,23 @@ impl Explained {
     /// The numbers of a place, one for each point.
     pub(super) fn column(&self, place: usize) -> Vec<f64> {
         self.rows.iter().map(|row| row[place]).collect()
+    }
+}
+
+/// Takes from `own` these places of the rows in `known`, each times its factor. Four rows at a time, so that `own` is
+/// read and written a fourth as often; each number is the same as one by one.
+fn take_away(own: &mut [f64], known: &[Vec<f64>], factors: &[f64], places: Range<usize>) {
+    let (mut fours, mut by) = (known.chunks_exact(4), factors.chunks_exact(4));
+    for (rows, factors) in fours.by_ref().zip(by.by_ref()) {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|row: usize| &rows[row][places.clone()]);
+        for ((((own, a), b), c), d) in own.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *own = *own - factors[0] * a - factors[1] * b - factors[2] * c - factors[3] * d;
+        }
+    }
+    for (row, factor) in fours.remainder().iter().zip(by.remainder()) {
+        for (own, known) in own.iter_mut().zip(&row[places.clone()]) {
+            *own -= factor * known;
+        }
     }
 }
 

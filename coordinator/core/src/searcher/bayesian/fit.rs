@@ -4,8 +4,13 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::gaussian::{Factor, Settings};
+use espalier_common::spec::Kernel;
 
+use super::gaussian::{Factor, Settings, Shape};
+use crate::searcher::describe::Describer;
+
+/// Before anything is learned, candidates as far apart as two random ones are at this squared distance.
+const SPREAD: f64 = 4.0;
 /// Widths of the priors, in natural logarithms.
 const WEIGHT_WIDTH: f64 = 1.5;
 const NOISE_WIDTH: f64 = 2.0;
@@ -19,13 +24,13 @@ const STEPS: [f64; 4] = [1.6, 0.8, 0.4, 0.2];
 /// Squared distances of observations from one another, a matrix for each group.
 pub(super) type Distances = Vec<DMatrix<f64>>;
 
-/// The settings that a model starts with: every group counts alike, and all together make candidates that
-/// are as far apart as most are correlate at about `exp(-½ · spread)`.
-pub(super) fn start(typical: &[f64], spread: f64) -> Settings {
+/// The settings that a model of a search starts with: every group counts alike.
+pub(super) fn centre(describer: &Describer) -> Settings {
+    let typical = describer.typical();
     let groups = typical.len().max(1) as f64;
     let weight = |typical: &f64| {
         if *typical > 0.0 {
-            spread / (groups * typical)
+            SPREAD / (groups * typical)
         } else {
             0.0
         }
@@ -33,6 +38,10 @@ pub(super) fn start(typical: &[f64], spread: f64) -> Settings {
     Settings {
         weights: typical.iter().map(weight).collect(),
         noise: NOISE,
+        shape: match describer.kernel() {
+            Kernel::Network => Shape::Mixture,
+            Kernel::Rbf => Shape::Gaussian,
+        },
     }
 }
 

@@ -1,8 +1,8 @@
 //! Gaussian process regression with one radial basis function over groups of features:
-//! `k(a, b) = s² exp(-½ Σ_g w_g d_g(a, b))`, where `d_g` is the squared distance in group `g`; plus noise of
-//! variance `s² λ`. The mean is zero (values are standardised) and the scale `s²` has a closed form, so what
+//! `k(a, b) = s² f(Σ_g w_g d_g(a, b))`, where `d_g` is the squared distance in group `g` and `f` a [`Shape`];
+//! plus noise of variance `s² λ`. The mean is zero (values are standardised) and the scale `s²` has a closed form, so what
 //! is learned are the weights `w` and the noise `λ`. Rasmussen and Williams 2006, *Gaussian Processes for
-//! Machine Learning*, algorithm 2.1 and chapter 5. May import linear algebra.
+//! Machine Learning*, algorithm 2.1 and chapters 4 and 5. May import linear algebra.
 
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 
@@ -18,6 +18,30 @@ pub(super) struct Settings {
     pub(super) weights: Vec<f64>,
     /// The noise's share of the scale; positive.
     pub(super) noise: f64,
+    /// What is not learned.
+    pub(super) shape: Shape,
+}
+
+/// How correlation falls with the weighted squared distance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The textbook form, `exp(-½ d)`.
+    Gaussian,
+    /// The rational quadratic form, `(1 + d / 2α)^-α` with α = 2: a mixture of Gaussians of many lengths. Near
+    /// differences and far ones count in it, so a length learned from few points is not all there is.
+    Mixture,
+}
+
+impl Shape {
+    fn correlation(self, distance: f64) -> f64 {
+        match self {
+            Self::Gaussian => (-0.5 * distance).exp(),
+            Self::Mixture => {
+                let root = 1.0 + 0.25 * distance;
+                1.0 / (root * root)
+            }
+        }
+    }
 }
 
 impl Settings {
@@ -25,7 +49,7 @@ impl Settings {
     pub(super) fn correlation(&self, distances: impl Iterator<Item = f64>) -> f64 {
         let weighted = self.weights.iter().zip(distances);
         let sum = weighted.fold(0.0, |sum, (weight, distance)| sum + weight * distance);
-        (-0.5 * sum).exp()
+        self.shape.correlation(sum)
     }
 
     /// The correlations with `count` candidates, given for each group their squared distances: the numbers
@@ -41,7 +65,9 @@ impl Settings {
                 *sum += weight * distance;
             }
         }
-        sums.iter_mut().for_each(|sum| *sum = (-0.5 * *sum).exp());
+        let shape = self.shape;
+        sums.iter_mut()
+            .for_each(|sum| *sum = shape.correlation(*sum));
         sums
     }
 }

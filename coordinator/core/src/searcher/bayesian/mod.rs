@@ -4,12 +4,14 @@
 //! - The kernel compares decisions, and with `kernel: network` (the default) also the network that they
 //!   build: its paths (White et al. 2021), operations and size, in the manner of structured kernels for
 //!   architectures (Kandasamy et al. 2018; Ru et al. 2021). How much each counts is learned.
+//! - It begins with candidates that say the most about all the others, as long as too few results are there.
 //! - Pending candidates count as observed with what is predicted for them ("kriging believer", Ginsbourger
 //!   et al. 2010), so that parallel workers get different candidates.
 //! - The whole space is looked at where it is small; else candidates at random, the neighbours of the best,
 //!   and a climb on expected improvement from the most promising.
 
 mod acquisition;
+mod design;
 mod explained;
 mod fit;
 mod gaussian;
@@ -21,7 +23,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -32,6 +34,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use self::acquisition::{Estimate, greatest};
+use self::design::Design;
 use self::explained::Explained;
 use self::model::{Model, Point};
 use self::pool::{Pool, neighbour};
@@ -44,10 +47,8 @@ use super::{AskContext, Searcher, random, stream};
 use crate::search::Definition;
 
 const NAME: &str = "bayesian";
-/// Before anything is learned, candidates as far apart as two random ones correlate at exp(-½ · this).
-const SPREAD: f64 = 4.0;
-/// Points of which a model says something; fewer than the trials at random, since what is pending counts as one
-/// of those.
+/// Points of which a model says something; fewer than the trials of the beginning, since what is pending counts as
+/// one of those.
 const LEAST: usize = 2;
 /// A point among the best so many brings its neighbours into the pool.
 const GOOD: usize = 10;
@@ -56,12 +57,14 @@ const GOOD: usize = 10;
 #[derive(Debug)]
 pub struct Bayesian {
     describer: Describer,
-    /// Trials at random at the start.
+    /// Trials that cover the space before the model chooses.
     initial: usize,
     seed: u64,
     model: Model,
     /// Made when it is first needed; follows from what was told.
     pool: RefCell<Option<Pool>>,
+    /// How it begins; made when it is first needed.
+    design: OnceCell<Design>,
     /// What the model's points say of the pool's candidates: a cache.
     explained: RefCell<Explained>,
     /// Pending candidates as they were described: a cache.
@@ -71,7 +74,7 @@ pub struct Bayesian {
 }
 
 impl Bayesian {
-    /// For a search. The first `initial` trials are drawn at random.
+    /// For a search. The first `initial` trials are to cover the space.
     #[must_use]
     pub fn new(
         definition: &Arc<Definition>,
@@ -80,13 +83,14 @@ impl Bayesian {
         shared: &Arc<Shared>,
     ) -> Self {
         let describer = Describer::new(definition, kernel, shared);
-        let centre = fit::start(describer.typical(), SPREAD);
+        let centre = fit::centre(&describer);
         Self {
             describer,
             initial: initial.max(1) as usize,
             seed: definition.spec.seed,
             model: Model::new(centre),
             pool: RefCell::new(None),
+            design: OnceCell::new(),
             explained: RefCell::default(),
             pending: RefCell::default(),
             known: BTreeSet::new(),
@@ -138,6 +142,51 @@ impl Bayesian {
         described
     }
 
+    /// Says whether a candidate is neither known nor taken: on its way, or refused.
+    fn is_new<'a>(
+        &'a self,
+        pending: &[Arc<Described>],
+        context: &AskContext<'_>,
+    ) -> impl Fn(&Described) -> bool + use<'a> {
+        let refused = context.refused.iter();
+        let taken: BTreeSet<Digest> = (pending.iter().map(|one| one.id))
+            .chain(refused.map(|refusal| assignment_id(&refusal.candidate)))
+            .collect();
+        move |one| {
+            let ids = [one.id, one.assignment];
+            !self.known.contains(&one.id) && ids.iter().all(|id| !taken.contains(id))
+        }
+    }
+
+    /// The candidate that says the most about the space, beside those known and pending.
+    fn begin(&self, context: &AskContext<'_>) -> Option<Proposal> {
+        let pending = self.described_pending(context);
+        let is_new = self.is_new(&pending, context);
+        let points = self.model.points().iter();
+        let mut known: Vec<Arc<Described>> =
+            points.map(|point| Arc::clone(&point.described)).collect();
+        known.extend(pending);
+        let design = self.design.get_or_init(|| self.new_design());
+        let next = design.next(&known, &is_new)?;
+        Some(Proposal {
+            candidate: next.candidate.clone(),
+            origin: Origin::new(NAME, "covers the space"),
+            memo: None,
+        })
+    }
+
+    fn new_design(&self) -> Design {
+        let mut rng = stream(self.seed, 0, 3, b"\0\0\0\0bayesian");
+        match self.describer.whole() {
+            None => Design::of(&self.describer, &mut rng),
+            // They are described there.
+            Some(whole) => Design::new(
+                whole.some(design::SAMPLES, &mut rng),
+                fit::centre(&self.describer),
+            ),
+        }
+    }
+
     /// The candidate with the greatest expected improvement, if there is one that is new.
     fn best_new(&self, context: &AskContext<'_>, rng: &mut ChaCha8Rng) -> Option<Proposal> {
         let utilities = self.model.utilities();
@@ -145,15 +194,8 @@ impl Bayesian {
         let values = warp.values(&utilities);
         let posterior = self.model.factor().with_values(&values);
         let pending = self.described_pending(context);
+        let is_new = self.is_new(&pending, context);
         let view = View::new(&self.model, posterior, pending, values.max());
-        let refused = context.refused.iter();
-        let taken: BTreeSet<Digest> = (view.pending.iter().map(|one| one.id))
-            .chain(refused.map(|refusal| assignment_id(&refusal.candidate)))
-            .collect();
-        let is_new = |one: &Described| {
-            let ids = [one.id, one.assignment];
-            !self.known.contains(&one.id) && ids.iter().all(|id| !taken.contains(id))
-        };
         let found = self.look(&view, &is_new, rng)?;
         let Estimate {
             mean,
@@ -269,7 +311,7 @@ impl Searcher for Bayesian {
         let seen = self.model.seen();
         let begins = seen < LEAST.min(self.initial) || seen + context.pending.len() < self.initial;
         let proposal = if begins {
-            None
+            self.begin(context)
         } else {
             self.best_new(context, rng)
         };

@@ -14,9 +14,10 @@ use crate::features::Postings;
 use crate::searcher::describe::Described;
 
 /// The most points of a model; one more, and it is thinned out.
-const MOST: usize = 512;
-/// What thinning leaves of each kind: the best, the latest, and others at random.
-const THINNED: [usize; 3] = [128, 128, 128];
+const MOST: usize = 384;
+/// What thinning leaves of each kind: the best, the latest, and others at random. What these say of a pool is then
+/// computed anew in one ask, which grows with their square.
+const THINNED: [usize; 3] = [96, 96, 96];
 /// What learning looks at, of each kind: it needs dozens of factorisations, whose cost grows with the cube.
 const LEARNED_FROM: [usize; 3] = [96, 80, 80];
 /// Up to so many points the model learns anew with every one of them: that is when it changes most.

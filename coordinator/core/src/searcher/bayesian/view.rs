@@ -11,8 +11,8 @@ use super::gaussian::{Factor, Posterior, sum_of_squares};
 use super::model::Model;
 use crate::searcher::describe::Described;
 
-/// The climb starts at so many candidates of the pool, …
-const STARTS: usize = 4;
+/// The climb starts at so many candidates of the pool (neighbours of the best are there already), …
+const STARTS: usize = 2;
 /// … and in each of so many rounds …
 const ROUNDS: usize = 3;
 /// … looks at so many neighbours of each.
