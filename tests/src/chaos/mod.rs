@@ -130,7 +130,7 @@ async fn connections_lane(
 ) -> Result<()> {
     for step in steps {
         tokio::time::sleep(Duration::from_millis(step.after_ms)).await;
-        let struck = network::strike(&proxies[step.worker], *step).await;
+        let struck = network::strike(proxies, *step).await;
         next_result(*step, struck, progress, report).await?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Faults of connections, done by a worker's proxy, which says whether they had an effect. May import this
 //! crate's proxy.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,8 @@ const HALF_A_FILE: u64 = 500_000;
 ///
 /// # Errors
 /// It had no effect.
-pub(super) async fn strike(proxy: &Proxy, step: Step) -> Result<Outcome> {
+pub(super) async fn strike(proxies: &[Arc<Proxy>], step: Step) -> Result<Outcome> {
+    let proxy: &Proxy = &proxies[step.worker];
     let counters = proxy.counters();
     let effect = match step.fault {
         Fault::ConnectionsCut => {
@@ -63,17 +65,38 @@ pub(super) async fn strike(proxy: &Proxy, step: Step) -> Result<Outcome> {
             "connected when it could"
         }
         Fault::UploadCut => {
-            let before = counters.cut_on_the_way.load(Ordering::Relaxed);
-            proxy.cut_after(HALF_A_FILE);
-            let fired = until_more(&counters.cut_on_the_way, before, step).await;
-            proxy.cut_after(0);
-            fired?;
-            delivers(proxy, step).await?;
-            "uploaded again"
+            let struck = first_upload_cut(proxies, step).await?;
+            delivers(struck, step).await?;
+            "connected again"
         }
         other => bail!("{other} is no fault of connections"),
     };
     Ok(Outcome::Fired(effect.to_owned()))
+}
+
+/// Cuts the first upload of any worker: only one in a dozen trials has weights that are wanted, and nobody knows whose.
+async fn first_upload_cut(proxies: &[Arc<Proxy>], step: Step) -> Result<&Proxy> {
+    let cuts = |proxy: &Proxy| proxy.counters().cut_on_the_way.load(Ordering::Relaxed);
+    let before: Vec<u64> = proxies.iter().map(|proxy| cuts(proxy)).collect();
+    proxies
+        .iter()
+        .for_each(|proxy| proxy.cut_after(HALF_A_FILE));
+    let begin = Instant::now();
+    let struck = loop {
+        let mut pairs = proxies.iter().zip(&before);
+        if let Some((proxy, _)) = pairs.find(|(proxy, before)| cuts(proxy) > **before) {
+            break Some(proxy);
+        }
+        if begin.elapsed() >= LIMIT {
+            break None;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    proxies.iter().for_each(|proxy| proxy.cut_after(0));
+    match struck {
+        Some(proxy) => Ok(proxy),
+        None => bail!("{}: no worker uploaded a file", step.fault),
+    }
 }
 
 /// Sets a mode for the step's time, and for longer if it has had no effect by then.

@@ -97,6 +97,23 @@ impl Report {
         Ok(())
     }
 
+    /// Over many runs, jobs were broken off and uploads cut off and made again.
+    ///
+    /// # Errors
+    /// What never was.
+    pub fn files_moved(&self) -> Result<()> {
+        let Files {
+            weights,
+            checkpoints,
+            again,
+        } = self.files;
+        ensure!(
+            weights > 0 && checkpoints > 0 && again > 0,
+            "uploads: {weights} of weights, {checkpoints} of checkpoints, {again} made again"
+        );
+        Ok(())
+    }
+
     /// The table, and the sums below it.
     #[must_use]
     pub fn markdown(&self) -> String {
