@@ -5,7 +5,10 @@
 //! model has learned. Either way every number comes from the same operations in the same order, so that what was
 //! asked before does not matter.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+
+use espalier_common::ids::Digest;
 
 use super::gaussian::Factor;
 use super::model::Model;
@@ -20,6 +23,13 @@ const BLOCK: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Explained {
     version: u64,
+    /// The settings that the correlations in `known` belong to.
+    learned: u64,
+    /// Correlations of each place with the points, by what stands for a point's decisions: when the model is thinned
+    /// out, they are still right. Kept where the pool is not the whole space, which would take too much memory.
+    known: BTreeMap<Digest, Vec<f64>>,
+    /// Places of the pool that were there when somebody asked last.
+    places: usize,
     /// For each point of the model a number for each place of the pool.
     rows: Vec<Vec<f64>>,
     /// For each place the sum of their squares.
@@ -34,17 +44,52 @@ impl Explained {
             self.version = model.version();
             self.rows.clear();
             self.sums = vec![0.0; pool.items().len()];
+            self.forget(model);
         }
         let factor = model.factor();
-        let behind = self.sums.len()..pool.items().len();
+        let behind = self.places..pool.items().len();
+        self.places = pool.items().len();
         for place in changed.into_iter().chain(behind) {
-            self.compute_place(model, factor, &pool.items()[place], place);
+            let column = model.correlations(&pool.items()[place]);
+            self.know_place(model, &column, place);
+            self.compute_place(factor, column, place);
         }
         let before = self.rows.len();
-        let new = model.points()[before..].iter();
-        self.rows
-            .extend(new.map(|point| correlations(&point.described, pool.catalogue(), model)));
+        for point in &model.points()[before..] {
+            let row = self.correlations(&point.described, model, pool);
+            self.rows.push(row);
+        }
         self.compute_rows(factor, before);
+    }
+
+    /// Forgets correlations that are no longer right or needed.
+    fn forget(&mut self, model: &Model) {
+        if self.learned != model.learned() {
+            self.learned = model.learned();
+            self.known.clear();
+        }
+        let points = model.points().iter();
+        let kept: BTreeSet<Digest> = points.map(|point| point.described.assignment).collect();
+        self.known.retain(|assignment, _| kept.contains(assignment));
+    }
+
+    /// Takes in the correlations of a place with the points.
+    fn know_place(&mut self, model: &Model, column: &[f64], place: usize) {
+        for (point, correlation) in model.points().iter().zip(column) {
+            if let Some(row) = self.known.get_mut(&point.described.assignment) {
+                put(row, place, *correlation);
+            }
+        }
+    }
+
+    /// The correlations of every place with a point.
+    fn correlations(&mut self, point: &Described, model: &Model, pool: &Pool) -> Vec<f64> {
+        let anew = || correlations(point, pool.catalogue(), model);
+        if pool.is_whole() {
+            return anew();
+        }
+        let known = self.known.entry(point.assignment);
+        known.or_insert_with(anew).clone()
     }
 
     /// Turns the rows from this one on, which hold correlations, into what they are to hold.
@@ -64,20 +109,16 @@ impl Explained {
         }
     }
 
-    /// Computes the column of a place that is new or holds another candidate.
-    fn compute_place(&mut self, model: &Model, factor: &Factor, item: &Described, place: usize) {
-        let mut column = model.correlations(item);
+    /// Computes the column of a place that is new or holds another candidate; `column` has its correlations with the
+    /// points.
+    fn compute_place(&mut self, factor: &Factor, mut column: Vec<f64>, place: usize) {
         column.truncate(self.rows.len());
         let column = factor.solve_lower(column, 0);
         let sum = column.iter().fold(0.0, |sum, one| sum + one * one);
-        let put = |numbers: &mut Vec<f64>, number| match numbers.get_mut(place) {
-            Some(old) => *old = number,
-            None => numbers.push(number),
-        };
         for (row, number) in self.rows.iter_mut().zip(column) {
-            put(row, number);
+            put(row, place, number);
         }
-        put(&mut self.sums, sum);
+        put(&mut self.sums, place, sum);
     }
 
     /// For each place the sum of its numbers, each times its point's `weight`.
@@ -99,6 +140,14 @@ impl Explained {
     /// The numbers of a place, one for each point.
     pub(super) fn column(&self, place: usize) -> Vec<f64> {
         self.rows.iter().map(|row| row[place]).collect()
+    }
+}
+
+/// Puts a number in its place, which may be the next one.
+fn put(numbers: &mut Vec<f64>, place: usize, number: f64) {
+    match numbers.get_mut(place) {
+        Some(old) => *old = number,
+        None => numbers.push(number),
     }
 }
 

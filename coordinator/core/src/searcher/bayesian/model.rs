@@ -48,6 +48,8 @@ pub(super) struct Model {
     learn_at: usize,
     /// Grows whenever correlations computed before are no longer right.
     version: u64,
+    /// Grows whenever it has learned.
+    learned: u64,
 }
 
 impl Model {
@@ -62,6 +64,7 @@ impl Model {
             seen: 0,
             learn_at: 2,
             version: 0,
+            learned: 0,
         }
     }
 
@@ -81,6 +84,11 @@ impl Model {
     /// Changes whenever correlations computed before are no longer right.
     pub(super) fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Changes whenever correlations of two candidates do.
+    pub(super) fn learned(&self) -> u64 {
+        self.learned
     }
 
     /// Points seen, also those no longer kept.
@@ -130,6 +138,7 @@ impl Model {
         }
         if learns {
             self.learn(rng);
+            self.learned += 1;
             let grown = (self.seen as f64 * GROWTH).ceil() as usize;
             self.learn_at = if self.seen < EVERY_POINT {
                 self.seen + 1

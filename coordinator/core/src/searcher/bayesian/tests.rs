@@ -213,6 +213,29 @@ fn what_was_told_alone_decides_what_is_asked_next() {
 }
 
 #[test]
+fn a_model_that_was_thinned_out_proposes_the_same_whether_it_was_asked_before_or_not() {
+    let (mut asked, mut silent) = (Run::new(FLAT, 2), Run::new(FLAT, 2));
+    let mut rng = rng_for(2, 2, 2);
+    for trial in 0..430 {
+        let candidate = asked.definition.spec.space.sample(&mut rng);
+        // The later, the better: so the pool changes all the time.
+        let outcome = scored(score(&candidate) + f64::from(trial) / 100.0);
+        asked.tell(candidate.clone(), outcome.clone());
+        silent.tell(candidate, outcome);
+        // Among them the 385th, which thins the model out.
+        if trial > 375 {
+            asked.ask(&[]);
+        }
+    }
+    for _ in 0..3 {
+        let next = asked.ask(&[]);
+        assert_eq!(next, silent.ask(&[]));
+        asked.tell(next.candidate.clone(), scored(5.0));
+        silent.tell(next.candidate, scored(5.0));
+    }
+}
+
+#[test]
 fn constant_failed_and_wild_outcomes_give_valid_proposals() {
     type Outcomes = fn(&Candidate) -> Outcome;
     let all: [Outcomes; 5] = [
