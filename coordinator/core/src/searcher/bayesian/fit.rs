@@ -21,6 +21,10 @@ const LEAST_NOISE: f64 = 1e-6;
 /// Steps of the search, in natural logarithms.
 const STEPS: [f64; 4] = [1.6, 0.8, 0.4, 0.2];
 
+/// Further starts of the textbook form, in natural logarithms from the centre of the prior: functions that change over
+/// shorter and over longer distances are different tops of the likelihood.
+const RESTARTS: [f64; 2] = [2.0, -2.0];
+
 /// Squared distances of observations from one another, a matrix for each group.
 pub(super) type Distances = Vec<DMatrix<f64>>;
 
@@ -60,7 +64,9 @@ pub(super) fn correlations(distances: &Distances, settings: &Settings) -> DMatri
     matrix
 }
 
-/// Improves `settings` on these observations. `centre` is the centre of the prior.
+/// Improves `settings` on these observations. `centre` is the centre of the prior. The textbook form is searched from
+/// several starts; the one for networks, whose groups are many and whose prior holds them together, from the better of
+/// two.
 pub(super) fn fit(
     distances: &Distances,
     values: &DVector<f64>,
@@ -69,20 +75,39 @@ pub(super) fn fit(
 ) -> Settings {
     let posterior = |settings: &Settings| {
         let factor = Factor::new(&correlations(distances, settings), settings.noise);
-        factor.with_values(values).log_likelihood() + log_prior(settings, centre)
+        let value = factor.with_values(values).log_likelihood() + log_prior(settings, centre);
+        if value.is_finite() {
+            value
+        } else {
+            f64::NEG_INFINITY
+        }
     };
-    let (mut best, mut value) = (settings.clone(), posterior(settings));
-    let from_centre = posterior(centre);
-    if from_centre > value || !value.is_finite() {
-        (best, value) = (centre.clone(), from_centre);
+    let valued = |settings: &Settings| (settings.clone(), posterior(settings));
+    let mut starts = vec![valued(settings), valued(centre)];
+    match centre.shape {
+        Shape::Gaussian => starts.extend(RESTARTS.map(|shift| valued(&widened(centre, shift)))),
+        Shape::Mixture => {
+            let from_centre = starts[1].1 > starts[0].1;
+            starts = vec![starts.swap_remove(usize::from(from_centre))];
+        }
     }
+    let tops = starts.into_iter().map(|start| climbed(start, posterior));
+    let best = tops.reduce(|best, next| if next.1 > best.1 { next } else { best });
+    best.map_or_else(|| centre.clone(), |(settings, _)| settings)
+}
+
+/// Goes on from a start, one coordinate after another, for as long as it pays.
+fn climbed(
+    (mut best, mut value): (Settings, f64),
+    posterior: impl Fn(&Settings) -> f64,
+) -> (Settings, f64) {
     for step in STEPS {
         for coordinate in 0..=best.weights.len() {
             for direction in [step, -step] {
                 // On in one direction for as long as it pays.
                 while let Some(next) = moved(&best, coordinate, direction) {
                     let at = posterior(&next);
-                    if at <= value || !at.is_finite() {
+                    if at <= value {
                         break;
                     }
                     (best, value) = (next, at);
@@ -90,7 +115,17 @@ pub(super) fn fit(
             }
         }
     }
-    best
+    (best, value)
+}
+
+/// The settings with all weights changed alike: shorter or longer lengths.
+fn widened(settings: &Settings, shift: f64) -> Settings {
+    let mut other = settings.clone();
+    other
+        .weights
+        .iter_mut()
+        .for_each(|weight| *weight *= shift.exp());
+    other
 }
 
 /// The settings with one coordinate moved; `None` where it cannot be.
@@ -121,4 +156,48 @@ fn log_prior(settings: &Settings, centre: &Settings) -> f64 {
         .map(|(weight, centre)| normal(*weight, *centre, WEIGHT_WIDTH))
         .sum();
     weights + normal(settings.noise, centre.noise, NOISE_WIDTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Points on a line with a wave of this many turns over all of it.
+    fn wave(turns: f64) -> (Distances, DVector<f64>) {
+        let place = |index: usize| index as f64 / 23.0;
+        let distances =
+            DMatrix::from_fn(24, 24, |row, column| (place(row) - place(column)).powi(2));
+        let values = DVector::from_fn(24, |row, _| {
+            (place(row) * turns * std::f64::consts::TAU).sin()
+        });
+        (vec![distances], values)
+    }
+
+    fn settings(weight: f64) -> Settings {
+        Settings {
+            weights: vec![weight],
+            noise: NOISE,
+            shape: Shape::Gaussian,
+        }
+    }
+
+    #[test]
+    fn whatever_was_learned_before_the_textbook_form_finds_the_length_of_what_is_there() {
+        for turns in [0.5, 3.0] {
+            let (distances, values) = wave(turns);
+            let centre = settings(40.0);
+            let found: Vec<f64> = [1e-3, 40.0, 1e6]
+                .map(|before| fit(&distances, &values, &centre, &settings(before)))
+                .map(|fitted| fitted.weights[0].ln())
+                .into();
+            for pair in found.windows(2) {
+                assert!((pair[0] - pair[1]).abs() < 1.0, "{turns} turns: {found:?}");
+            }
+        }
+        let length = |turns: f64| {
+            let (distances, values) = wave(turns);
+            fit(&distances, &values, &settings(40.0), &settings(40.0)).weights[0]
+        };
+        assert!(length(3.0) > 4.0 * length(0.5));
+    }
 }
