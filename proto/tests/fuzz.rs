@@ -40,7 +40,7 @@ macro_rules! messages {
 
 messages!(
     Attempt BanRequest BestReply BestRequest Budget
-    CancelRequest ClusterStatus CompleteReply CompleteRequest Counts
+    CancelRequest CheckpointHeader ClusterStatus CompleteReply CompleteRequest Counts
     CreateReply CreateRequest CreateTokenReply CreateTokenRequest DatasetFile
     DownloadArtifactReply DownloadArtifactRequest DownloadReply DownloadRequest EnqueueRequest
     EnrolReply EnrolRequest EvaluatorOffer FailReply FailRequest
