@@ -35,6 +35,14 @@ seed: 5
     )
 }
 
+/// A worker that offers the libtorch trainer.
+fn trains() -> WorkerOptions {
+    WorkerOptions {
+        trainer: true,
+        ..WorkerOptions::default()
+    }
+}
+
 /// Processes below another one, by the parents in `/proc/PID/stat`, whose program is `name`: between a worker
 /// and its evaluator there is a guard.
 fn below(ancestor: u32, name: &str) -> Result<Vec<i32>> {
@@ -102,10 +110,7 @@ async fn the_trial_of_a_killed_trainer_runs_again_and_the_best_is_tested() -> Re
     let cluster = Cluster::start(10_000).await?;
     let searches = cluster.searches()?;
     write_tiny_idx(&cluster.path("data/tiny"), 2_048, 256)?;
-    let options = WorkerOptions {
-        trainer: true,
-        ..WorkerOptions::default()
-    };
+    let options = trains();
     let worker = cluster.start_worker("only", &options)?;
     let search = submit(&cluster, &spec(3, 40))?;
     // The first trial has measured an epoch, so the trainer is in the middle of it.
@@ -156,10 +161,7 @@ async fn a_trial_whose_worker_is_ended_goes_on_elsewhere_and_has_the_same_score(
     let cluster = Cluster::start(10_000).await?;
     let searches = cluster.searches()?;
     write_tiny_idx(&cluster.path("data/tiny"), 2_048, 256)?;
-    let options = WorkerOptions {
-        trainer: true,
-        ..WorkerOptions::default()
-    };
+    let options = trains();
     // An attempt that counted would end the trial.
     let text = spec(1, 60) + "attempts: 1\n";
     let first = cluster.start_worker("first", &options)?;
@@ -301,10 +303,7 @@ async fn a_stopped_search_ends_though_the_weights_of_its_best_cannot_be_stored()
     let uploads = cluster.path("coordinator/artifacts/tmp");
     std::fs::remove_dir_all(&uploads)?;
     std::fs::write(&uploads, "in the way")?;
-    let options = WorkerOptions {
-        trainer: true,
-        ..WorkerOptions::default()
-    };
+    let options = trains();
     let _worker = cluster.start_worker("only", &options)?;
     let search = submit(&cluster, &spec(1, 1))?;
     let refused = "weights of the best trial cannot be stored";
