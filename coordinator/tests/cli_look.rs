@@ -92,6 +92,53 @@ fn a_space_is_shown_with_its_tree_and_its_spread() {
 }
 
 #[test]
+fn a_reason_that_many_are_refused_for_shows_the_numbers_of_one_as_those_of_one() {
+    let refused_for = |channels: &str| {
+        let spec = SPACE.replace("at_most: 12k", "at_most: 10");
+        let network = format!(
+            "network: [{{conv: {{channels: {channels}}}}}, global_avg_pool, {{linear: {{features: classes}}}}]\n"
+        );
+        let (start, rest) = spec.split_once("network:").unwrap();
+        let (_, end) = rest.split_once("\ntraining:").unwrap();
+        let folder = Folder::new(&format!("{start}{network}training:{end}"));
+        done(&folder.run("space", &["--samples", "50"]))
+    };
+    let one = refused_for("4");
+    assert!(one.contains("50  constraints: parameters is"), "{one}");
+    let several = refused_for("{choice: [4, 5, 6]}");
+    assert!(
+        several.contains("50  e.g. constraints: parameters is"),
+        "{several}"
+    );
+}
+
+#[test]
+fn a_spec_is_validated_without_its_data_when_they_are_assumed() {
+    let folder = Folder::new(SPACE);
+    let text = done(&folder.run("validate", &[]));
+    assert!(
+        text.contains("data         assumed: 1 channels × 28 height × 28 width, 10 classes"),
+        "{text}"
+    );
+    let json = done(&folder.run("validate", &["--output", "json"]));
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["assumed"]["classes"], 10);
+    assert!(report["dataset"].is_null(), "{json}");
+    // What no candidate fits is refused all the same, and data that are not there without the option.
+    let small = ["--assume-data", "1x2x2:10"];
+    let command = |more: &[&str]| {
+        let command = espalier()
+            .arg("validate")
+            .arg(&folder.spec)
+            .args(more)
+            .output();
+        refused(&command.unwrap())
+    };
+    assert!(command(&small).contains("can be built"));
+    assert!(command(&[]).contains("--assume-data"));
+}
+
+#[test]
 fn a_space_as_json_holds_the_same() {
     let folder = Folder::new(SPACE);
     let text = done(&folder.run(

@@ -150,6 +150,20 @@ fn a_batch_norm_of_vectors_is_refused_with_a_batch_size_of_one() {
 }
 
 #[test]
+fn a_network_that_ends_with_time_is_told_how_to_get_rid_of_it() {
+    let end = "{linear: {features: classes}}";
+    let ends_with = |end: &str| {
+        let blocks = format!("[{{embedding: {{features: 4}}}}, {end}]");
+        network_on(&blocks, &tokens(Some(50)))
+    };
+    insta::assert_snapshot!(ends_with(end).unwrap_err(), @"network (output): the network ends with 20 time × 10 features, but a data set of 10 classes needs 10 features; end it with `global_avg_pool` and `linear: {features: classes}` (or give its last `lstm` or `gru` `output: last`), so that no time is left");
+    // What the message says is so.
+    assert!(ends_with(&format!("global_avg_pool, {end}")).is_ok());
+    let last = format!("{{lstm: {{hidden: 4, output: last}}}}, {end}");
+    assert!(ends_with(&last).is_ok());
+}
+
+#[test]
 fn activation_memory_may_be_bounded() {
     let text = "name: x\ndataset: {format: idx, path: x, validation: 1}\nnetwork: [{conv: {channels: 4}}, relu, global_avg_pool, {linear: {features: classes}}]\ntraining: {epochs: 1}\nobjectives: [{maximize: accuracy}]\nbudget: {trials: 1}\nconstraints: [{activation_bytes: {at_most: 15k}}]\n";
     let spec = crate::spec::read(text, "x.yaml").unwrap();
@@ -159,7 +173,7 @@ fn activation_memory_may_be_bounded() {
     // The input, four channels after the relu, and their means.
     let violation = spec.constraints[0].check(&built.unwrap()).unwrap_err();
     assert_eq!(violation.actual, (784 + 4 * 784 + 4) * 4);
-    insta::assert_snapshot!(violation, @"activation_bytes is 15696, the spec allows at most 15000");
+    insta::assert_snapshot!(violation, @"constraints: activation_bytes is 15696, the spec allows at most 15000");
 }
 
 #[test]

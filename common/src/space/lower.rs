@@ -37,12 +37,23 @@ pub(super) fn lower(
             block: "network".to_owned(),
             operation: "output".to_owned(),
             problem: format!(
-                "the network ends with {shape}, but a data set of {0} classes needs {0} features; end it with `linear: {{features: classes}}`",
-                lowering.classes
+                "the network ends with {shape}, but a data set of {0} classes needs {0} features; {1}",
+                lowering.classes,
+                missing_at_the_end(&shape)
             ),
         });
     }
     Ok(lowering.builder.finish(output)?)
+}
+
+/// What to do about a network that ends with this shape.
+fn missing_at_the_end(shape: &Shape) -> &'static str {
+    match shape.0.as_slice() {
+        [(Axis::Time, _), (Axis::Features, _)] => {
+            "end it with `global_avg_pool` and `linear: {features: classes}` (or give its last `lstm` or `gru` `output: last`), so that no time is left"
+        }
+        _ => "end it with `linear: {features: classes}`",
+    }
 }
 
 pub(super) struct Lowering {

@@ -376,11 +376,11 @@ fn a_mistake_in_the_meaning_is_told_with_its_place() {
         x.yaml:25:18: hyperparameters: the trainer reads no hyperparameters; they are for an `evaluator` of your own
         x.yaml:14:5: network[3]: two blocks of this list have the name "a"
         x.yaml:13:29: network[2].name: the name is given twice, here and inside `conv`
-        x.yaml:12:13: the key "plain" is given a second time; the first is in line 10
-        x.yaml:13:19: anchors (&name) are not read; write the part out where it is needed
+        x.yaml:12:13: network[1].repeat.block[0].choice.plain: the key "plain" is given a second time; the first is in line 10
+        x.yaml:13:19: network[1].repeat.block[0].choice.none: anchors (&name) are not read; write the part out where it is needed
         x.yaml:4:50: network[0].conv.kernel: no tie has the name "size"
         x.yaml:4:50: network[0].conv.kernel: no tie has the name "siz"
-        x.yaml:25:16: the key "size" is given a second time; the first is in line 25
+        x.yaml:25:16: tie.size: the key "size" is given a second time; the first is in line 25
         x.yaml:7:7: not YAML: while parsing a block mapping, did not find expected key
         x.yaml:4:50: network[0].conv.kernel: `$stride` is known on the edges of a `cell` only
         x.yaml:13:10: network[2].use: there is no block "stage" under `blocks:`
@@ -408,6 +408,35 @@ fn a_mistake_in_the_meaning_is_told_with_its_place() {
         x.yaml:1:1: `network` is missing: the trainer trains networks (for a program of your own, say `evaluator:` and `hyperparameters:`)
         x.yaml:1:1: training: `epochs` is missing: the trainer must know how long to train
         "#);
+}
+
+#[test]
+fn of_values_that_do_not_fit_the_one_that_is_wrong_is_named() {
+    let tie = CELLS.replace("kernel: 3", "kernel: $size") + "tie: {size: {choice: [16, 2.5]}}\n";
+    insta::assert_snapshot!(mistakes(&tie), @"x.yaml:4:50: network[0].conv.kernel: `$size` does not fit here: 2.5 is not a whole number (the tie is in line 26)");
+    let whole =
+        CELLS.replace("kernel: 3", "kernel: $size") + "tie: {size: {choice: [16.0, 3.0]}}\n";
+    insta::assert_snapshot!(mistakes(&whole), @"x.yaml:4:50: network[0].conv.kernel: `$size` does not fit here: 16.0 is not a whole number (the tie is in line 26)");
+    let argument = CELLS.replace(
+        "- global_avg_pool",
+        "- {use: wide, with: {k: {choice: [4, 2.5]}}}\n  - global_avg_pool",
+    ) + "blocks: {wide: {parameters: [k], block: [{conv: {channels: $k}}]}}\n";
+    insta::assert_snapshot!(mistakes(&argument), @"x.yaml:13:27: network[2].with.k: this does not fit where `wide` uses `$k`, in line 27: 2.5 is not a whole number");
+}
+
+#[test]
+fn a_depth_that_cannot_be_read_is_told_and_not_that_there_is_none() {
+    let text = CELLS.replace("- global_avg_pool", "- use: a\n  - global_avg_pool")
+        + "blocks: {a: {depth: 1000000, choice: {x: [{use: a}], y: [conv]}}}\n";
+    insta::assert_snapshot!(mistakes(&text), @"x.yaml:27:21: blocks.a.depth: 1000000 is too large; it must be at most 16");
+}
+
+#[test]
+fn what_is_wrong_in_the_yaml_is_told_with_its_path() {
+    let twice = CELLS.replace("kernel: 3", "kernel: 3, kernel: 5");
+    insta::assert_snapshot!(mistakes(&twice), @r#"x.yaml:4:53: network[0].conv.kernel: the key "kernel" is given a second time; the first is in line 4"#);
+    let alias = CELLS.replace("kernel: 3", "kernel: *size");
+    insta::assert_snapshot!(mistakes(&alias), @"x.yaml:4:50: network[0].conv.kernel: not YAML: while parsing node, found unknown anchor");
 }
 
 #[test]

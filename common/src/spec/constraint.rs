@@ -43,7 +43,7 @@ impl fmt::Display for Measure {
 
 /// A constraint that a candidate breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{measure} is {actual}, the spec allows {bound} {limit}")]
+#[error("constraints: {measure} is {actual}, the spec allows {bound} {limit}")]
 pub struct Violation {
     /// What is bounded.
     pub measure: Measure,

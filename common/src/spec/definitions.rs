@@ -144,14 +144,16 @@ impl Reader<'_> {
             self.wrong(at, "a list of blocks is expected here, or a map of one block with `parameters` and `depth` beside it");
             return None;
         };
-        let depth = entries
-            .iter()
-            .find(|(key, _)| key.text == "depth")
+        let given = entries.iter().find(|(key, _)| key.text == "depth");
+        let depth = given
             .and_then(|(_, entry)| self.value(entry, words::DEPTH))
             .and_then(|depth| match depth {
                 Value::Integer(depth) => u32::try_from(depth).ok(),
                 _ => None,
             });
+        if given.is_some() && depth.is_none() {
+            self.names.misread_depths.insert(name.to_owned());
+        }
         let own = |key: &str| key == "parameters" || key == "depth";
         let block: Vec<_> = entries
             .into_iter()
@@ -175,6 +177,11 @@ impl Reader<'_> {
     pub(super) fn check_recursion(&mut self, space: &Space) {
         let graph = Graph::new(space);
         if let Some(cycle) = graph.endless_cycle(space) {
+            let has_depth = |name: &&str| self.names.misread_depths.contains(*name);
+            if cycle.iter().any(has_depth) {
+                // What is wrong with it is told already.
+                return;
+            }
             let header = self.names.definitions.get(cycle[0]);
             let (place, path) = header.map_or((yaml::Place::START, String::new()), |header| {
                 (header.place, header.path.clone())

@@ -130,8 +130,8 @@ mod tests {
             let none = spec.first_feasible(Some(&fashion_mnist()));
             none.unwrap_err().to_string()
         };
-        insta::assert_snapshot!(refusal("{conv: {channels: 64}}"), @"none of the one candidate of this space can be built and keeps the constraints; the first one: parameters is 1290, the spec allows at most 100");
-        insta::assert_snapshot!(refusal("{conv: {channels: {choice: [64, 128]}}}"), @"none of all 2 candidates of this space can be built and keeps the constraints; the first one: parameters is 1290, the spec allows at most 100");
-        insta::assert_snapshot!(refusal("{conv: {channels: {range: [64, 10000]}}}"), @"none of 1000 candidates drawn at random can be built and keeps the constraints; the first one: parameters is 1290, the spec allows at most 100");
+        insta::assert_snapshot!(refusal("{conv: {channels: 64}}"), @"none of the one candidate of this space can be built and keeps the constraints; the first one: constraints: parameters is 1290, the spec allows at most 100");
+        insta::assert_snapshot!(refusal("{conv: {channels: {choice: [64, 128]}}}"), @"none of all 2 candidates of this space can be built and keeps the constraints; the first one: constraints: parameters is 1290, the spec allows at most 100");
+        insta::assert_snapshot!(refusal("{conv: {channels: {range: [64, 10000]}}}"), @"none of 1000 candidates drawn at random can be built and keeps the constraints; the first one: constraints: parameters is 1290, the spec allows at most 100");
     }
 }

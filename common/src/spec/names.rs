@@ -16,6 +16,8 @@ pub(super) struct Names {
     /// Ties that could not be read, which has been told: their uses are not wrong as well.
     pub(super) unreadable: BTreeSet<String>,
     pub(super) definitions: BTreeMap<String, Header>,
+    /// Definitions whose depth could not be read, which has been told as well.
+    pub(super) misread_depths: BTreeSet<String>,
     /// The definition that is being read.
     pub(super) inside: Option<String>,
     /// Cells around the place that is being read, within its definition.
@@ -351,13 +353,29 @@ impl<'a> Parameters<'a> {
     }
 }
 
+/// A value as it would be read if it stood alone.
+fn as_written(value: &Value) -> Value {
+    match *value {
+        Value::Real(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+            Value::Integer(number as i64)
+        }
+        _ => value.clone(),
+    }
+}
+
 /// Whether every value of a setting can stand in a place of `kind`.
 fn admits(kind: Kind, setting: &Setting<Value>) -> Result<(), String> {
     match setting {
         Setting::Fixed(value) => kind.admits(value),
         Setting::Decide(domain) => match domain {
             Domain::Choice(values) | Domain::Weighted { values, .. } => {
-                values.iter().try_for_each(|value| kind.admits(value))
+                let refused = |value: &Value| kind.admits(value).err();
+                // Whole numbers among others are read as others are, and are not to blame for it.
+                let by_itself = |value: &Value| refused(&as_written(value));
+                let first = values.iter().find_map(by_itself);
+                first
+                    .or_else(|| values.iter().find_map(refused))
+                    .map_or(Ok(()), Err)
             }
             &Domain::Integer { low, high, .. } => {
                 kind.admits(&Value::Integer(low))?;

@@ -20,7 +20,7 @@ impl Reader<'_> {
         };
         match yaml::parse(preset.text, Text::Preset(number)) {
             Ok(parts) => merge(&mut spec, parts, |key| MERGED.contains(&key)),
-            Err(trouble) => self.error(trouble.place, "", trouble.message),
+            Err(trouble) => self.error(trouble.place, trouble.path, trouble.message),
         }
         spec
     }

@@ -31,7 +31,7 @@ pub fn read_warned(text: &str, file: &str) -> Result<(Spec, Vec<SpecError>), Spe
     let root = match yaml::parse(text, yaml::Text::Spec) {
         Ok(root) => root,
         Err(trouble) => {
-            reader.error(trouble.place, "", trouble.message);
+            reader.error(trouble.place, trouble.path, trouble.message);
             return Err(reader.errors());
         }
     };
@@ -57,7 +57,7 @@ pub fn read_searcher(text: &str, from: &str) -> Result<SearcherSpec, SpecErrors>
     let searcher = match yaml::parse(text, yaml::Text::Spec) {
         Ok(root) => reader.searcher(&At::root(&root)),
         Err(trouble) => {
-            reader.error(trouble.place, "", trouble.message);
+            reader.error(trouble.place, trouble.path, trouble.message);
             None
         }
     };

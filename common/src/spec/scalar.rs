@@ -99,7 +99,7 @@ impl Kind {
     pub(super) fn admits(self, value: &Value) -> Result<(), String> {
         match (self, value) {
             (Self::Count { .. } | Self::CountOr { .. }, Value::Real(number)) => {
-                Err(format!("{number} is not a whole number"))
+                Err(format!("{number:?} is not a whole number"))
             }
             (_, Value::Text(text)) => self.read(text, false),
             // As it would be written. A number is shown in a form that is read back as the same.

@@ -70,7 +70,19 @@ pub(super) struct Key<'t> {
 #[derive(Clone, Debug)]
 pub(super) struct Trouble {
     pub(super) place: Place,
+    /// Where in the document, e.g. `network[0].conv`.
+    pub(super) path: String,
     pub(super) message: String,
+}
+
+impl Trouble {
+    /// The same inside a part of a map or list.
+    fn within(mut self, step: &str) -> Self {
+        let is_key = !self.path.is_empty() && !self.path.starts_with('[');
+        self.path.insert_str(0, if is_key { "." } else { "" });
+        self.path.insert_str(0, step);
+        self
+    }
 }
 
 impl Node<'_> {
@@ -118,6 +130,7 @@ pub(super) fn parse(text: &str, from: Text) -> Result<Node<'_>, Trouble> {
 fn trouble<T>(place: Place, message: impl Into<String>) -> Result<T, Trouble> {
     Err(Trouble {
         place,
+        path: String::new(),
         message: message.into(),
     })
 }
@@ -209,7 +222,11 @@ impl<'t> Tree<'t> {
         loop {
             match self.next()? {
                 (Event::SequenceEnd, _) => return Ok(Kind::List(items)),
-                (event, place) => items.push(self.node(event, place, depth + 1)?),
+                (event, place) => {
+                    let item = self.node(event, place, depth + 1);
+                    let step = |trouble: Trouble| trouble.within(&format!("[{}]", items.len()));
+                    items.push(item.map_err(step)?);
+                }
             }
         }
     }
@@ -227,16 +244,16 @@ impl<'t> Tree<'t> {
                 return trouble(place, "a key is a word, not a list or a map");
             };
             if let Some(line) = seen.insert(text.clone(), place.line) {
-                return trouble(
-                    place,
-                    format!(
-                        "the key {} is given a second time; the first is in line {line}",
-                        super::scalar::shown(&text)
-                    ),
+                let message = format!(
+                    "the key {} is given a second time; the first is in line {line}",
+                    super::scalar::shown(&text)
                 );
+                return trouble(place, message).map_err(|trouble: Trouble| trouble.within(&text));
             }
-            let (event, at) = self.next()?;
-            let value = self.node(event, at, depth + 1)?;
+            let next = self.next().map_err(|trouble| trouble.within(&text));
+            let (event, at) = next?;
+            let value = self.node(event, at, depth + 1);
+            let value = value.map_err(|trouble| trouble.within(&text))?;
             entries.push((Key { text, place }, value));
         }
     }

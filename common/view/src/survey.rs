@@ -38,8 +38,10 @@ pub struct Survey {
 pub struct Reason {
     /// How many were refused for it.
     pub candidates: u64,
-    /// One of them, in full.
+    /// The first of them, in full.
     pub example: String,
+    /// Whether others of them have other numbers in it.
+    pub varies: bool,
 }
 
 /// How numbers are spread.
@@ -83,11 +85,13 @@ pub fn survey(spec: &Spec, dataset: Option<&DatasetInfo>, seed: u64, candidates:
             Err(refusal) => {
                 let example = refusal.to_string();
                 survey.infeasible += 1;
-                let reason = reasons.entry(kind_of(&example)).or_insert(Reason {
+                let reason = reasons.entry(kind_of(&example)).or_insert_with(|| Reason {
                     candidates: 0,
-                    example,
+                    example: example.clone(),
+                    varies: false,
                 });
                 reason.candidates += 1;
+                reason.varies |= reason.example != example;
             }
         }
     }

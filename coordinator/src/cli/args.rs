@@ -256,13 +256,14 @@ pub(super) struct SubmitArgs {
 #[command(after_help = "\
 Examples:
   espalier validate examples/fashion-mnist.yaml --data-root data
+  espalier validate spec.yaml --assume-data 3x32x32:10   without the data
   espalier validate spec.yaml --output json")]
 pub(super) struct ValidateArgs {
     /// The spec, a YAML file
     #[arg(value_name = "SPEC")]
     pub(super) spec: PathBuf,
     #[command(flatten)]
-    pub(super) data: DataArgs,
+    pub(super) look: LookArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
 }

@@ -15,25 +15,37 @@ use super::spec_file::SpecFile;
 
 /// Reads a spec to look at its space: unlike a search, even when nothing in it can be built.
 pub(super) fn read_spec(path: &Path, look: &LookArgs) -> Result<SpecFile, CliError> {
-    SpecFile::read(path, |reference| match &look.assume_data {
-        Some(assumed) => Ok(DatasetInfo {
-            reference: DatasetReference::clone(reference),
-            fingerprint: Digest::of(b"assumed"),
-            input: assumed.input.clone(),
-            classes: assumed.classes,
-            vocabulary: assumed.vocabulary,
-            train: 0,
-            validation: 0,
-            test: 0,
-        }),
-        None => espalier_data::inspect(&look.data.data_root, reference).map_err(|error| {
+    SpecFile::read(path, |reference| data_of(look, reference))
+}
+
+/// Reads a spec and makes sure that at least one candidate may be trained.
+pub(super) fn load_spec(path: &Path, look: &LookArgs) -> Result<SpecFile, CliError> {
+    let data_root = &look.data.data_root;
+    SpecFile::load_with(path, data_root, |reference| data_of(look, reference))
+}
+
+/// The data of a spec, looked at or assumed.
+fn data_of(look: &LookArgs, reference: &DatasetReference) -> Result<DatasetInfo, String> {
+    let Some(assumed) = &look.assume_data else {
+        let data_root = &look.data.data_root;
+        return espalier_data::inspect(data_root, reference).map_err(|error| {
             format!(
                 "dataset.path {:?}: {error}; relative paths start at --data-root {}; --assume-data \
                  3x32x32:10 goes without the data",
                 reference.path,
-                look.data.data_root.display()
+                data_root.display()
             )
-        }),
+        });
+    };
+    Ok(DatasetInfo {
+        reference: reference.clone(),
+        fingerprint: Digest::of(b"assumed"),
+        input: assumed.input.clone(),
+        classes: assumed.classes,
+        vocabulary: assumed.vocabulary,
+        train: 0,
+        validation: 0,
+        test: 0,
     })
 }
 

@@ -164,7 +164,12 @@ fn sample_text(sample: &Survey, seed: u64, text: &mut String) {
         100.0 * sample.infeasible as f64 / sample.candidates.max(1) as f64
     ));
     for reason in &sample.reasons {
-        text.push_str(&format!("{:>9}  {}\n", reason.candidates, reason.example));
+        // The numbers of one are not those of all.
+        let example = if reason.varies { "e.g. " } else { "" };
+        text.push_str(&format!(
+            "{:>9}  {example}{}\n",
+            reason.candidates, reason.example
+        ));
     }
     if sample.other_reasons > 0 {
         text.push_str(&format!("{:>9}  for other reasons\n", sample.other_reasons));

@@ -38,7 +38,7 @@ pub(super) struct SpecFile {
 impl SpecFile {
     /// Reads the spec, inspects its data, and makes sure that at least one candidate may be trained.
     pub(super) fn load(path: &Path, data_root: &Path) -> Result<Self, CliError> {
-        let file = Self::read(path, |reference| {
+        Self::load_with(path, data_root, |reference| {
             espalier_data::inspect(data_root, reference).map_err(|error| {
                 format!(
                     "dataset.path {:?}: {error}; relative paths start at --data-root {}",
@@ -46,7 +46,16 @@ impl SpecFile {
                     data_root.display()
                 )
             })
-        })?;
+        })
+    }
+
+    /// As [`Self::load`], with data described by `inspect`.
+    pub(super) fn load_with(
+        path: &Path,
+        data_root: &Path,
+        inspect: impl FnOnce(&DatasetReference) -> Result<DatasetInfo, String>,
+    ) -> Result<Self, CliError> {
+        let file = Self::read(path, inspect)?;
         let table = match file.spec.evaluator.table() {
             None => None,
             Some(columns) => Some(table(path, data_root, &file.spec, columns)?),

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::args::ValidateArgs;
 use super::error::CliError;
+use super::look::load_spec;
 use super::output::stdout;
 use super::render::quantity;
 use super::spec_file::SpecFile;
@@ -27,6 +28,8 @@ struct Report {
     warnings: Vec<String>,
     space: SpaceReport,
     dataset: Option<DatasetReport>,
+    /// What was assumed in the place of data.
+    assumed: Option<AssumedReport>,
     sample: SampleReport,
 }
 
@@ -46,6 +49,12 @@ struct DatasetReport {
     train: u64,
     validation: u64,
     test: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct AssumedReport {
+    input: String,
+    classes: u32,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -79,8 +88,8 @@ impl Spread {
 
 /// `espalier validate`.
 pub(super) fn validate(args: &ValidateArgs) -> Result<(), CliError> {
-    let file = SpecFile::load(&args.spec, &args.data.data_root)?;
-    let report = examine(&file);
+    let file = load_spec(&args.spec, &args.look)?;
+    let report = examine(&file, args.look.assume_data.is_some());
     let mut out = stdout();
     if args.output.json() {
         out.json(&report)?;
@@ -91,8 +100,9 @@ pub(super) fn validate(args: &ValidateArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn examine(file: &SpecFile) -> Report {
+fn examine(file: &SpecFile, is_assumed: bool) -> Report {
     let space = &file.spec.space;
+    let data = file.dataset.as_ref();
     let size = space.size();
     Report {
         name: file.spec.name.clone(),
@@ -103,7 +113,11 @@ fn examine(file: &SpecFile) -> Report {
             continuous_decisions: size.continuous,
             decisions: space.count().decisions,
         },
-        dataset: file.dataset.as_ref().map(|dataset| DatasetReport {
+        assumed: data.filter(|_| is_assumed).map(|data| AssumedReport {
+            input: data.input.to_string(),
+            classes: data.classes,
+        }),
+        dataset: data.filter(|_| !is_assumed).map(|dataset| DatasetReport {
             fingerprint: dataset.fingerprint.to_string(),
             input: dataset.input.to_string(),
             classes: dataset.classes,
@@ -162,6 +176,12 @@ fn text(report: &Report) -> String {
         lines.push(format!(
             "{:<12} {}, {} classes; {} training, {} validation, {} test examples",
             "data", dataset.input, dataset.classes, dataset.train, dataset.validation, dataset.test
+        ));
+    }
+    if let Some(assumed) = &report.assumed {
+        lines.push(format!(
+            "{:<12} assumed: {}, {} classes",
+            "data", assumed.input, assumed.classes
         ));
     }
     let sample = &report.sample;
@@ -251,12 +271,13 @@ mod tests {
                 validation: 5_000,
                 test: 10_000,
             }),
+            assumed: None,
             sample: SampleReport {
                 candidates: 1_000,
                 different: 640,
                 infeasible: 125,
                 first_infeasible: Some(
-                    "parameters is 400000, the spec allows at most 300000".into(),
+                    "constraints: parameters is 400000, the spec allows at most 300000".into(),
                 ),
                 parameters: Spread::of(vec![1_234, 56_789, 250_000]),
                 macs: Spread::of(vec![1_000_000, 2_000_000, 3_000_000]),

@@ -18,7 +18,8 @@ use tch::{Device, Kind, Tensor};
 
 /// Examples in a batch.
 const BATCH: i64 = 2;
-/// How far the estimate of activation memory is off at most, as docs/spec.md says.
+/// How far the estimate of activation memory is off at most for these candidates, as docs/spec.md says; for others
+/// it says more.
 const MEMORY_ERROR: f64 = 0.06;
 
 fn output(network: &Network) -> &Shape {

@@ -36,7 +36,7 @@ pub fn goldens(space: &GoldenSpace) -> Vec<(GoldenCandidate, Network)> {
         .unwrap_or_else(|error| panic!("{}: {error}; run `make goldens`", path.display()));
     let golden: Golden = serde_json::from_str(&text).unwrap();
     assert!(!golden.torch.is_empty());
-    assert!(golden.candidates.len() >= CANDIDATES, "{}", space.name);
+    assert_eq!(golden.candidates.len(), CANDIDATES, "{}", space.name);
     let network = |golden: GoldenCandidate| {
         let built = space.space.build(&golden.decisions, Some(&space.data));
         let built = built.unwrap_or_else(|error| {
