@@ -1,8 +1,7 @@
 //! Sparse vectors over an open set of coordinates, which are named by hashes.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 
 /// A sparse vector: coordinates in ascending order, each once, with finite values.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,27 +65,9 @@ impl Sparse {
 #[derive(Clone, Debug, Default)]
 pub struct Postings {
     /// For each coordinate the places of the vectors that have it, and its value there.
-    places: HashMap<u64, Vec<(u32, f64)>, BuildHasherDefault<AsIs>>,
+    places: BTreeMap<u64, Vec<(u32, f64)>>,
     /// For each vector the sum of the squares of its values.
     squares: Vec<f64>,
-}
-
-/// Coordinates are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = fnv(self.0, bytes.iter().copied());
-    }
-
-    fn write_u64(&mut self, coordinate: u64) {
-        self.0 = coordinate;
-    }
 }
 
 impl Postings {
