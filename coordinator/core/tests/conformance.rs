@@ -48,7 +48,7 @@ struct Case {
     margin: Option<f64>,
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     case("random", None),
     Case {
         searcher: "{grid: {points: 3}}",
@@ -62,6 +62,7 @@ const CASES: [Case; 11] = [
         Some(0.08),
     ),
     case("bayesian", Some(0.1)),
+    case("{bayesian: {kernel: rbf}}", Some(0.1)),
     case("{bananas: {start: 8, candidates: 40}}", Some(0.1)),
     case("tpe", Some(0.1)),
     case("reinforce", Some(0.05)),
@@ -275,8 +276,11 @@ fn many_workers_do_not_get_copies_of_one_candidate() {
             .collect();
         // Those that do not look at what is pending repeat themselves by chance alone; what is repeated is
         // asked again.
+        let looks = ["bayesian", "grid"]
+            .iter()
+            .any(|name| case.searcher.contains(name));
         assert!(
-            different.len() >= 13,
+            different.len() >= if looks { 16 } else { 13 },
             "{}: {}",
             case.searcher,
             different.len()

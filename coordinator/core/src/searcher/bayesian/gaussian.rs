@@ -186,6 +186,11 @@ impl Posterior<'_> {
         pairs.map(|(c, a)| c * a).sum()
     }
 
+    /// The variance of the function where nothing is known.
+    pub(super) fn scale(&self) -> f64 {
+        self.scale
+    }
+
     /// What is multiplied by `L⁻¹ k` to give the mean.
     pub(super) fn whitened(&self) -> &[f64] {
         &self.whitened
