@@ -1,5 +1,6 @@
-//! Networks of the greatest size, of forms that are hard to identify. For `make bench-space`, and for the test
-//! that they are identified in good time.
+//! Networks of the greatest size, of forms that are hard to identify, for `make bench-space` and for the test
+//! that they are identified in good time; and specs of the greatest size, of forms that are hard to count, for
+//! the first of these.
 
 use espalier_common::network::{Activation, Builder, MAX_NODES, Network, Op, Shape};
 
@@ -116,4 +117,72 @@ fn pairs() -> Network {
     }
     let sum = large.push(Op::Add, &pairs);
     large.finish(sum)
+}
+
+/// Specs of about 10,000 decisions, each with what it is.
+#[allow(dead_code, reason = "the test about networks has no use for them")]
+pub(crate) fn specs() -> Vec<(&'static str, String)> {
+    let each = |count: usize, block: &dyn Fn(usize) -> String| -> String {
+        (0..count)
+            .map(|at| format!("  - {}\n", block(at)))
+            .collect()
+    };
+    let thousand = |heading: &str, what: &str| -> String {
+        let lines = (0..1_000).map(|at| format!("  t{at}: {what}\n"));
+        std::iter::once(format!("{heading}:\n"))
+            .chain(lines)
+            .collect()
+    };
+    let ties = thousand("tie", "{choice: [1, 3, 5]}");
+    let shared = thousand("blocks", "[{conv: {kernel: {choice: [1, 3, 5]}}}]");
+    let tie = |at: usize| format!("{{conv: {{kernel: $t{}}}}}", at % 1_000);
+    let used = |at: usize| format!("{{use: t{}, shared: true}}", at % 1_000);
+    let pair =
+        |once: &dyn Fn(usize) -> String, at: usize| format!("[{}, {}]", once(at), once(at * 7));
+    let specs = [
+        (
+            "decisions of their own",
+            "",
+            each(5_000, &|_| {
+                "{conv: {channels: {choice: [8, 16]}, kernel: {choice: [1, 3]}}}".to_owned()
+            }),
+        ),
+        (
+            "ties in optional blocks",
+            &ties,
+            each(9_000, &|at| format!("optional: {}", pair(&tie, at))),
+        ),
+        (
+            "shared blocks in optional blocks",
+            &shared,
+            each(8_000, &|at| format!("optional: {}", pair(&used, at))),
+        ),
+        (
+            "ties in cells",
+            &ties,
+            each(1_200, &|at| {
+                format!(
+                    "cell: {{nodes: 4, edge: {{choice: {{a: {}, b: []}}}}}}",
+                    pair(&tie, at)
+                )
+            }),
+        ),
+        (
+            "ties in repeated blocks",
+            &ties,
+            each(140, &|at| {
+                format!(
+                    "repeat: {{times: {{range: [0, 63]}}, block: [{{optional: {}}}]}}",
+                    pair(&tie, at)
+                )
+            }),
+        ),
+    ];
+    let whole = |(form, once, network): (&'static str, &str, String)| {
+        let text = format!(
+            "name: x\ndataset: {{format: idx, path: x, validation: 1}}\ntraining: {{epochs: 1}}\nobjectives: [{{maximize: accuracy}}]\nbudget: {{trials: 1}}\n{once}network:\n{network}  - global_avg_pool\n  - linear: {{features: classes}}\n"
+        );
+        (form, text)
+    };
+    specs.map(whole).into()
 }

@@ -3,13 +3,14 @@
 //! files of their own; here is what they share: paths, names, and how a decision is made.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use super::block::{CELL_STRIDE, Join};
 use super::domain::Domain;
 use super::expand_cell::ResolvedCell;
+use super::expand_scope::{Scope, UseOf};
 use super::layer::ResolvedLayer;
 use super::recursion::{Depths, MAX_NESTING, Possible};
 use super::setting::{Scalar, Setting};
@@ -152,9 +153,6 @@ pub(super) enum Frame<'a> {
     Edge { stride: u64 },
 }
 
-/// A shared use: the name of the definition, and the arguments.
-pub(super) type UseOf<'a> = (&'a str, &'a BTreeMap<String, Setting<Value>>);
-
 /// Blocks that stand in several places, with what they add to the counts in each.
 #[derive(Clone)]
 pub(super) struct Copies {
@@ -182,14 +180,14 @@ pub(super) struct Expansion<'a> {
     pub(super) depths: Depths<'a>,
     pub(super) possible: Possible<'a>,
     /// The named blocks of the lists around this place, so far, with their marks.
-    pub(super) scope: Vec<(&'a str, u32)>,
+    pub(super) scope: Scope<'a>,
     /// From where on they can be seen from here.
     pub(super) visible: usize,
     pub(super) marks: u32,
     /// Shared uses that were expanded, with fixed arguments; kept only where no names are.
-    pub(super) made: Vec<UseOf<'a>>,
-    /// What shared uses stand for; kept only where names are.
-    pub(super) copies: Vec<(UseOf<'a>, Copies)>,
+    pub(super) made: HashSet<UseOf<'a>>,
+    /// What shared uses with fixed arguments stand for; kept only where names are.
+    pub(super) copies: HashMap<UseOf<'a>, Copies>,
 }
 
 impl<'a> Expansion<'a> {
@@ -207,11 +205,11 @@ impl<'a> Expansion<'a> {
             frames: Vec::new(),
             depths: Vec::new(),
             possible: Possible::new(space),
-            scope: Vec::new(),
+            scope: Scope::default(),
             visible: 0,
             marks: 0,
-            made: Vec::new(),
-            copies: Vec::new(),
+            made: HashSet::new(),
+            copies: HashMap::new(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! The part of the traversal that is about blocks which hold other blocks, or take an earlier output.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::MAX_BLOCKS;
@@ -12,7 +11,8 @@ use super::block::{
 use super::combinations::{combinations, numbers_of, subsets, text_of};
 use super::domain::Domain;
 use super::expand::Part::{Number, Word};
-use super::expand::{Expansion, Frame, ResolvedBlock, ResolvedKind, Source, UseOf};
+use super::expand::{Expansion, Frame, ResolvedBlock, ResolvedKind, Source};
+use super::expand_scope::UseOf;
 use super::recursion::{MAX_NESTING, enter, leave, left, may_be_none, none};
 use super::setting::Setting;
 use crate::candidate::Value;
@@ -92,7 +92,7 @@ impl<'a> Expansion<'a> {
     fn named_block(&mut self, name: &'a str, block: &'a Block) -> ResolvedBlock {
         let mut resolved = self.within(&[Word("."), Word(name)], |e| e.block(block));
         resolved.mark = Some(self.marks);
-        self.scope.push((name, self.marks));
+        self.scope.push(name, self.marks);
         self.marks += 1;
         resolved
     }
@@ -262,7 +262,7 @@ impl<'a> Expansion<'a> {
         if !used.shared {
             return ResolvedKind::Sequence(self.defined(name, definition, used));
         }
-        let use_of = (name.as_str(), &used.with);
+        let use_of = UseOf::with_fixed(name, &used.with);
         if !self.is_named() {
             if !self.is_made(use_of) {
                 self.defined(name, definition, used);
@@ -270,16 +270,15 @@ impl<'a> Expansion<'a> {
             return ResolvedKind::Sequence(Vec::new());
         }
         // What is left of a depth may differ from place to place, and with it what there is no room for.
-        let is_alike = self.depths.is_empty() && is_fixed(&used.with);
-        let known = self.copies.iter().find(|(known, _)| *known == use_of);
-        if let Some((_, copies)) = known.filter(|_| is_alike) {
-            let copies = copies.clone();
+        let use_of = use_of.filter(|_| self.depths.is_empty());
+        let known = use_of.as_ref().and_then(|use_of| self.copies.get(use_of));
+        if let Some(copies) = known.cloned() {
             return self.copy(&copies);
         }
         let copies = self.copies_of(|e| e.defined(name, definition, used));
         let kind = ResolvedKind::Shared(Arc::clone(&copies.blocks));
-        if is_alike {
-            self.copies.push((use_of, copies));
+        if let Some(use_of) = use_of {
+            self.copies.insert(use_of, copies);
         }
         kind
     }
@@ -325,14 +324,8 @@ impl<'a> Expansion<'a> {
     }
 
     /// Whether a shared use with the same fixed arguments was expanded before: then its decisions are made.
-    fn is_made(&mut self, use_of: UseOf<'a>) -> bool {
-        if self.made.contains(&use_of) {
-            return true;
-        }
-        if is_fixed(use_of.1) {
-            self.made.push(use_of);
-        }
-        false
+    fn is_made(&mut self, use_of: Option<UseOf<'a>>) -> bool {
+        use_of.is_some_and(|use_of| !self.made.insert(use_of))
     }
 
     fn inputs(&mut self, inputs: &'a Inputs) -> ResolvedKind {
@@ -379,25 +372,15 @@ impl<'a> Expansion<'a> {
         if name == PREVIOUS {
             return Source::Previous;
         }
-        self.scope[self.visible..]
-            .iter()
-            .rev()
-            .find(|(other, _)| *other == name)
-            .map_or_else(
-                || Source::Unknown(name.to_owned()),
-                |(_, mark)| Source::Mark(*mark),
-            )
+        self.scope
+            .mark_of(name, self.visible)
+            .map_or_else(|| Source::Unknown(name.to_owned()), Source::Mark)
     }
 }
 
 /// Whether a block has no decision in it, as most layers: who wants the decisions alone passes it by.
 fn is_settled(block: &Block) -> bool {
     matches!(&block.kind, BlockKind::Layer(layer) if layer.is_fixed())
-}
-
-/// Whether arguments mean the same wherever they are given.
-fn is_fixed(with: &BTreeMap<String, Setting<Value>>) -> bool {
-    with.values().all(|given| given.fixed().is_some())
 }
 
 /// The domain of a choice of blocks.

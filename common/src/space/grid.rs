@@ -8,8 +8,8 @@ use crate::candidate::{Candidate, DecisionPath, Value};
 
 /// The most members of a grid: beyond that it is no plan but a queue.
 pub const MAX_GRID: usize = 20_000;
-/// The most blocks and decisions that a walk over a grid may expand, so that even a huge space is refused
-/// within seconds.
+/// The most blocks that a walk over a grid may expand, a decision counting as four, so that even a huge space is
+/// refused within about a second.
 const MOST_WORK: u64 = 10_000_000;
 
 /// A member of a grid: which point each decision takes, in the order of the space.
@@ -42,7 +42,9 @@ impl Space {
     #[must_use]
     pub fn grid_limit(&self) -> usize {
         let count = self.count();
-        let work = count.blocks.saturating_add(count.decisions).max(1);
+        let work = (count.blocks)
+            .saturating_add(count.decisions.saturating_mul(4))
+            .max(1);
         usize::try_from(MOST_WORK / work).map_or(MAX_GRID, |most| most.clamp(1, MAX_GRID))
     }
 

@@ -8,7 +8,8 @@ use super::expand::Part::Word;
 use super::scalars::{Extent, Features, Groups, Vocabulary};
 use super::setting::{Scalar, Setting};
 use super::size::of_setting;
-use super::ways::Tally;
+use super::tally::Tally;
+use super::work::Work;
 use crate::network::{Activation, Positions, RecurrentOutput};
 
 /// A setting of a layer, which may hold decisions.
@@ -24,7 +25,7 @@ trait Decisions: Part {
     /// Whether there are none.
     fn is_fixed(&self) -> bool;
     /// How large it is.
-    fn tally(&self) -> Tally;
+    fn tally(&self, work: &Work) -> Tally;
 }
 
 impl<T: Scalar> Part for Setting<T> {
@@ -40,7 +41,7 @@ impl<T: Scalar> Decisions for Setting<T> {
         self.fixed().is_some()
     }
 
-    fn tally(&self) -> Tally {
+    fn tally(&self, _work: &Work) -> Tally {
         of_setting(self)
     }
 }
@@ -58,8 +59,9 @@ impl<P: Decisions> Decisions for Option<P> {
         self.as_ref().is_none_or(P::is_fixed)
     }
 
-    fn tally(&self) -> Tally {
-        self.as_ref().map(P::tally).unwrap_or_default()
+    fn tally(&self, work: &Work) -> Tally {
+        let tally = self.as_ref().map(|part| part.tally(work));
+        tally.unwrap_or_default()
     }
 }
 
@@ -99,10 +101,10 @@ impl<T: Scalar> Decisions for Width<T> {
         }
     }
 
-    fn tally(&self) -> Tally {
+    fn tally(&self, work: &Work) -> Tally {
         match self {
-            Self::Plain(setting) => setting.tally(),
-            Self::Relative { times_input } => times_input.tally(),
+            Self::Plain(setting) => setting.tally(work),
+            Self::Relative { times_input } => times_input.tally(work),
         }
     }
 }
@@ -156,11 +158,11 @@ macro_rules! layers {
             }
 
             /// How large it is: the decisions among its settings.
-            pub(super) fn tally(&self) -> Tally {
+            pub(super) fn tally(&self, work: &Work) -> Tally {
                 match self {
-                    Self::Activation(activation) => activation.tally(),
+                    Self::Activation(activation) => activation.tally(work),
                     $( Self::$name $({ $($field),* })? => {
-                        Tally::default() $( $( .and($field.tally()) )* )?
+                        Tally::default() $( $( .and($field.tally(work), work) )* )?
                     } )*
                 }
             }

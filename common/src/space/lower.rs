@@ -1,6 +1,8 @@
 //! Lowers the blocks of a resolved candidate to a network: wires them, projects where shapes differ, and names
 //! every node by its block. What a layer becomes is in `lower_layer`, a cell in `lower_cell`.
 
+use std::collections::HashMap;
+
 use super::block::Join;
 use super::build::Infeasible;
 use super::expand::{ResolvedBlock, ResolvedKind, Source};
@@ -26,7 +28,7 @@ pub(super) fn lower(
         before_cell: None,
         looks_back: false,
         shared_from: 0,
-        made: Vec::new(),
+        made: HashMap::new(),
     };
     let output = lowering.list(blocks, 0)?;
     let shape = lowering.shape(output);
@@ -58,8 +60,8 @@ pub(super) struct Lowering {
     pub(super) looks_back: bool,
     /// The first node of those.
     pub(super) shared_from: Id,
-    /// What shared blocks made so far.
-    pub(super) made: Vec<Made>,
+    /// What shared blocks made so far, by where the blocks are: they stay there until all are lowered.
+    pub(super) made: HashMap<*const [ResolvedBlock], Vec<Made>>,
 }
 
 /// A node's id.

@@ -10,7 +10,6 @@ use super::lower::{Id, Lowering, whole_name};
 
 /// What shared blocks made in a place.
 pub(super) struct Made {
-    blocks: Arc<[ResolvedBlock]>,
     input: Id,
     nodes: Range<Id>,
     output: Id,
@@ -41,19 +40,25 @@ impl Lowering {
     ) -> Result<Id, Infeasible> {
         let around = self.place.len();
         self.place.push_str(name);
-        let known = self.made.iter().position(|made| {
-            Arc::ptr_eq(&made.blocks, blocks) && self.shape_of(made.input) == self.shape_of(input)
-        });
+        let of_these = self.made.get(&Arc::as_ptr(blocks)).into_iter().flatten();
+        let known = of_these
+            .enumerate()
+            .find(|(_, made)| self.shape_of(made.input) == self.shape_of(input));
         let output = match known {
-            Some(known) => self.copy(known, input),
+            Some((known, _)) => self.copy(blocks, known, input),
             None => self.first(blocks, input),
         };
         self.place.truncate(around);
         output
     }
 
-    fn copy(&mut self, known: usize, input: Id) -> Result<Id, Infeasible> {
-        let made = &self.made[known];
+    fn copy(
+        &mut self,
+        blocks: &Arc<[ResolvedBlock]>,
+        known: usize,
+        input: Id,
+    ) -> Result<Id, Infeasible> {
+        let made = &self.made[&Arc::as_ptr(blocks)][known];
         let start = self.builder.nodes().len();
         let name = |name: &str| whole_name(&self.place, &[&name[made.place..]]);
         (self.builder).repeat(made.nodes.clone(), made.input, input, name)?;
@@ -74,14 +79,16 @@ impl Lowering {
         // Where the last cell took what the one before took, it cannot be told whether there was one.
         let is_clear = self.before_cell != before || before != Some(input);
         if is_clear && !self.looks_back && self.is_closed(start, input, output) {
-            self.made.push(Made {
-                blocks: Arc::clone(blocks),
-                input,
-                nodes: start..self.builder.nodes().len(),
-                output,
-                place: self.place.len(),
-                last_cell: self.before_cell.filter(|_| self.before_cell != before),
-            });
+            self.made
+                .entry(Arc::as_ptr(blocks))
+                .or_default()
+                .push(Made {
+                    input,
+                    nodes: start..self.builder.nodes().len(),
+                    output,
+                    place: self.place.len(),
+                    last_cell: self.before_cell.filter(|_| self.before_cell != before),
+                });
         }
         self.looks_back |= looks_back;
         Ok(output)

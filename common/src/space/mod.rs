@@ -10,6 +10,7 @@ mod domain;
 mod expand;
 mod expand_blocks;
 mod expand_cell;
+mod expand_scope;
 mod expand_training;
 mod grid;
 mod layer;
@@ -23,9 +24,12 @@ mod scalars;
 mod setting;
 mod size;
 mod size_names;
+mod size_once;
 mod size_training;
+mod tally;
 mod training;
 mod ways;
+mod work;
 
 #[cfg(test)]
 mod layer_tests;
@@ -58,6 +62,7 @@ pub use scalars::{
     ACTIVATIONS, Extent, Features, Groups, POSITIONS, RECURRENT_OUTPUTS, Vocabulary,
 };
 pub use setting::{Scalar, Setting};
+pub(crate) use size::MOST_STEPS;
 pub use size::{Count, Size};
 pub use training::{OptimizerSpace, ScheduleSpace, Training};
 

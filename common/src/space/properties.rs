@@ -7,6 +7,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::testing::spaces;
+use super::work::Work;
 use super::*;
 use crate::candidate::{Candidate, DecisionPath, Value};
 use crate::dataset::{DatasetFormat, DatasetInfo, DatasetReference};
@@ -122,6 +123,17 @@ proptest! {
         // The bound is exact.
         prop_assert!(space.enumerate(all.len()).is_some());
         prop_assert!(space.enumerate(all.len() - 1).is_none());
+    }
+
+    #[test]
+    fn a_size_is_no_less_when_the_work_for_it_runs_out(space in spaces(false), work in 0_u64..200) {
+        let (whole, bound) = (space.size(), space.size_within(&Work::of(work)));
+        prop_assert_eq!(bound.continuous, whole.continuous);
+        if !bound.at_most {
+            prop_assert_eq!(bound, whole);
+        } else if !whole.at_most {
+            prop_assert!(bound.log10 > whole.log10 - 1e-6, "{} for {}", bound.log10, whole.log10);
+        }
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(super) struct Possible<'a> {
     space: &'a Space,
     known: HashMap<(&'a str, Depths<'a>), bool>,
     nesting: u64,
+    /// Blocks looked at so far.
+    pub(super) steps: u64,
 }
 
 impl<'a> Possible<'a> {
@@ -60,6 +62,7 @@ impl<'a> Possible<'a> {
             space,
             known: HashMap::new(),
             nesting: 0,
+            steps: 0,
         }
     }
 
@@ -69,6 +72,7 @@ impl<'a> Possible<'a> {
     }
 
     fn block(&mut self, block: &'a Block, depths: &mut Depths<'a>) -> bool {
+        self.steps = self.steps.saturating_add(1);
         match &block.kind {
             BlockKind::Layer(_)
             | BlockKind::Optional(_)

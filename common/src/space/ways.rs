@@ -1,13 +1,15 @@
 //! Numbers of assignments, kept apart by the shared things that they touch: a tie or a shared block is decided
-//! once, however many places use it, and not at all when none does.
+//! once, however many places use it, and not at all when none does. How much is kept apart is bounded twice: in
+//! one sum or product, and by the work that all of them may take together. Beyond, a number is an upper bound.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use super::setting::Setting;
+use super::work::Work;
 
 /// The most different sets of touched things that are kept apart; beyond, a count is an upper bound.
 const MAX_KEYS: usize = 4_096;
-/// The most pairs that one product looks at: bounds the time of a count to about a second.
+/// The most pairs that one product looks at: what is kept apart there is not worth more of the work.
 const MAX_PAIRS: usize = 100_000;
 
 /// A count of assignments.
@@ -40,6 +42,22 @@ impl Number {
         }
     }
 
+    /// So many of these multiplied.
+    pub(super) fn power(self, times: u64) -> Self {
+        let exact = match (self.exact, u32::try_from(times)) {
+            (Some(base @ (0 | 1)), _) => Some(if times == 0 { 1 } else { base }),
+            (Some(base), Ok(times)) => base.checked_pow(times),
+            _ => None,
+        };
+        match exact {
+            Some(exact) => Self::of(exact),
+            None => Self {
+                log10: self.log10 * times as f64,
+                exact,
+            },
+        }
+    }
+
     fn plus(self, other: Self) -> Self {
         let both = self.exact.zip(other.exact);
         let exact = both.and_then(|(a, b)| a.checked_add(b));
@@ -58,9 +76,16 @@ impl Number {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Thing {
     /// What a name stands for where the count is: a parameter or a tie.
-    Name(String),
+    Name(Rc<str>),
     /// The shared decisions of a definition, used with these arguments.
-    Shared(String, Vec<(String, Given)>),
+    Shared(Rc<SharedUse>),
+}
+
+/// A definition that is used as shared, with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SharedUse {
+    pub(super) name: String,
+    pub(super) given: Vec<(String, Given)>,
 }
 
 /// An argument of a shared use.
@@ -70,19 +95,23 @@ pub(super) enum Given {
     Fixed(String),
     /// A tie.
     Tie(String),
-    /// A decision of the place of use, counted there; with its values where the blocks depend on them.
-    Local(String),
+    /// A decision of the place of use, counted there; with the number of its domain where the blocks depend on
+    /// its value.
+    Local(Option<u32>),
 }
 
 /// The things that an assignment touches, each with its value where the assignment depends on it.
 pub(super) type Touched = BTreeMap<Thing, Option<u64>>;
 
 /// Counts of assignments by what they touch.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Ways {
     counts: BTreeMap<Touched, Number>,
     /// Whether they are upper bounds.
     pub(super) at_most: bool,
+    /// Whether nothing is kept apart any more: the one number stands for assignments that may touch everything
+    /// that is touched anywhere. So it becomes when the work runs out, and then every sum and product is cheap.
+    pub(super) spent: bool,
 }
 
 impl Default for Ways {
@@ -97,6 +126,24 @@ impl Ways {
         Self {
             counts: BTreeMap::from([(Touched::new(), number)]),
             at_most: false,
+            spent: false,
+        }
+    }
+
+    /// At most so many assignments, with nothing kept apart.
+    pub(super) fn spent(number: Number) -> Self {
+        Self {
+            at_most: true,
+            spent: true,
+            ..Self::number(number)
+        }
+    }
+
+    /// The same as upper bounds.
+    pub(super) fn bounding(self) -> Self {
+        Self {
+            at_most: true,
+            ..self
         }
     }
 
@@ -105,6 +152,7 @@ impl Ways {
         Self {
             counts: BTreeMap::from([(Touched::from([(thing, value)]), Number::ONE)]),
             at_most: false,
+            spent: false,
         }
     }
 
@@ -113,6 +161,7 @@ impl Ways {
         Self {
             counts: BTreeMap::new(),
             at_most: false,
+            spent: false,
         }
     }
 
@@ -120,9 +169,47 @@ impl Ways {
         self.counts.iter()
     }
 
+    /// The counts, taken out.
+    pub(super) fn into_counts(self) -> impl ExactSizeIterator<Item = (Touched, Number)> {
+        self.counts.into_iter()
+    }
+
+    /// All of them, whatever they touch.
+    pub(super) fn total(&self) -> Number {
+        self.counts
+            .values()
+            .copied()
+            .fold(Number::of(0), Number::plus)
+    }
+
+    /// The number, where nothing is touched and it is exact.
+    pub(super) fn plain(&self) -> Option<Number> {
+        let (touched, number) = self.counts.first_key_value()?;
+        let plain = self.counts.len() == 1 && touched.is_empty() && !self.at_most;
+        plain.then_some(*number)
+    }
+
     /// The same counts, whatever they touch.
     pub(super) fn same_counts(&self, other: &Self) -> bool {
         self.counts == other.counts
+    }
+
+    /// How many things all of them touch, each of them counting as one more.
+    pub(super) fn weight(&self) -> u64 {
+        let each = self.counts.keys().map(|touched| touched.len() as u64 + 1);
+        each.sum()
+    }
+
+    /// A copy, while there is work left for it.
+    pub(super) fn copied(&self, work: &Work) -> Self {
+        if self.spent || !work.take(self.weight()) {
+            return Self::spent(self.total());
+        }
+        Self {
+            counts: self.counts.clone(),
+            at_most: self.at_most,
+            spent: false,
+        }
     }
 
     pub(super) fn add(&mut self, touched: Touched, number: Number) {
@@ -136,7 +223,10 @@ impl Ways {
     }
 
     /// Assignments of one or the other.
-    pub(super) fn or(mut self, other: Self) -> Self {
+    pub(super) fn or(mut self, other: Self, work: &Work) -> Self {
+        if self.spent || other.spent || !work.take(other.weight()) {
+            return Self::spent(self.total().plus(other.total()));
+        }
         self.at_most |= other.at_most;
         for (touched, number) in other.counts {
             self.add(touched, number);
@@ -145,15 +235,56 @@ impl Ways {
     }
 
     /// Assignments of both.
-    pub(super) fn and(mut self, mut other: Self) -> Self {
+    pub(super) fn and(mut self, mut other: Self, work: &Work) -> Self {
+        if self.spent || other.spent {
+            return Self::spent(self.total().times(other.total()));
+        }
         self.bound(&mut other);
+        match (self.counts.len(), other.counts.len()) {
+            (1, mine) if mine != 1 || self.weight() < other.weight() => other.and_one(self, work),
+            (_, 1) => self.and_one(other, work),
+            _ => self.and_many(&other, work),
+        }
+    }
+
+    /// The product with a single count, which nearly all products are: nothing is copied.
+    fn and_one(mut self, other: Self, work: &Work) -> Self {
+        let at_most = self.at_most || other.at_most;
+        let Some((touched, &number)) = other.counts.first_key_value() else {
+            return self;
+        };
+        if touched.is_empty() && number == Number::ONE {
+            self.at_most = at_most;
+            return self;
+        }
+        if !work.take(self.counts.len() as u64 * other.weight()) {
+            return Self::spent(self.total().times(number));
+        }
         let mut both = Self {
-            counts: BTreeMap::new(),
+            at_most,
+            ..Self::none()
+        };
+        for (mine, count) in self.counts {
+            if let Some(touched) = together(mine, touched) {
+                both.add(touched, count.times(number));
+            }
+        }
+        both
+    }
+
+    fn and_many(self, other: &Self, work: &Work) -> Self {
+        let copies =
+            |here: &Self, there: &Self| here.weight().saturating_mul(there.counts.len() as u64);
+        if !work.take(copies(&self, other).saturating_add(copies(other, &self))) {
+            return Self::spent(self.total().times(other.total()));
+        }
+        let mut both = Self {
             at_most: self.at_most || other.at_most,
+            ..Self::none()
         };
         for (a, count) in &self.counts {
             for (b, other) in &other.counts {
-                if let Some(touched) = together(a, b) {
+                if let Some(touched) = together(a.clone(), b) {
                     both.add(touched, count.times(*other));
                 }
             }
@@ -177,7 +308,7 @@ impl Ways {
     ) -> Self {
         let mut renamed = Self {
             counts: BTreeMap::new(),
-            at_most: self.at_most,
+            ..self
         };
         for (touched, number) in self.counts {
             if let Some((touched, factor)) = rename(&touched) {
@@ -209,12 +340,11 @@ impl Ways {
 }
 
 /// What two assignments touch together; `None` when they need different values of one thing.
-pub(super) fn together(a: &Touched, b: &Touched) -> Option<Touched> {
-    let mut both = a.clone();
+fn together(mut a: Touched, b: &Touched) -> Option<Touched> {
     for (thing, value) in b {
-        touch(&mut both, thing.clone(), *value)?;
+        touch(&mut a, thing.clone(), *value)?;
     }
-    Some(both)
+    Some(a)
 }
 
 /// Adds a thing to those that are touched; `None` when it is touched with another value already.
@@ -227,60 +357,5 @@ pub(super) fn touch(touched: &mut Touched, thing: Thing, value: Option<u64>) -> 
             Some(())
         }
         _ => Some(()),
-    }
-}
-
-/// Size and count of a part of a space.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
-    pub(super) ways: Ways,
-    /// Continuous decisions, every alternative counted and every repeat at its maximum.
-    pub(super) continuous: u64,
-    /// Decisions, counted the same way.
-    pub(super) decisions: u64,
-    /// The most blocks and rounds of repeats of one candidate.
-    pub(super) blocks: u64,
-    /// The deepest nesting of lists.
-    pub(super) nesting: u64,
-    /// The things that are touched anywhere.
-    pub(super) touched: BTreeSet<Thing>,
-}
-
-impl Tally {
-    /// Both together.
-    pub(super) fn and(self, other: Self) -> Self {
-        Self {
-            blocks: self.blocks.saturating_add(other.blocks),
-            ..self.merged(other, Ways::and)
-        }
-    }
-
-    /// Counts a decision, or touches what is named, without changing the ways.
-    pub(super) fn naming<T>(mut self, setting: &Setting<T>) -> Self {
-        match setting {
-            Setting::Fixed(_) => {}
-            Setting::Decide(_) => self.decisions = self.decisions.saturating_add(1),
-            Setting::Named(name) => {
-                self.touched.insert(Thing::Name(name.clone()));
-            }
-        }
-        self
-    }
-
-    /// One or the other; the decision between them is not counted.
-    pub(super) fn or(self, other: Self) -> Self {
-        self.merged(other, Ways::or)
-    }
-
-    fn merged(mut self, other: Self, join: fn(Ways, Ways) -> Ways) -> Self {
-        self.touched.extend(other.touched);
-        Self {
-            ways: join(self.ways, other.ways),
-            continuous: self.continuous.saturating_add(other.continuous),
-            decisions: self.decisions.saturating_add(other.decisions),
-            blocks: self.blocks.max(other.blocks),
-            nesting: self.nesting.max(other.nesting),
-            touched: self.touched,
-        }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::domains::{MAX_ALTERNATIVES, ONLY_ONE};
-use super::error::nearest;
 use super::layers::{layer_example, layer_of_word};
 use super::reader::{At, Fields, Reader};
 use super::scalar::{Kind, is_name, shown};
@@ -174,7 +173,7 @@ impl Reader<'_> {
     }
 
     fn unknown_block(&mut self, place: yaml::Place, path: impl fmt::Display, word: &str) {
-        let suggestion = nearest(word, words::block_words());
+        let suggestion = self.nearest(word, words::block_words());
         let known: Vec<_> = words::block_words().collect();
         let message = match suggestion {
             Some(_) => "unknown block".to_owned(),
@@ -321,7 +320,7 @@ impl Reader<'_> {
                 Some(alternative) => alternative.weight = weight,
                 None => {
                     let names = alternatives.iter().map(|one| one.name.as_str());
-                    let suggestion = nearest(&key.text, names);
+                    let suggestion = self.nearest(&key.text, names);
                     let message = "this choice has no such alternative";
                     self.error_near(key.place, &entry.path, message, suggestion);
                 }

@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
 use super::read;
 use super::tests::CELLS;
 use crate::space::{MAX_NESTING, Space, fashion_mnist};
@@ -71,6 +74,129 @@ fn ten_thousand_decisions_are_read_and_counted_in_good_time() {
     assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
     let more = spec("", &line.repeat(5_001));
     assert!(refusal(&more).contains("10002 decisions"));
+}
+
+/// A space of `count` blocks that may be left out, each with two decisions that are made once for several places.
+fn of_optional_blocks(count: usize, tie: bool) -> Space {
+    let (mut once, mut blocks) = (String::new(), String::new());
+    for index in 0..count / 3 {
+        let _ = writeln!(
+            once,
+            "  t{index}: {}",
+            if tie {
+                "{choice: [1, 3, 5]}"
+            } else {
+                "[{conv: {kernel: {choice: [1, 3, 5]}}}]"
+            }
+        );
+    }
+    let used = |index: usize| match tie {
+        true => format!("{{conv: {{kernel: $t{index}}}}}"),
+        false => format!("{{use: t{index}, shared: true}}"),
+    };
+    for index in 0..count {
+        let (one, other) = (index % (count / 3), index * 7 % (count / 3));
+        let _ = writeln!(blocks, "  - optional: [{}, {}]", used(one), used(other));
+    }
+    let (ties, defined) = if tie {
+        (once.as_str(), "")
+    } else {
+        ("", once.as_str())
+    };
+    let text = spec(defined, &blocks);
+    space(&match tie {
+        true => text.replacen("network:\n", &format!("tie:\n{ties}network:\n"), 1),
+        false => text,
+    })
+}
+
+#[test]
+fn decisions_that_optional_blocks_share_are_counted_in_good_time() {
+    // By inclusion and exclusion, over the sets of what is decided once.
+    let blocks_within = |set: u32| {
+        let within = |index: &u32| set >> (index % 12) & 1 == 1 && set >> (index * 7 % 12) & 1 == 1;
+        (0..36).filter(within).count() as u32
+    };
+    let all = (0..1 << 12).map(|set: u32| {
+        let held = set.count_ones();
+        2_i128.pow(blocks_within(set)) * 3_i128.pow(held) * (-2_i128).pow(12 - held)
+    });
+    let exact: i128 = all.sum();
+    for tie in [true, false] {
+        let small = of_optional_blocks(36, tie).size();
+        assert_eq!(small.candidates, u128::try_from(exact).ok(), "{small:?}");
+        for count in [90, 600, 3_000] {
+            let start = Instant::now();
+            let space = of_optional_blocks(count, tie);
+            let (decisions, size) = (space.count().decisions, space.size());
+            assert_eq!(decisions, count as u64 * 4 / 3);
+            // Every block taken or not, and every shared decision made: hardly more than there are.
+            let most = count as f64 * 2_f64.log10() + (count / 3) as f64 * 3_f64.log10();
+            assert!(size.at_most && size.candidates.is_none(), "{size:?}");
+            assert!(
+                size.log10 > 0.95 * most && size.log10 < most + 1e-6,
+                "{size:?} {most}"
+            );
+            assert!(start.elapsed() < LONG, "{count}: {:?}", start.elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_definition_that_is_used_with_too_many_arguments_is_refused_before_it_is_gone_through() {
+    let mut blocks = "  b:\n    parameters: [k]\n    block:\n".to_owned();
+    blocks.push_str(&"      - relu\n".repeat(5_000));
+    blocks.push_str("      - conv: {channels: $k}\n");
+    let mut network = "  - choice:\n".to_owned();
+    for index in 0..1_000 {
+        let _ = writeln!(
+            network,
+            "      a{index}: [{{use: b, with: {{k: {}}}}}]",
+            index + 1
+        );
+    }
+    let refusal = refusal(&spec(&blocks, &network));
+    assert!(refusal.contains("more than 1000000 steps"), "{refusal}");
+}
+
+#[test]
+fn a_wrong_word_of_very_many_is_told_in_good_time() {
+    let mut blocks = String::new();
+    for index in 0..8_000 {
+        let _ = writeln!(
+            blocks,
+            "  - {{conv: {{kernel: 1}}, name: nnnnnnnnnnnn{index}}}"
+        );
+    }
+    for index in 0..8_000 {
+        let _ = writeln!(blocks, "  - from: nnnnnnnnnnnm{index}");
+    }
+    let start = Instant::now();
+    let errors = read(&spec("", &blocks), "x.yaml").unwrap_err();
+    let near = errors.0[0].suggestion.as_deref();
+    assert_eq!(near, Some("nnnnnnnnnnnn0"));
+    assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
+}
+
+#[test]
+fn shared_uses_with_very_many_arguments_are_drawn_in_good_time() {
+    let blocks =
+        "  b: {parameters: [k], block: [{conv: {kernel: {choice: [1, 3]}, channels: $k}}]}\n";
+    let mut network = String::new();
+    for index in 0..9_000 {
+        let _ = writeln!(
+            network,
+            "  - optional: [{{use: b, shared: true, with: {{k: {}}}}}]",
+            index + 1
+        );
+    }
+    let space = space(&spec(blocks, &network));
+    let start = Instant::now();
+    let last = space.first();
+    assert_eq!(last.0.len(), 9_000);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    assert!(space.sample(&mut rng).0.len() == 9_001);
+    assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
 }
 
 /// Definitions that use each other in a chain.

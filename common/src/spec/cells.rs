@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::blocks::MAX_BRANCHES;
-use super::error::nearest;
 use super::names::UseOf;
 use super::reader::{At, Fields, Reader, is_decision};
 use super::scalar::Kind;
@@ -97,7 +96,7 @@ impl Reader<'_> {
         };
         let Some(header) = self.names.definitions.get(&block) else {
             let known = self.names.definitions.keys().map(String::as_str);
-            let suggestion = nearest(&block, known);
+            let suggestion = self.nearest(&block, known);
             let message = format!("there is no block {block:?} under `blocks:`");
             self.error_near(at.place, &at.path, message, suggestion);
             return None;
@@ -136,7 +135,7 @@ impl Reader<'_> {
         let mut arguments = BTreeMap::new();
         for (key, entry) in entries {
             if !parameters.iter().any(|parameter| *parameter == key.text) {
-                let suggestion = nearest(&key.text, parameters.iter().map(String::as_str));
+                let suggestion = self.nearest(&key.text, parameters.iter().map(String::as_str));
                 let message = format!("`{block}` has no such parameter");
                 self.error_near(key.place, &entry.path, message, suggestion);
             } else if let Some(setting) = self.setting_at(&entry, Kind::Any) {

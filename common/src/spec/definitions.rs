@@ -10,7 +10,7 @@ use super::words;
 use super::yaml;
 use crate::candidate::Value;
 use crate::space::{
-    Body, Definition, MAX_BLOCKS, MAX_DECISIONS, MAX_NESTING, Setting, Space, uses_of,
+    Body, Definition, MAX_BLOCKS, MAX_DECISIONS, MAX_NESTING, MOST_STEPS, Setting, Space, uses_of,
 };
 
 /// The most states of recursion: for each definition with a depth, the depths that may be left, multiplied.
@@ -227,11 +227,16 @@ impl Reader<'_> {
     /// The bounds of a whole space.
     pub(super) fn check_size(&mut self, place: yaml::Place, space: &Space) {
         let count = space.count();
-        let message = if count.nesting > MAX_NESTING {
+        let message = if count.cut && count.decisions <= MAX_DECISIONS {
+            format!(
+                "the blocks with a name are used with so many different arguments, or at so many depths, that going through the space takes more than {MOST_STEPS} steps"
+            )
+        } else if count.nesting > MAX_NESTING {
             format!("lists of blocks are nested deeper than {MAX_NESTING}, uses followed")
         } else if count.decisions > MAX_DECISIONS {
             format!(
-                "the space has {} decisions, every alternative counted and every repeat at its maximum; at most {MAX_DECISIONS} are allowed",
+                "the space has {}{} decisions, every alternative counted and every repeat at its maximum; at most {MAX_DECISIONS} are allowed",
+                if count.cut { "at least " } else { "" },
                 count.decisions
             )
         } else if count.blocks > MAX_BLOCKS {

@@ -12,7 +12,7 @@ use crate::space::{Built, Infeasible};
 /// Candidates that are tried: enough to find one in a hundred, and as many as a searcher is refused in a row
 /// before it gives up.
 const TRIES: u64 = 1_000;
-/// Blocks that are expanded at the most, over all of them: bounds the time to about a second.
+/// Blocks and decisions that are expanded at the most, over all of them: bounds the time to about a second.
 const TRIED_BLOCKS: u64 = 500_000;
 
 /// Why a candidate may not be trained.
@@ -64,7 +64,9 @@ impl Spec {
             Ok(_) => return Ok(candidate),
             Err(refusal) => refusal,
         };
-        let tries = (TRIED_BLOCKS / self.space.count().blocks.max(1)).clamp(1, TRIES);
+        let count = self.space.count();
+        let each = count.blocks.saturating_add(count.decisions).max(1);
+        let tries = (TRIED_BLOCKS / each).clamp(1, TRIES);
         let feasible = |candidate: &Candidate| self.check(candidate, dataset).is_ok();
         // Fits: at most 1,000.
         let (found, which) = if let Some(all) = self.space.enumerate(tries as usize) {

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::error::nearest;
 use super::reader::{At, Reader};
 use super::scalar::{Kind, shown};
 use super::yaml::Place;
@@ -166,12 +165,10 @@ impl Reader<'_> {
         if self.names.unreadable.contains(name) {
             return None;
         }
-        let mut known: Vec<String> = self.names.parameters_here().to_vec();
-        known.extend(self.names.ties.keys().cloned());
-        if self.names.edges > 0 {
-            known.push(CELL_STRIDE.to_owned());
-        }
-        let suggestion = nearest(name, known.iter().map(String::as_str));
+        let parameters = self.names.parameters_here().iter();
+        let stride = (self.names.edges > 0).then_some(CELL_STRIDE);
+        let known = parameters.chain(self.names.ties.keys());
+        let suggestion = self.nearest(name, known.map(String::as_str).chain(stride));
         let message = if name == CELL_STRIDE {
             "`$stride` is known on the edges of a `cell` only".to_owned()
         } else {
@@ -243,6 +240,7 @@ impl Reader<'_> {
                 graph.handed_on.entry(key).or_default().push(to);
             }
         }
+        let mut reached = BTreeMap::new();
         for argument in &arguments {
             let ties = &self.names.ties;
             let setting = match &argument.setting {
@@ -260,9 +258,10 @@ impl Reader<'_> {
                 }
                 setting => setting,
             };
-            let places = graph.reached((&argument.definition, &argument.parameter));
+            let key = (argument.definition.as_str(), argument.parameter.as_str());
+            let places = reached.entry(key).or_insert_with(|| graph.reached(key));
             let wrong = places
-                .into_iter()
+                .iter()
                 .find_map(|place| Some((place, admits(place.kind, setting).err()?)));
             if let Some((used, message)) = wrong {
                 let message = format!(
@@ -311,7 +310,7 @@ impl Reader<'_> {
             return Some(name);
         }
         let known = seen.iter().map(String::as_str).chain([PREVIOUS]);
-        let suggestion = nearest(&name, known);
+        let suggestion = self.nearest(&name, known);
         let message = format!(
             "no earlier block that can be seen from here has the name {name:?} (those of this list and of the lists around it, within one definition)"
         );
@@ -328,16 +327,20 @@ struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    /// The places that a parameter reaches.
+    /// The places that a parameter reaches, the first of each kind.
     fn reached<'k>(&self, from: (&'k str, &'k str)) -> Vec<&'a ParameterUse>
     where
         'a: 'k,
     {
         let mut seen = BTreeSet::from([from]);
         let mut waiting = vec![from];
-        let mut reached = Vec::new();
+        let mut reached: Vec<&ParameterUse> = Vec::new();
         while let Some(key) = waiting.pop() {
-            reached.extend(self.places.get(&key).into_iter().flatten());
+            for &place in self.places.get(&key).into_iter().flatten() {
+                if reached.iter().all(|other| other.kind != place.kind) {
+                    reached.push(place);
+                }
+            }
             for &next in self.handed_on.get(&key).into_iter().flatten() {
                 if seen.insert(next) {
                     waiting.push(next);

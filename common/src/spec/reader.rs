@@ -15,6 +15,8 @@ use crate::space::{Scalar, Setting};
 
 /// The most mistakes that are collected: enough to work on, few enough to read.
 const MAX_ERRORS: usize = 50;
+/// The most known words that a wrong one is compared with: it takes a microsecond with each.
+const MAX_KNOWN: usize = 2_000;
 
 /// The longest message and the longest path of an error, in bytes: what a text quotes may be of any length.
 const MAX_MESSAGE: usize = 600;
@@ -254,6 +256,19 @@ impl<'f> Reader<'f> {
         }
     }
 
+    /// The known word nearest to `word`; none any more when there are so many errors that this one is not told.
+    pub(super) fn nearest<'w>(
+        &self,
+        word: &str,
+        known: impl IntoIterator<Item = &'w str>,
+    ) -> Option<String> {
+        let is_told = self.errors.len() < MAX_ERRORS;
+        nearest(
+            word,
+            known.into_iter().take(if is_told { MAX_KNOWN } else { 0 }),
+        )
+    }
+
     fn file_of(&self, place: Place) -> String {
         match place.text {
             Text::Spec => self.file.to_owned(),
@@ -342,7 +357,7 @@ impl<'f> Reader<'f> {
         key: &str,
         known: impl Iterator<Item = &'w str> + Clone,
     ) -> Option<String> {
-        let suggestion = nearest(key, known.clone());
+        let suggestion = self.nearest(key, known.clone());
         let message = if suggestion.is_some() {
             "unknown key".to_owned()
         } else if key == "fidelity" {
@@ -364,7 +379,7 @@ impl<'f> Reader<'f> {
         match kind.read(text, plain) {
             Ok(value) => Some(value),
             Err(message) => {
-                let suggestion = nearest(text, kind.words());
+                let suggestion = self.nearest(text, kind.words());
                 self.error_near(at.place, &at.path, message, suggestion);
                 None
             }
