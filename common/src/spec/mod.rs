@@ -37,6 +37,8 @@ mod docs_tests;
 #[cfg(test)]
 mod layers_tests;
 #[cfg(test)]
+mod names_tests;
+#[cfg(test)]
 mod preset_tests;
 #[cfg(test)]
 mod schema_tests;

@@ -168,6 +168,7 @@ impl Reader<'_> {
         }
         let mut known: Vec<String> = self.names.parameters_here().to_vec();
         known.extend(self.names.ties.keys().cloned());
+        known.extend(self.names.unreadable.iter().cloned());
         if self.names.edges > 0 {
             known.push(CELL_STRIDE.to_owned());
         }
@@ -179,7 +180,12 @@ impl Reader<'_> {
                 Some(inside) => format!("no parameter of `{inside}` and no tie"),
                 None => "no tie".to_owned(),
             };
-            format!("{what} has the name {}", shown(name))
+            let known = known.iter().map(|name| format!("`${name}`"));
+            let known = match (&suggestion, known.collect::<Vec<_>>().join(", ")) {
+                (None, known) if !known.is_empty() => format!("; known here: {known}"),
+                _ => String::new(),
+            };
+            format!("{what} has the name {}{known}", shown(name))
         };
         let suggestion = suggestion.map(|name| format!("${name}"));
         self.error_near(at.place, &at.path, message, suggestion);
