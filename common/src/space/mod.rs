@@ -12,6 +12,7 @@ mod expand_blocks;
 mod expand_cell;
 mod expand_training;
 mod grid;
+mod hyperparameter;
 mod layer;
 mod lower;
 mod lower_cell;
@@ -52,6 +53,8 @@ pub use domain::{Domain, Scale};
 pub use expand::{Chooser, Resolved, ResolvedBlock, ResolvedKind, Source};
 pub use expand_cell::{MAX_CELL_NODES, ResolvedCell, ResolvedEdge, ResolvedNode};
 pub use grid::{GridMember, MAX_GRID};
+pub(crate) use hyperparameter::names_of;
+pub use hyperparameter::{Hyperparameter, HyperparameterAlternative, Hyperparameters};
 pub use layer::{Layer, Part, ResolvedLayer, Width};
 pub use recursion::{MAX_NESTING, uses_of};
 pub use scalars::{
@@ -87,5 +90,5 @@ pub struct Space {
     /// How a network is trained.
     pub training: Training,
     /// Decisions that only the evaluator reads, by name.
-    pub hyperparameters: BTreeMap<String, Setting<crate::candidate::Value>>,
+    pub hyperparameters: Hyperparameters,
 }

@@ -9,6 +9,7 @@ mod domains;
 mod edit;
 mod error;
 mod feasible;
+mod hyperparameters;
 mod layers;
 mod names;
 mod preset;
@@ -34,6 +35,8 @@ mod bad_specs;
 mod bounds_tests;
 #[cfg(test)]
 mod docs_tests;
+#[cfg(test)]
+mod hyperparameters_tests;
 #[cfg(test)]
 mod layers_tests;
 #[cfg(test)]
