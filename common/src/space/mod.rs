@@ -31,6 +31,8 @@ mod ways;
 #[cfg(test)]
 mod layer_tests;
 #[cfg(test)]
+mod lower_sequence_tests;
+#[cfg(test)]
 mod lower_tests;
 #[cfg(test)]
 mod names_tests;
