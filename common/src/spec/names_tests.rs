@@ -59,3 +59,44 @@ fn a_name_that_nothing_has_is_told_with_the_nearest_one_beside_other_mistakes() 
         "#
     );
 }
+
+#[test]
+fn a_name_where_every_candidate_has_one_value_is_told_to_be_in_the_wrong_place() {
+    let usual = "name: x\ndataset: {format: idx, path: x, validation: 1}\nobjectives: [{maximize: accuracy}]\nbudget: {trials: 1}\ntraining: {epochs: 1}\n";
+    let all = [
+        "{cell: {nodes: $k, edge: [relu]}}",
+        "{cell: {nodes: 4, choose: $k, edge: [relu]}}",
+        "{cell: {nodes: 4, output: $k, edge: [relu]}}",
+        "{cell: {nodes: 4, choose: 2, distinct: $k, edge: [relu]}}",
+        "{inputs: {of: [previous], choose: $k}}",
+        "{repeat: {times: 2, shared: $k, block: [relu]}}",
+        "{use: unit, shared: $k}",
+        "{use: $k}",
+        "{from: $k}",
+        "{choice: {a: [], b: [relu]}, weights: {a: $k}}",
+        "{conv: {kernel: {choice: [1, $k]}}}",
+        "{conv: {kernel: {range: [1, $k]}}}",
+        "{conv: {kernel: {choice: [1, 3], weights: [1, $k]}}}",
+    ];
+    let refused = all.map(|block| {
+        let text = format!(
+            "{usual}tie: {{k: 3}}\nblocks: {{unit: [relu]}}\nnetwork: [{{conv: {{kernel: $k}}}}, {block}, {{use: unit}}, global_avg_pool, {{linear: {{features: classes}}}}]\n"
+        );
+        read(&text, "x.yaml").expect_err(block).to_string()
+    });
+    insta::assert_snapshot!(refused.join("\n"), @r#"
+        x.yaml:8:48: network[1].cell.nodes: `$k` cannot stand here, where every candidate has the same value: what a name stands for may differ between them; write the value itself
+        x.yaml:8:59: network[1].cell.choose: `$k` cannot stand here, where every candidate has the same value: what a name stands for may differ between them; write the value itself
+        x.yaml:8:59: network[1].cell.output: `$k` cannot stand here, where every candidate has the same value: what a name stands for may differ between them; write the value itself
+        x.yaml:8:72: network[1].cell.distinct: `$k` cannot stand here, where every candidate has the same value: what a name stands for may differ between them; write the value itself
+        x.yaml:8:67: network[1].inputs.choose: `$k` cannot stand here, where every candidate has the same value: what a name stands for may differ between them; write the value itself
+        x.yaml:8:61: network[1].repeat.shared: `$k` cannot stand here, where every candidate has the same value: what a name stands for may differ between them; write the value itself
+        x.yaml:8:53: network[1].shared: `$k` cannot stand here, where every candidate has the same value: what a name stands for may differ between them; write the value itself
+        x.yaml:8:39: network[1].use: `$k` cannot stand here, where every candidate has the same value: what a name stands for may differ between them; write the value itself
+        x.yaml:8:40: network[1].from: `$k` cannot stand here, where every candidate has the same value: what a name stands for may differ between them; write the value itself
+        x.yaml:8:75: network[1].weights.a: `$k` cannot stand here, where every candidate has the same value: what a name stands for may differ between them; write the value itself
+        x.yaml:8:62: network[1].conv.kernel.choice[1]: a name cannot stand inside a choice; write the value itself, or put the whole decision under `tie` and its name in its place
+        x.yaml:8:61: network[1].conv.kernel.range[1]: a name cannot stand inside a range; write the value itself, or put the whole decision under `tie` and its name in its place
+        x.yaml:8:79: network[1].conv.kernel.weights[1]: `$k` cannot stand here, where every candidate has the same value: what a name stands for may differ between them; write the value itself
+        "#);
+}

@@ -361,6 +361,15 @@ impl<'f> Reader<'f> {
             self.wrong(at, "one value is expected here, not a list or a map");
             return None;
         };
+        // Where any text may stand, this is one.
+        if let Some(name) = named(at).filter(|_| !matches!(kind, Kind::Text | Kind::Any)) {
+            let message = format!(
+                "`${name}` cannot stand here, where every candidate has the same value: what a name stands for may \
+                 differ between them; write the value itself"
+            );
+            self.wrong(at, message);
+            return None;
+        }
         match kind.read(text, plain) {
             Ok(value) => Some(value),
             Err(message) => {
