@@ -9,6 +9,7 @@ mod domains;
 mod edit;
 mod error;
 mod feasible;
+mod hyperparameters;
 mod layers;
 mod names;
 mod preset;
@@ -35,7 +36,11 @@ mod bounds_tests;
 #[cfg(test)]
 mod docs_tests;
 #[cfg(test)]
+mod hyperparameters_tests;
+#[cfg(test)]
 mod layers_tests;
+#[cfg(test)]
+mod names_tests;
 #[cfg(test)]
 mod preset_tests;
 #[cfg(test)]

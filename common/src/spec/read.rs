@@ -7,7 +7,7 @@ use super::yaml;
 use super::{Budget, EvaluatorSpec, Repeat, SearcherSpec, Spec, WorkerSpec};
 use crate::job::TRAINER;
 use crate::metrics::{Direction, Objective};
-use crate::space::{Scalar, Setting, Space, Training};
+use crate::space::{Hyperparameters, Scalar, Setting, Space, Training};
 
 /// What the trainer measures on the validation split after every epoch.
 const TRAINER_METRICS: [&str; 3] = ["accuracy", "loss", "train_loss"];
@@ -165,7 +165,7 @@ impl Reader<'_> {
             training: Training::default(),
             hyperparameters: match fields.get("hyperparameters") {
                 Some(at) => self.hyperparameters(at),
-                None => std::collections::BTreeMap::new(),
+                None => Hyperparameters::new(),
             },
         };
         if let Some(at) = fields.get("training") {

@@ -16,7 +16,7 @@ use crate::space::{Scalar, Setting};
 /// The most mistakes that are collected: enough to work on, few enough to read.
 const MAX_ERRORS: usize = 50;
 /// The most known words that a wrong one is compared with: it takes a microsecond with each.
-const MAX_KNOWN: usize = 2_000;
+pub(super) const MAX_KNOWN: usize = 2_000;
 
 /// The longest message and the longest path of an error, in bytes: what a text quotes may be of any length.
 const MAX_MESSAGE: usize = 600;
@@ -376,6 +376,15 @@ impl<'f> Reader<'f> {
             self.wrong(at, "one value is expected here, not a list or a map");
             return None;
         };
+        // Where any text may stand, this is one.
+        if let Some(name) = named(at).filter(|_| !matches!(kind, Kind::Text | Kind::Any)) {
+            let message = format!(
+                "`${name}` cannot stand here, where every candidate has the same value: what a name stands for may \
+                 differ between them; write the value itself"
+            );
+            self.wrong(at, message);
+            return None;
+        }
         match kind.read(text, plain) {
             Ok(value) => Some(value),
             Err(message) => {

@@ -143,6 +143,12 @@ Examples:
     Login(LoginArgs),
     Token(TokensArgs),
     /// Print the JSON Schema of specs, for editors
+    #[command(after_help = "\
+Examples:
+  espalier schema > espalier.schema.json
+
+A spec whose first line is this comment is then completed and checked by every editor with the YAML language server:
+  # yaml-language-server: $schema=espalier.schema.json")]
     Schema,
     Completions(CompletionsArgs),
 }
