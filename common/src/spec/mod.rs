@@ -54,7 +54,7 @@ pub use constraint::{Constraint, Measure, Violation};
 pub use edit::{EditError, set};
 pub use error::{SpecError, SpecErrors};
 pub use feasible::{NoneFeasible, Refusal};
-pub use read::{read, read_searcher, read_warned};
+pub use read::{read, read_searcher, read_warned, read_without_searcher};
 pub use scalar::{moment_ms, moment_text, time_ms};
 pub use schema::schema;
 

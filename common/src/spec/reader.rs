@@ -27,6 +27,8 @@ pub(super) struct Reader<'f> {
     file: &'f str,
     errors: Vec<SpecError>,
     warnings: Vec<SpecError>,
+    /// Whether another searcher takes the place of the spec's: what that one cannot do is then no mistake.
+    pub(super) searcher_is_replaced: bool,
     /// What names mean, and where they are used.
     pub(super) names: Names,
 }
@@ -193,6 +195,7 @@ impl<'f> Reader<'f> {
             file,
             errors: Vec::new(),
             warnings: Vec::new(),
+            searcher_is_replaced: false,
             names: Names::default(),
         }
     }

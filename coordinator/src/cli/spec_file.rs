@@ -16,6 +16,9 @@ use super::warm_file;
 /// The largest spec that is read: a thousand times what a person writes.
 const MAX_SPEC_BYTES: u64 = 1024 * 1024;
 
+/// Reads the text of a spec, of a file that errors call by this name.
+type Reader = fn(&str, &str) -> Result<(Spec, Vec<SpecError>), spec::SpecErrors>;
+
 /// A spec that can be submitted.
 #[derive(Debug)]
 pub(super) struct SpecFile {
@@ -38,7 +41,16 @@ pub(super) struct SpecFile {
 impl SpecFile {
     /// Reads the spec, inspects its data, and makes sure that at least one candidate may be trained.
     pub(super) fn load(path: &Path, data_root: &Path) -> Result<Self, CliError> {
-        let file = Self::read(path, |reference| {
+        Self::load_by(spec::read_warned, path, data_root)
+    }
+
+    /// As `load`, for whoever puts another searcher in the place of the spec's, and checks that one.
+    pub(super) fn load_without_searcher(path: &Path, data_root: &Path) -> Result<Self, CliError> {
+        Self::load_by(spec::read_without_searcher, path, data_root)
+    }
+
+    fn load_by(reader: Reader, path: &Path, data_root: &Path) -> Result<Self, CliError> {
+        let file = Self::read_by(reader, path, |reference| {
             espalier_data::inspect(data_root, reference).map_err(|error| {
                 format!(
                     "dataset.path {:?}: {error}; relative paths start at --data-root {}",
@@ -76,8 +88,16 @@ impl SpecFile {
         path: &Path,
         inspect: impl FnOnce(&DatasetReference) -> Result<DatasetInfo, String>,
     ) -> Result<Self, CliError> {
+        Self::read_by(spec::read_warned, path, inspect)
+    }
+
+    fn read_by(
+        reader: Reader,
+        path: &Path,
+        inspect: impl FnOnce(&DatasetReference) -> Result<DatasetInfo, String>,
+    ) -> Result<Self, CliError> {
         let text = read_text(path)?;
-        let (spec, warnings) = spec::read_warned(&text, &path.display().to_string())
+        let (spec, warnings) = reader(&text, &path.display().to_string())
             .map_err(|errors| CliError::Spec(errors.to_string()))?;
         let dataset = spec
             .dataset
@@ -142,10 +162,11 @@ fn table(
     let wrong = |error: &dyn std::fmt::Display| {
         CliError::Spec(format!("{}: evaluator.table: {error}", path.display()))
     };
+    // Before the rows: where a decision has no column, rows that differ in it look like one candidate's.
+    columns.check(&spec.space).map_err(|error| wrong(&error))?;
     let beside = path.parent().unwrap_or(Path::new(""));
     let (info, table) =
         espalier_data::inspect_table(data_root, beside, columns).map_err(|error| wrong(&error))?;
-    columns.check(&spec.space).map_err(|error| wrong(&error))?;
     columns
         .check_rows(&table, &spec.space)
         .map_err(|error| wrong(&error))?;
