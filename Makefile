@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools libtorch data build dist demo test test-tools test-dist test-deploy drawings bench bench-space bench-searchers bench-coordinator bench-load bench-overhead bench-trainer bench-search goldens test-parity test-cuda chaos lint fmt docs clean
+.PHONY: help setup tools libtorch data build dist demo test test-tools test-dist test-deploy drawings bench bench-space bench-searchers bench-coordinator bench-load bench-overhead bench-trainer bench-search goldens test-tables test-parity test-cuda chaos lint fmt docs clean
 
 CARGO ?= cargo
 DATA  ?= $(or $(ESPALIER_DATA_ROOT),data)
@@ -120,6 +120,10 @@ bench-search: tools ## measure searchers on published tables of results: TABLES=
 	@[ -n "$${TABLES:-}" ] || { echo "make bench-search: TABLES names the folder with nb201.csv.gz and nb_macro.csv.gz" >&2; exit 1; }
 	$(call step,bench-search: build,$(BUILD_INFO) $(CARGO) build --release -p espalier-coordinator --bin espalier,$(BUILD_HINT))
 	$(call step,bench-search: run,python3 coordinator/bench/search.py "$(TARGET)/release/espalier" "$$TABLES" $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(SEARCHERS),--searchers "$(SEARCHERS)") $(if $(WORKERS),--workers "$(WORKERS)") $(if $(BENCHMARKS),--benchmarks "$(BENCHMARKS)") $(if $(THREADS),--threads "$(THREADS)"),the message above says what failed)
+
+test-tables: tools ## compare the counts of NAS-Bench-201 with every row of the published table: TABLES=folder make test-tables
+	@[ -n "$${TABLES:-}" ] || { echo "make test-tables: TABLES names the folder with nb201.csv.gz" >&2; exit 1; }
+	$(call step,test-tables: build and run,$(CARGO) test -p espalier-common --lib of_the_table_that_is_named -- --ignored,the message above names the row)
 
 # PyTorch comes into a virtual environment in the user's cache folder, as for bench-trainer.
 goldens: setup ## write what PyTorch says about candidates of every space (gets PyTorch once)

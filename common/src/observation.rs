@@ -56,7 +56,8 @@ pub struct Origin {
     /// The acquisition value, of model-based searchers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acquisition: Option<f64>,
-    /// By how much it is expected to be better than the best utility so far, where the model can tell.
+    /// By how much the best of all candidates that looked good then was expected to be better than the best utility so
+    /// far, where the model can tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub improvement: Option<f64>,
     /// Where it stands among the alternatives that were considered, of searchers that compare.

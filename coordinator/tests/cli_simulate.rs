@@ -134,7 +134,14 @@ fn bad_arguments_are_told_in_a_sentence_before_anything_runs() {
         (&["--seeds", "0"][..], "1..=10000"),
         (&["--speed-spread", "0.5"], "a number from 1 to 1000"),
         (&["--failure-rate", "2"], "a number from 0 to 1"),
-        (&["--target=-1"], "at least 0"),
+        (&["--target", "-1"], "at least 0"),
+        (&["--failure-rate", "-1"], "a number from 0 to 1"),
+        (
+            &["--csv", "docs/rows", "--svg", "./docs/rows"],
+            "that is the file of --csv",
+        ),
+        (&["--csv", EXAMPLE], "that is the spec"),
+        (&["--svg", "examples/table.csv"], "that is the table"),
         (&["--searcher", "gready"], "is not one of random"),
         (&["--checkpoints", "50"], "has 40 trials only"),
         (

@@ -19,7 +19,7 @@ pub struct Built {
     pub network: Option<Network>,
     /// The recipe.
     pub recipe: Recipe,
-    /// The hyperparameters by name, fixed ones as well.
+    /// The hyperparameters that exist, fixed ones as well, by their paths behind `hyperparameters.`.
     pub hyperparameters: BTreeMap<String, Value>,
     /// Identity of the candidate: equal for two that build one network with one recipe and the same
     /// hyperparameters.

@@ -34,7 +34,7 @@ pub struct Resolved {
     pub network: Option<Vec<ResolvedBlock>>,
     /// The recipe.
     pub recipe: Recipe,
-    /// The hyperparameters, fixed ones as well.
+    /// The hyperparameters that exist, fixed ones as well, by their paths behind `hyperparameters.`.
     pub hyperparameters: BTreeMap<String, Value>,
     /// Whether the network was cut because it has more than [`super::MAX_BLOCKS`] blocks, or nests too
     /// deep.
@@ -113,15 +113,10 @@ impl Space {
             .as_ref()
             .map(|blocks| expansion.within(&[Word("network")], |e| e.list(blocks)));
         let recipe = expansion.within(&[Word("training")], |e| e.training(&self.training));
-        let hyperparameters = self
-            .hyperparameters
-            .iter()
-            .map(|(name, setting)| {
-                let value =
-                    expansion.within(&[Word("hyperparameters")], |e| e.setting(name, setting));
-                (name.clone(), value)
-            })
-            .collect();
+        let mut hyperparameters = BTreeMap::new();
+        expansion.within(&[Word("hyperparameters")], |e| {
+            e.hyperparameters(&self.hyperparameters, "", &mut hyperparameters);
+        });
         Resolved {
             cut: expansion.cut,
             blocks: expansion.blocks,

@@ -385,16 +385,23 @@ fn is_settled(block: &Block) -> bool {
 
 /// The domain of a choice of blocks.
 pub(super) fn domain_of<'b>(alternatives: impl Iterator<Item = &'b Alternative> + Clone) -> Domain {
-    let values = alternatives
+    domain_of_names(alternatives.map(|one| (one.name.as_str(), one.weight)))
+}
+
+/// The domain of a choice among names, some of which have a weight.
+pub(super) fn domain_of_names<'n>(
+    names: impl Iterator<Item = (&'n str, Option<f64>)> + Clone,
+) -> Domain {
+    let values = names
         .clone()
-        .map(|alternative| Value::Text(alternative.name.clone()))
+        .map(|(name, _)| Value::Text(name.to_owned()))
         .collect();
-    if alternatives.clone().all(|one| one.weight.is_none()) {
+    if names.clone().all(|(_, weight)| weight.is_none()) {
         return Domain::Choice(values);
     }
     Domain::Weighted {
         values,
-        weights: alternatives.map(|one| one.weight.unwrap_or(1.0)).collect(),
+        weights: names.map(|(_, weight)| weight.unwrap_or(1.0)).collect(),
     }
 }
 

@@ -184,8 +184,8 @@ impl Lowering {
         self.push(&[name, ".add"], Op::Add, &[main, side])
     }
 
-    /// `id` in the shape `target`: as it is, or projected by a strided 1x1 convolution (of vectors, a linear
-    /// map) and a batch_norm. `operation` is who needs that.
+    /// `id` in the shape `target`: as it is, or projected by a strided 1x1 convolution (of vectors and of the steps
+    /// of a sequence, a linear map) and a batch_norm. `operation` is who needs that.
     pub(super) fn fitted(
         &mut self,
         operation: &str,
@@ -221,9 +221,15 @@ impl Lowering {
         Infeasible {
             block: self.whole_name(name),
             operation: operation.to_owned(),
-            problem: format!(
-                "{from} is to meet {to}: no strided 1x1 convolution makes the one into the other"
-            ),
+            problem: if have_same_axes(from, to) {
+                format!(
+                    "{from} is to meet {to}: no strided 1x1 convolution makes the one into the other"
+                )
+            } else {
+                format!(
+                    "{from} is to meet {to}: they have different axes, and no projection changes those"
+                )
+            },
         }
     }
 
@@ -326,24 +332,32 @@ pub(super) fn with_width(shape: &Shape, width: u64) -> Shape {
     shape
 }
 
-/// What makes `from` into `to`: a strided 1x1 convolution of images, an affine map of vectors. Without a
-/// bias, since a batch_norm follows.
+/// What makes `from` into `to`, of the same axes: a strided 1x1 convolution over their places; an affine map of
+/// vectors, and of sequences as long as each other. Without a bias, since a batch_norm follows.
 pub(super) fn projection(from: &Shape, to: &Shape) -> Option<Op> {
-    if let (Some(from), Some(to)) = (from.as_features(), to.as_features()) {
+    let layout = from.layout().filter(|_| have_same_axes(from, to))?;
+    let width = |shape: &Shape| shape.0[layout.channels].1;
+    let (in_channels, out_channels) = (width(from), width(to));
+    let lengths = || {
+        let places = layout.places.iter();
+        places.map(|&place| (from.0[place].1, to.0[place].1))
+    };
+    let is_last = layout.channels + 1 == from.0.len();
+    if is_last && lengths().all(|(before, after)| before == after) {
         return Some(Op::Linear {
-            in_features: from,
-            out_features: to,
+            in_features: in_channels,
+            out_features: out_channels,
             bias: false,
         });
     }
-    let ((in_channels, height, width), (out_channels, rows, columns)) =
-        (from.as_image()?, to.as_image()?);
-    // The least stride that leaves no more than `rows` of `height`; a larger one is tried for the sake
-    // of the other side only.
-    let least = |from: u64, to: u64| Some(from.checked_sub(1)?.checked_div(to)? + 1);
-    let stride = least(height, rows)?.max(least(width, columns)?);
-    let left = |from: u64| (from - 1) / stride + 1;
-    (left(height) == rows && left(width) == columns).then_some(Op::Conv2d(Convolution {
+    // The least stride that leaves no more than `after` of `before`; a larger one is tried for the sake of the
+    // other side only.
+    let least = |(before, after): (u64, u64)| Some(before.checked_sub(1)?.checked_div(after)? + 1);
+    let stride = lengths().try_fold(1, |stride, length| Some(stride.max(least(length)?)))?;
+    if lengths().any(|(before, after)| (before - 1) / stride + 1 != after) {
+        return None;
+    }
+    let convolution = Convolution {
         in_channels,
         out_channels,
         kernel: 1,
@@ -352,5 +366,16 @@ pub(super) fn projection(from: &Shape, to: &Shape) -> Option<Op> {
         dilation: 1,
         groups: 1,
         bias: false,
-    }))
+    };
+    match layout.places.len() {
+        1 => Some(Op::Conv1d(convolution)),
+        2 => Some(Op::Conv2d(convolution)),
+        _ => None,
+    }
+}
+
+/// Whether two shapes differ in their lengths alone.
+fn have_same_axes(a: &Shape, b: &Shape) -> bool {
+    let axes = |shape: &Shape| shape.0.iter().map(|(axis, _)| *axis).collect::<Vec<_>>();
+    axes(a) == axes(b)
 }

@@ -57,7 +57,7 @@ impl Lowering {
         }
     }
 
-    /// An input in the height and width of the last one, and in the cell's channels if it says some.
+    /// An input in the height and width, or the time, of the last one, and in the cell's channels if it says some.
     fn cell_input(
         &mut self,
         name: &[&str],
@@ -93,11 +93,16 @@ impl Lowering {
             .is_some_and(|node| matches!(node.op, Op::Zero));
         if shape != target && is_zero {
             // Nothing stays nothing, which the batch_norm of a projection would not keep.
-            let op = Op::MaxPool2d(Pooling {
+            let pooling = Pooling {
                 kernel: 1,
                 stride: 2,
                 padding: 0,
-            });
+            };
+            let places = shape.layout().map_or(0, |layout| layout.places.len());
+            let op = match places {
+                1 => Op::MaxPool1d(pooling),
+                _ => Op::MaxPool2d(pooling),
+            };
             return self.push(&name, op, &[output]);
         }
         self.fitted("cell", &name, output, &target)
@@ -109,7 +114,7 @@ fn sources_of(cell: &ResolvedCell) -> usize {
     if cell.inputs < 2 { 1 } else { 2 }
 }
 
-/// The shape with half of its height and width, rounded up as a convolution with stride 2 leaves it.
+/// The shape with half of its height and width, or of its time, rounded up as a convolution with stride 2 leaves it.
 fn halved(shape: &Shape) -> Shape {
     let mut shape = shape.clone();
     for (axis, length) in &mut shape.0 {

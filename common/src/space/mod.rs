@@ -13,6 +13,7 @@ mod expand_cell;
 mod expand_scope;
 mod expand_training;
 mod grid;
+mod hyperparameter;
 mod layer;
 mod lower;
 mod lower_cell;
@@ -33,6 +34,8 @@ mod work;
 
 #[cfg(test)]
 mod layer_tests;
+#[cfg(test)]
+mod lower_sequence_tests;
 #[cfg(test)]
 mod lower_tests;
 #[cfg(test)]
@@ -56,6 +59,8 @@ pub use domain::{Domain, Scale};
 pub use expand::{Chooser, Resolved, ResolvedBlock, ResolvedKind, Source};
 pub use expand_cell::{MAX_CELL_NODES, ResolvedCell, ResolvedEdge, ResolvedNode};
 pub use grid::{GridMember, MAX_GRID};
+pub(crate) use hyperparameter::names_of;
+pub use hyperparameter::{Hyperparameter, HyperparameterAlternative, Hyperparameters};
 pub use layer::{Layer, Part, ResolvedLayer, Width};
 pub use recursion::{MAX_NESTING, uses_of};
 pub use scalars::{
@@ -92,5 +97,5 @@ pub struct Space {
     /// How a network is trained.
     pub training: Training,
     /// Decisions that only the evaluator reads, by name.
-    pub hyperparameters: BTreeMap<String, Setting<crate::candidate::Value>>,
+    pub hyperparameters: Hyperparameters,
 }

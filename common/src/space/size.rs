@@ -8,6 +8,7 @@ use super::block::{Alternative, Block, BlockKind, Cell, Definition, Inputs, Repe
 use super::combinations::{MAX_SETS, combinations_count, multisets_count};
 use super::domain::Domain;
 use super::expand_cell::{MAX_CELL_NODES, decided, inputs_of, nodes_of};
+use super::hyperparameter::of_hyperparameters;
 use super::recursion::{Depths, MAX_NESTING, Possible, enter, leave, left, may_be_none};
 use super::setting::{Scalar, Setting};
 use super::size_names::{Frame, Meaning, meaning, substituted, without_stride};
@@ -91,7 +92,7 @@ impl Space {
     fn tally(&self, work: &Work) -> (Tally, u64) {
         let mut counter = Counter::new(self, work);
         let network = counter.list(self.network.as_deref().unwrap_or_default());
-        let hyperparameters = all(self.hyperparameters.values().map(of_setting), work);
+        let hyperparameters = of_hyperparameters(&self.hyperparameters, work);
         let open = network
             .and(of_training(&self.training, work), work)
             .and(hyperparameters, work);

@@ -415,24 +415,47 @@ fn training(continuous: bool) -> impl Strategy<Value = Training> {
     )
 }
 
+/// Hyperparameters, some inside others.
+fn hyperparameters(continuous: bool) -> impl Strategy<Value = Hyperparameters> {
+    let number = numbers(continuous).prop_map(|setting| match setting {
+        Setting::Fixed(number) => Setting::Fixed(Value::Real(number)),
+        Setting::Decide(domain) => Setting::Decide(domain),
+        Setting::Named(name) => Setting::Named(name),
+    });
+    let leaf = prop_oneof![number, Just(named("kernel"))].prop_map(Hyperparameter::Setting);
+    let one = leaf.prop_recursive(2, 4, 2, |inner| {
+        let some = || prop::collection::btree_map("[ab]", inner.clone(), 0..=2);
+        let weight = prop::option::of(Just(2.0));
+        prop_oneof![
+            some().prop_map(Hyperparameter::Group),
+            some().prop_map(Hyperparameter::Optional),
+            (some(), some(), weight).prop_map(|(one, other, weight)| {
+                let alternative = |name: &str, weight, settings| HyperparameterAlternative {
+                    name: name.to_owned(),
+                    weight,
+                    settings,
+                };
+                Hyperparameter::Choice(vec![
+                    alternative("one", weight, one),
+                    alternative("other", None, other),
+                ])
+            }),
+        ]
+    });
+    prop::option::of(one)
+        .prop_map(|own| own.map(|own| ("own".to_owned(), own)).into_iter().collect())
+}
+
 /// Small spaces with every kind of block and decision.
 pub(super) fn spaces(continuous: bool) -> impl Strategy<Value = Space> {
     let network = prop::option::weighted(0.9, list(block(continuous), 2));
-    let own = prop::option::of(numbers(continuous));
-    (network, training(continuous), own).prop_map(|(network, training, own)| Space {
-        network,
-        blocks: definitions(),
-        tie: ties(),
-        training,
-        hyperparameters: own
-            .map(|setting| {
-                let setting = match setting {
-                    Setting::Fixed(number) => Setting::Fixed(Value::Real(number)),
-                    Setting::Decide(domain) => Setting::Decide(domain),
-                    Setting::Named(name) => Setting::Named(name),
-                };
-                BTreeMap::from([("own".to_owned(), setting)])
-            })
-            .unwrap_or_default(),
-    })
+    (network, training(continuous), hyperparameters(continuous)).prop_map(
+        |(network, training, hyperparameters)| Space {
+            network,
+            blocks: definitions(),
+            tie: ties(),
+            training,
+            hyperparameters,
+        },
+    )
 }

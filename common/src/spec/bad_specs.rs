@@ -498,6 +498,21 @@ fn what_looks_like_a_mistake_is_a_warning() {
 }
 
 #[test]
+fn what_the_specs_own_searcher_cannot_do_is_no_mistake_where_another_takes_its_place() {
+    let text = CELLS.replace("trials: 24", "trials: 24, expected_improvement: 0.1");
+    assert!(
+        mistakes(&text).contains("has no model"),
+        "{}",
+        mistakes(&text)
+    );
+    let (spec, _) =
+        super::read_without_searcher(&text, "x.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(spec.budget.expected_improvement, Some(0.1));
+    let other = super::read_without_searcher(&format!("{text}x: 1\n"), "x.yaml").unwrap_err();
+    assert!(other.to_string().contains("unknown key"), "{other}");
+}
+
+#[test]
 fn an_error_is_short_whatever_the_text_holds() {
     let long = "x".repeat(100_000);
     for text in [

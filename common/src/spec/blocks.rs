@@ -206,7 +206,10 @@ impl Reader<'_> {
             Argument::Alternatives => {
                 let mut alternatives = self.alternatives(body);
                 if let Some(weights) = &beside.weights {
-                    self.weights(weights, &mut alternatives);
+                    let names: Vec<_> = alternatives.iter().map(|one| one.name.clone()).collect();
+                    for (index, weight) in self.weights(weights, &names) {
+                        alternatives[index].weight = Some(weight);
+                    }
                 }
                 Some((None, BlockKind::Choice(alternatives.into())))
             }
@@ -305,27 +308,29 @@ impl Reader<'_> {
         alternatives
     }
 
-    /// `weights:` beside a choice of blocks.
-    fn weights(&mut self, at: &At<'_>, alternatives: &mut [Alternative]) {
+    /// `weights:` beside a choice among named alternatives: the weights that are given, by the place of the
+    /// alternative.
+    pub(super) fn weights(&mut self, at: &At<'_>, names: &[String]) -> Vec<(usize, f64)> {
         let Some(entries) = at.entries() else {
             self.wrong(
                 at,
                 "a weight for each alternative is expected here, as {wide: 3, none: 1}",
             );
-            return;
+            return Vec::new();
         };
+        let mut weights = Vec::with_capacity(entries.len());
         for (key, entry) in entries {
             let weight = self.weight(&entry);
-            match alternatives.iter_mut().find(|one| one.name == key.text) {
-                Some(alternative) => alternative.weight = weight,
+            match names.iter().position(|name| *name == key.text) {
+                Some(index) => weights.extend(weight.map(|weight| (index, weight))),
                 None => {
-                    let names = alternatives.iter().map(|one| one.name.as_str());
-                    let suggestion = self.nearest(&key.text, names);
+                    let suggestion = self.nearest(&key.text, names.iter().map(String::as_str));
                     let message = "this choice has no such alternative";
                     self.error_near(key.place, &entry.path, message, suggestion);
                 }
             }
         }
+        weights
     }
 
     fn word_alternatives(&mut self, items: &[At<'_>]) -> Vec<Alternative> {

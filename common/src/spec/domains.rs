@@ -1,6 +1,6 @@
 //! Reads decisions: `{choice: [...]}` and `{range: [low, high], scale: ..., step: ...}`.
 
-use super::reader::{At, Reader};
+use super::reader::{At, Reader, named};
 use super::scalar::Kind;
 use super::words::{CHOICE_KEYS, RANGE_KEYS, SCALES, WEIGHT};
 use crate::candidate::Value;
@@ -83,6 +83,9 @@ impl Reader<'_> {
         }
         let mut values: Vec<Value> = Vec::with_capacity(items.len());
         for item in &items {
+            if self.refuse_name(item, "a choice", kind) {
+                return None;
+            }
             let value = self.value(item, kind)?;
             // As a domain sees it, 1 and 1.0 are one.
             let same = |other: &Value| {
@@ -95,6 +98,26 @@ impl Reader<'_> {
             values.push(value);
         }
         Some(Domain::Choice(as_one_kind(values)))
+    }
+
+    /// Whether a `$name` stands inside a decision, which is refused: what can be taken is the same for all
+    /// candidates, and what the name stands for may not be.
+    fn refuse_name(&mut self, at: &At<'_>, what: &str, kind: Kind) -> bool {
+        let Some(name) = named(at) else {
+            return false;
+        };
+        let text = match kind {
+            Kind::Any => format!(", or \"${name}\" in quotes for the text"),
+            _ => String::new(),
+        };
+        self.wrong(
+            at,
+            format!(
+                "a name cannot stand inside {what}; write the value itself{text}, or put the whole decision under \
+                 `tie` and its name in its place"
+            ),
+        );
+        true
     }
 
     /// The domain with `weights:`, a list of as many numbers.
@@ -164,6 +187,9 @@ impl Reader<'_> {
     }
 
     fn number(&mut self, at: &At<'_>, kind: Kind) -> Option<Value> {
+        if self.refuse_name(at, "a range", kind) {
+            return None;
+        }
         let value = self.value(at, kind)?;
         if real(&value).is_none() {
             self.wrong(at, format!("{value} is not a number"));

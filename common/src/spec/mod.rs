@@ -9,6 +9,7 @@ mod domains;
 mod edit;
 mod error;
 mod feasible;
+mod hyperparameters;
 mod layers;
 mod names;
 mod preset;
@@ -35,7 +36,11 @@ mod bounds_tests;
 #[cfg(test)]
 mod docs_tests;
 #[cfg(test)]
+mod hyperparameters_tests;
+#[cfg(test)]
 mod layers_tests;
+#[cfg(test)]
+mod names_tests;
 #[cfg(test)]
 mod preset_tests;
 #[cfg(test)]
@@ -49,7 +54,7 @@ pub use constraint::{Constraint, Measure, Violation};
 pub use edit::{EditError, set};
 pub use error::{SpecError, SpecErrors};
 pub use feasible::{NoneFeasible, Refusal};
-pub use read::{read, read_searcher, read_warned};
+pub use read::{read, read_searcher, read_warned, read_without_searcher};
 pub use scalar::{moment_ms, moment_text, time_ms};
 pub use schema::schema;
 

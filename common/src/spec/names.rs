@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::reader::{At, Reader};
+use super::reader::{At, MAX_KNOWN, Reader};
 use super::scalar::{Kind, shown};
 use super::yaml::Place;
 use crate::candidate::Value;
 use crate::space::{CELL_STRIDE, Domain, PREVIOUS, Setting};
+
+/// The most known names that a message lists.
+const MOST_NAMED: usize = 16;
 
 /// What names mean in the place that is being read, and where they were used.
 #[derive(Debug, Default)]
@@ -169,8 +172,10 @@ impl Reader<'_> {
         }
         let parameters = self.names.parameters_here().iter();
         let stride = (self.names.edges > 0).then_some(CELL_STRIDE);
-        let known = parameters.chain(self.names.ties.keys());
-        let suggestion = self.nearest(name, known.map(String::as_str).chain(stride));
+        let names = (parameters.chain(self.names.ties.keys())).chain(&self.names.unreadable);
+        let known = names.map(String::as_str).chain(stride);
+        let known: Vec<&str> = known.take(MAX_KNOWN).collect();
+        let suggestion = self.nearest(name, known.iter().copied());
         let message = if name == CELL_STRIDE {
             "`$stride` is known on the edges of a `cell` only".to_owned()
         } else {
@@ -178,7 +183,17 @@ impl Reader<'_> {
                 Some(inside) => format!("no parameter of `{inside}` and no tie"),
                 None => "no tie".to_owned(),
             };
-            format!("{what} has the name {}", shown(name))
+            let few = known.iter().take(MOST_NAMED);
+            let mut few: Vec<String> = few.map(|name| format!("`${name}`")).collect();
+            if known.len() > MOST_NAMED {
+                few.push("…".to_owned());
+            }
+            let known = if suggestion.is_none() && !few.is_empty() {
+                format!("; known here: {}", few.join(", "))
+            } else {
+                String::new()
+            };
+            format!("{what} has the name {}{known}", shown(name))
         };
         let suggestion = suggestion.map(|name| format!("${name}"));
         self.error_near(at.place, &at.path, message, suggestion);

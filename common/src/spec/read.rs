@@ -7,7 +7,7 @@ use super::yaml;
 use super::{Budget, EvaluatorSpec, Repeat, SearcherSpec, Spec, WorkerSpec};
 use crate::job::TRAINER;
 use crate::metrics::{Direction, Objective};
-use crate::space::{Scalar, Setting, Space, Training};
+use crate::space::{Hyperparameters, Scalar, Setting, Space, Training};
 
 /// What the trainer measures on the validation split after every epoch.
 const TRAINER_METRICS: [&str; 3] = ["accuracy", "loss", "train_loss"];
@@ -27,7 +27,21 @@ pub fn read(text: &str, file: &str) -> Result<Spec, SpecErrors> {
 /// # Errors
 /// [`SpecErrors`] lists every mistake with line, column and path.
 pub fn read_warned(text: &str, file: &str) -> Result<(Spec, Vec<SpecError>), SpecErrors> {
+    read_by(Reader::new(file), text)
+}
+
+/// As [`read_warned`], for whoever puts another searcher in the place of the spec's: what the spec's own cannot do
+/// is no mistake then, and its reader must check the other one.
+///
+/// # Errors
+/// [`SpecErrors`] lists every mistake with line, column and path.
+pub fn read_without_searcher(text: &str, file: &str) -> Result<(Spec, Vec<SpecError>), SpecErrors> {
     let mut reader = Reader::new(file);
+    reader.searcher_is_replaced = true;
+    read_by(reader, text)
+}
+
+fn read_by(mut reader: Reader<'_>, text: &str) -> Result<(Spec, Vec<SpecError>), SpecErrors> {
     let root = match yaml::parse(text, yaml::Text::Spec) {
         Ok(root) => root,
         Err(trouble) => {
@@ -92,8 +106,9 @@ impl Reader<'_> {
             Some(at) => self.constraints(at),
             None => Vec::new(),
         };
+        let asked = searcher.as_ref().filter(|_| !self.searcher_is_replaced);
         let budget = match fields.get("budget") {
-            Some(at) => self.budget(at, sound, searcher.as_ref()),
+            Some(at) => self.budget(at, sound, asked),
             None => Budget::default(),
         };
         let parallel = self.small(&fields, "parallel");
@@ -115,8 +130,7 @@ impl Reader<'_> {
             let at = fields.get("network").map_or(fields.place(), |at| at.place);
             self.check_size(at, &space);
         }
-        if let (Some(at), Some(searcher), 0) = (fields.get("searcher"), &searcher, self.mistakes())
-        {
+        if let (Some(at), Some(searcher), 0) = (fields.get("searcher"), asked, self.mistakes()) {
             self.check_searcher(at, searcher, &space);
         }
         // Candidates are held against a space that is right only.
@@ -165,7 +179,7 @@ impl Reader<'_> {
             training: Training::default(),
             hyperparameters: match fields.get("hyperparameters") {
                 Some(at) => self.hyperparameters(at),
-                None => std::collections::BTreeMap::new(),
+                None => Hyperparameters::new(),
             },
         };
         if let Some(at) = fields.get("training") {

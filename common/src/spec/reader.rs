@@ -16,7 +16,7 @@ use crate::space::{Scalar, Setting};
 /// The most mistakes that are collected: enough to work on, few enough to read.
 const MAX_ERRORS: usize = 50;
 /// The most known words that a wrong one is compared with: it takes a microsecond with each.
-const MAX_KNOWN: usize = 2_000;
+pub(super) const MAX_KNOWN: usize = 2_000;
 
 /// The longest message and the longest path of an error, in bytes: what a text quotes may be of any length.
 const MAX_MESSAGE: usize = 600;
@@ -27,6 +27,8 @@ pub(super) struct Reader<'f> {
     file: &'f str,
     errors: Vec<SpecError>,
     warnings: Vec<SpecError>,
+    /// Whether another searcher takes the place of the spec's: what that one cannot do is then no mistake.
+    pub(super) searcher_is_replaced: bool,
     /// What names mean, and where they are used.
     pub(super) names: Names,
 }
@@ -193,6 +195,7 @@ impl<'f> Reader<'f> {
             file,
             errors: Vec::new(),
             warnings: Vec::new(),
+            searcher_is_replaced: false,
             names: Names::default(),
         }
     }
@@ -376,6 +379,15 @@ impl<'f> Reader<'f> {
             self.wrong(at, "one value is expected here, not a list or a map");
             return None;
         };
+        // Where any text may stand, this is one.
+        if let Some(name) = named(at).filter(|_| !matches!(kind, Kind::Text | Kind::Any)) {
+            let message = format!(
+                "`${name}` cannot stand here, where every candidate has the same value: what a name stands for may \
+                 differ between them; write the value itself"
+            );
+            self.wrong(at, message);
+            return None;
+        }
         match kind.read(text, plain) {
             Ok(value) => Some(value),
             Err(message) => {

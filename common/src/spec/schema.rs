@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::blocks::MAX_BRANCHES;
 use super::domains::MAX_ALTERNATIVES;
+use super::hyperparameters::DECISION_WORDS;
 use super::scalar::{End, Kind, MAX_NAME, MAX_TEXT_VALUE, UNITS};
 use super::search::MAX_ITEMS;
 use super::words::{
@@ -290,8 +291,48 @@ fn structures_of_networks() -> Vec<(&'static str, Json)> {
             json!({ "type": "array", "items": of_kind(Kind::Name), "minItems": 1, "maxItems": MAX_BRANCHES, "uniqueItems": true }),
         ),
         ("alternatives", alternatives(named(reference("blocks")))),
-        ("hyperparameters", named(or_decision(Kind::Any))),
+        ("ties", named(or_decision(Kind::Any))),
+        ("hyperparameters", named(reference("hyperparameter"))),
+        ("hyperparameter", hyperparameter()),
+        ("settings", settings(0, &["object", "null"])),
     ]
+}
+
+/// A hyperparameter: a scalar or decision, or one that holds others.
+fn hyperparameter() -> Json {
+    let mut named = named(reference("settings"));
+    if let Some(named) = named.as_object_mut() {
+        named.insert("maxProperties".to_owned(), json!(MAX_ALTERNATIVES));
+    }
+    json!({ "anyOf": [
+        or_decision(Kind::Any),
+        {
+            "description": "One of several alternatives, each with the settings that exist when it is taken.",
+            "type": "object",
+            "properties": { "choice": named, "weights": reference("weights") },
+            "required": ["choice"],
+            "additionalProperties": false,
+        },
+        {
+            "description": "These settings, or none of them.",
+            "type": "object",
+            "properties": { "optional": reference("settings") },
+            "required": ["optional"],
+            "additionalProperties": false,
+        },
+        settings(1, &["object"]),
+    ] })
+}
+
+/// Hyperparameters inside another one: none has the name of a decision.
+fn settings(least: usize, types: &[&str]) -> Json {
+    json!({
+        "type": types,
+        "propertyNames": { "pattern": name_pattern(), "not": { "enum": DECISION_WORDS } },
+        "additionalProperties": reference("hyperparameter"),
+        "minProperties": least,
+        "maxProperties": MAX_ITEMS,
+    })
 }
 
 fn structures_of_searches() -> Vec<(&'static str, Json)> {

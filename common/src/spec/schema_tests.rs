@@ -61,6 +61,7 @@ fn fits(value: &Json, schema: &Json, root: &Json) -> bool {
             .unwrap()
             .iter()
             .all(|form| fits(value, form, root)),
+        "not" => !fits(value, argument, root),
         "enum" => argument.as_array().unwrap().contains(value),
         "const" => argument == value,
         "type" => match argument {

@@ -1,7 +1,5 @@
 //! Reads everything of a spec but its network: data, recipe, evaluator, searcher, objective, budget.
 
-use std::collections::BTreeMap;
-
 use super::reader::{At, Fields, Reader, either};
 use super::scalar::Kind;
 use super::words::{self, Table};
@@ -193,16 +191,6 @@ impl Reader<'_> {
             "constant" => ScheduleSpace::Constant { warmup_epochs },
             _ => ScheduleSpace::Cosine { warmup_epochs },
         })
-    }
-
-    pub(super) fn hyperparameters(&mut self, at: &At<'_>) -> BTreeMap<String, Setting<Value>> {
-        let mut all = BTreeMap::new();
-        for (key, entry) in self.named_entries(at, "{width: {choice: [64, 128]}}") {
-            if let Some(setting) = self.setting_at(&entry, Kind::Any) {
-                all.insert(key.text.clone().into_owned(), setting);
-            }
-        }
-        all
     }
 
     pub(super) fn evaluator(&mut self, at: &At<'_>) -> Option<EvaluatorSpec> {

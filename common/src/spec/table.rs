@@ -11,7 +11,7 @@ use super::words;
 use crate::candidate::{DecisionPath, Value};
 use crate::metrics::{MAX_METRICS, Objective};
 use crate::network::Shape;
-use crate::space::Space;
+use crate::space::{Space, names_of};
 use crate::table::{CostColumn, DecisionColumn, MAX_CELL, TableInput, TableSpec};
 
 /// Stands for the full fidelity until that is known; no fidelity of a spec is 0.
@@ -215,9 +215,10 @@ impl Reader<'_> {
         if let Some(cost) = table.cost.as_mut().filter(|cost| cost.at == FULL) {
             cost.at = full;
         }
+        let names = names_of(&space.hyperparameters);
         for column in table.decisions.values_mut() {
             let DecisionPath(path) = &mut column.decision;
-            if space.hyperparameters.contains_key(path.as_str()) {
+            if names.contains(path.as_str()) {
                 *path = format!("hyperparameters.{path}");
             }
         }

@@ -49,11 +49,21 @@ pub(super) const EVERYTHING: &str = include_str!("everything.yaml");
 /// A grammar with a tie.
 pub(super) const HIERARCHICAL: &str = include_str!("hierarchical.yaml");
 
+/// Hyperparameters that hold others.
+pub(super) const CONDITIONAL: &str = include_str!("conditional.yaml");
+
 /// Good specs, the ones above and one for every preset, with its text written out.
 pub(super) fn corpus() -> Vec<String> {
-    let mut corpus: Vec<String> = [FASHION, OWN_PROGRAM, CELLS, EVERYTHING, HIERARCHICAL]
-        .map(str::to_owned)
-        .into();
+    let mut corpus: Vec<String> = [
+        FASHION,
+        OWN_PROGRAM,
+        CELLS,
+        EVERYTHING,
+        HIERARCHICAL,
+        CONDITIONAL,
+    ]
+    .map(str::to_owned)
+    .into();
     corpus.extend(presets::all().iter().map(|preset| {
         format!(
             "name: x\ndataset: {{format: idx, path: x, validation: 1}}\nobjectives: [{{maximize: accuracy}}]\nbudget: {{trials: 1}}\n{}",

@@ -39,7 +39,7 @@ pub(super) static SPEC: Table = Table {
         ),
         optional(
             "tie",
-            Structure("hyperparameters"),
+            Structure("ties"),
             "Values and decisions with a name, written `$name` in as many places as share them.",
         ),
         optional(

@@ -122,15 +122,54 @@ impl TableSpec {
     }
 }
 
+/// How long training takes that leads to no result, in a model of it: on a worker a look-up takes no time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FailureCost {
+    /// The mean of the column of seconds; absent where it has none.
+    mean: Option<f64>,
+}
+
+impl FailureCost {
+    /// Of the candidates of a table.
+    #[must_use]
+    pub fn of(spec: &TableSpec, table: &Table) -> Self {
+        let column = spec.cost.as_ref().map(|cost| table.column(&cost.column));
+        let (mut sum, mut count) = (0.0, 0.0);
+        for seconds in column.into_iter().flatten().copied().flatten() {
+            sum += seconds;
+            count += 1.0;
+        }
+        Self {
+            mean: (count > 0.0).then(|| sum / count),
+        }
+    }
+
+    /// The seconds of a job whose candidate has no result: those of its row, else the mean of all rows, for the
+    /// epochs that were asked for; one second where the table has no times.
+    #[must_use]
+    pub fn seconds(&self, about: &TableJob, table: &Table, job: &Job) -> f64 {
+        let (Some(cost), Job::Train { from, to, .. }) = (about.spec.cost.as_ref(), job) else {
+            return 1.0;
+        };
+        let row = table.find(&about.row);
+        let known = row.and_then(|row| table.number(&cost.column, row));
+        let seconds = known.or(self.mean);
+        seconds.map_or(1.0, |seconds| share(seconds, cost, *from, *to))
+    }
+}
+
 /// The seconds of a row's epochs. An empty cell, like a table without times, counts one second.
 fn seconds(cost: Option<&CostColumn>, table: &Table, row: u32, from: u32, to: u32) -> f64 {
-    let Some(CostColumn { column, at }) = cost else {
+    let Some(cost) = cost else {
         return 1.0;
     };
-    let Some(seconds) = table.number(column, row) else {
-        return 1.0;
-    };
-    seconds * f64::from(to.saturating_sub(from)) / f64::from((*at).max(1))
+    let seconds = table.number(&cost.column, row);
+    seconds.map_or(1.0, |seconds| share(seconds, cost, from, to))
+}
+
+/// Of the seconds that the column is about those of some epochs.
+fn share(seconds: f64, cost: &CostColumn, from: u32, to: u32) -> f64 {
+    seconds * f64::from(to.saturating_sub(from)) / f64::from(cost.at.max(1))
 }
 
 /// The cells of a row as an error shows them.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::TableSpec;
 use super::rows::Table;
 use crate::candidate::{Candidate, DecisionPath, Value};
-use crate::space::{Chooser, Domain, Space};
+use crate::space::{Chooser, Domain, Space, names_of};
 
 /// Candidates drawn to see which decisions a space has: one in a hundred is found almost surely.
 const SAMPLES: u64 = 1_000;
@@ -130,7 +130,8 @@ impl TableSpec {
             .iter()
             .flat_map(|candidate| candidate.0.keys())
             .collect();
-        let fixed = (space.hyperparameters.keys())
+        let fixed = names_of(&space.hyperparameters)
+            .into_iter()
             .map(|name| DecisionPath(format!("hyperparameters.{name}")));
         let known: BTreeSet<DecisionPath> = fixed.chain(seen.iter().copied().cloned()).collect();
         for (column, decision) in &self.decisions {
@@ -207,7 +208,7 @@ impl Places<'_> {
 impl Chooser for Places<'_> {
     fn choose(&mut self, path: &DecisionPath, domain: &Domain) -> Value {
         let value = self.candidate.get(path);
-        if let (Domain::Choice(values), Some(value)) = (domain, value)
+        if let (Some(values), Some(value)) = (domain.values(), value)
             && let Some(place) = values.iter().position(|other| other == value)
         {
             let place = u32::try_from(place).unwrap_or(u32::MAX);

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use answer::{Answer, TableJob};
+pub use answer::{Answer, FailureCost, TableJob};
 pub use cells::{Cell, Mismatch};
 pub use rows::{MAX_CELL, MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Table, TableBuilder, TableError};
 

@@ -27,6 +27,9 @@ pub enum TableError {
         /// The first columns there are.
         columns: String,
     },
+    /// There is no header, and nothing else.
+    #[error("it is empty; the names of its columns are expected in the first line")]
+    NoHeader,
     /// A column that is read is there twice.
     #[error("the column {0:?} is there twice; rename one of them")]
     TwoColumns(String),
@@ -80,7 +83,7 @@ pub enum TableError {
     },
     /// Two rows are about one candidate.
     #[error(
-        "lines {first} and {line} are about the same candidate ({key}); keep one of them, or their mean"
+        "lines {first} and {line} are about the same candidate ({key}); keep one of them, or their mean, unless a decision without a column tells them apart"
     )]
     Duplicate {
         /// The first row's line.
@@ -90,7 +93,7 @@ pub enum TableError {
         /// The cells that they share.
         key: String,
     },
-    /// There is a header and nothing else, or not even that.
+    /// There is a header and nothing else.
     #[error("it has no rows below its header")]
     Empty,
 }
@@ -256,6 +259,9 @@ impl TableBuilder {
             .map(str::trim)
             .take(MAX_COLUMNS + 1)
             .collect();
+        if names.iter().all(|name| name.is_empty()) {
+            return Err(TableError::NoHeader);
+        }
         if names.len() > MAX_COLUMNS {
             return Err(TableError::TooMany {
                 what: "columns",

@@ -163,6 +163,34 @@ budget: {trials: 5}
 }
 
 #[test]
+fn a_candidate_without_a_result_takes_its_own_seconds_or_the_mean_of_the_table() {
+    let cost = |spec: &Spec, lines: &[&str], op: &str, job: &Job| {
+        let table = build(spec, lines).unwrap();
+        let info = TableInfo {
+            path: "t.csv".to_owned(),
+            fingerprint: Digest::of(b"t"),
+            rows: table.len() as u64,
+        };
+        let columns = std::sync::Arc::new(table_of(spec).clone());
+        let about = TableJob::of(&info, &columns, &spec.space, &candidate(3, op));
+        FailureCost::of(&columns, &table).seconds(&about, &table, job)
+    };
+    let with = spec(SPEC);
+    let lines = [
+        "3,none,.1,.4,.3,8",
+        "3,skip,nan,.4,.3,20",
+        "5,none,.1,.4,.3,",
+    ];
+    assert_eq!(cost(&with, &lines, "skip", &train(0, 4)), 20.0);
+    assert_eq!(cost(&with, &lines, "conv", &train(0, 4)), 14.0);
+    assert_eq!(cost(&with, &lines, "conv", &train(0, 1)), 3.5);
+    // Nothing is known of times.
+    assert_eq!(cost(&with, &lines[2..], "conv", &train(0, 4)), 1.0);
+    let without = spec(&SPEC.replace("    cost: {column: s}\n", ""));
+    assert_eq!(cost(&without, &lines, "conv", &train(0, 4)), 1.0);
+}
+
+#[test]
 fn what_the_table_does_not_know_is_the_candidates_own_and_names_the_row() {
     let spec = spec(SPEC);
     let table = build(&spec, &["3,none,,.4,.3,8", "5,none,nan,.4,.3,8"]).unwrap();
@@ -212,6 +240,14 @@ fn what_is_wrong_in_a_table_is_said_with_line_and_column() {
             .unwrap()
             .to_string(),
         TableBuilder::new(table_of(&spec), std::iter::repeat_n("k", MAX_COLUMNS + 1))
+            .err()
+            .unwrap()
+            .to_string(),
+        TableBuilder::new(table_of(&spec), [])
+            .err()
+            .unwrap()
+            .to_string(),
+        TableBuilder::new(table_of(&spec), [""])
             .err()
             .unwrap()
             .to_string(),

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 
 use espalier_common::candidate::Value;
 use espalier_common::space::{
-    Alternative, Block, BlockKind, Body, Cell, Definition, Domain, Inputs, OptimizerSpace, Repeat,
-    ScheduleSpace, Setting, Space, Training, Use, uses_of,
+    Alternative, Block, BlockKind, Body, Cell, Definition, Domain, Hyperparameter, Hyperparameters,
+    Inputs, OptimizerSpace, Repeat, ScheduleSpace, Setting, Space, Training, Use, uses_of,
 };
 use serde::Serialize;
 
@@ -86,9 +86,6 @@ pub fn tree(space: &Space) -> Vec<Entry> {
     };
     let ties = space.tie.iter();
     let ties = ties.filter_map(|(name, setting)| walk.scalar("tie", name, setting));
-    let hyperparameters = space.hyperparameters.iter();
-    let hyperparameters =
-        hyperparameters.filter_map(|(name, setting)| walk.scalar("hyperparameters", name, setting));
     let definitions = space
         .blocks
         .iter()
@@ -104,7 +101,10 @@ pub fn tree(space: &Space) -> Vec<Entry> {
             definitions.filter(|entry| !entry.is_empty()).collect(),
         ),
         Entry::section("training", walk.training(&space.training)),
-        Entry::section("hyperparameters", hyperparameters.collect()),
+        Entry::section(
+            "hyperparameters",
+            walk.hyperparameters("hyperparameters", &space.hyperparameters),
+        ),
     ];
     sections.retain(|section| !section.is_empty());
     sections
@@ -394,6 +394,40 @@ impl<'s> Walk<'s> {
                 ..Entry::default()
             }),
         }
+    }
+
+    /// The hyperparameters that have something to decide.
+    fn hyperparameters(&self, path: &str, all: &Hyperparameters) -> Vec<Entry> {
+        let entries = all.iter().filter_map(|(name, one)| {
+            let inside = format!("{path}.{name}");
+            let mut entry = Entry {
+                name: name.clone(),
+                domain: one.domain(),
+                ..Entry::default()
+            };
+            match one {
+                Hyperparameter::Setting(setting) => return self.scalar(path, name, setting),
+                Hyperparameter::Group(settings) => {
+                    entry.holds = self.hyperparameters(&inside, settings);
+                }
+                Hyperparameter::Choice(alternatives) => {
+                    for one in alternatives {
+                        let path = format!("{inside}.{}", one.name);
+                        let holds = self.hyperparameters(&path, &one.settings);
+                        add_when(&mut entry, &format!("if {}", one.name), holds);
+                    }
+                    entry.decision = Some(inside);
+                }
+                Hyperparameter::Optional(settings) => {
+                    let path = format!("{inside}.optional");
+                    let holds = self.hyperparameters(&path, settings);
+                    add_when(&mut entry, "if true", holds);
+                    entry.decision = Some(path);
+                }
+            }
+            (!entry.is_empty()).then_some(entry)
+        });
+        entries.collect()
     }
 
     fn training(&self, training: &Training) -> Vec<Entry> {

@@ -4,10 +4,11 @@
 
 mod support;
 
+use espalier_common::candidate::{Candidate, Value};
 use espalier_common::observation::Origin;
 use espalier_common::spec;
 use espalier_core::search::{Event, FinishReason, Phase, Steer};
-use support::{Run, definition, toy_score};
+use support::{Run, definition};
 
 fn spec_with(budget: &str, more: &str) -> String {
     format!(
@@ -143,31 +144,49 @@ fn when_too_little_is_expected_of_three_proposals_in_a_row() {
     assert_eq!(run.replayed().0, run.search);
 }
 
+/// 512 candidates on a slope with one top, which is 1.
+fn slope(candidate: &Candidate) -> f64 {
+    let off: f64 = (candidate.0.values().zip([5.0, 2.0, 6.0]))
+        .map(|(value, top)| match value {
+            Value::Integer(number) => (*number as f64 - top).powi(2),
+            other => panic!("{other}"),
+        })
+        .sum();
+    1.0 - off / 100.0
+}
+
 #[test]
-fn a_bayesian_search_ends_when_its_model_expects_nothing_more() {
-    let text = spec_with(
-        "{trials: 16, expected_improvement: 0.02}",
-        "searcher: bayesian",
-    );
-    let mut run = Run::new(&definition(&text));
-    run.run_to_the_end(1, toy_score);
-    let expected = run.journal.iter().filter_map(|(event, _)| match event {
-        Event::TrialProposed { proposal, .. } => proposal.origin.improvement,
-        _ => None,
-    });
-    let expected: Vec<f64> = expected.collect();
-    assert!(!expected.is_empty(), "the model says what it expects");
-    assert!(
-        expected
-            .iter()
-            .all(|expected| (0.0..2.0).contains(expected)),
-        "{expected:?}"
-    );
-    let small = expected
-        .windows(3)
-        .any(|three| three.iter().all(|one| *one < 0.02));
-    let ended = *run.search.phase() == Phase::Finished(FinishReason::Improvement);
-    assert_eq!(ended, small, "{expected:?}");
+fn a_bayesian_search_ends_when_its_model_expects_nothing_more_and_not_before() {
+    for seed in 1..=3 {
+        let text = format!(
+            "name: ends\nhyperparameters: {{a: {{range: [0, 7]}}, b: {{range: [0, 7]}}, c: {{range: [0, 7]}}}}\n\
+             evaluator: mine\nobjectives: [{{maximize: score}}]\nsearcher: bayesian\nseed: {seed}\n\
+             budget: {{trials: 200, expected_improvement: 0.005}}\n"
+        );
+        let mut run = Run::new(&definition(&text));
+        run.run_to_the_end(1, slope);
+        let expected = run.journal.iter().filter_map(|(event, _)| match event {
+            Event::TrialProposed { proposal, .. } => Some(proposal.origin.improvement),
+            _ => None,
+        });
+        let expected: Vec<Option<f64>> = expected.collect();
+        // A model of few points is not asked.
+        assert!(expected[..20].iter().all(Option::is_none), "{expected:?}");
+        let said: Vec<f64> = expected.into_iter().flatten().collect();
+        assert!(said.iter().all(|one| (0.0..1.0).contains(one)), "{said:?}");
+        let small = |three: &[f64]| three.iter().all(|one| *one < 0.005);
+        assert!(small(&said[said.len() - 3..]), "{said:?}");
+        let earlier = said[..said.len() - 1].windows(3);
+        assert_eq!(earlier.filter(|three| small(three)).count(), 0);
+        assert_eq!(
+            *run.search.phase(),
+            Phase::Finished(FinishReason::Improvement)
+        );
+        let trials = run.search.counts().completed;
+        assert!((23..150).contains(&trials), "{trials}");
+        let best = run.search.best().unwrap().score;
+        assert!(best > 0.98, "seed {seed}: {best} after {trials} trials");
+    }
 }
 
 #[test]

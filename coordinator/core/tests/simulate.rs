@@ -11,7 +11,9 @@ use espalier_common::ids::Digest;
 use espalier_common::spec::Spec;
 use espalier_common::table::{Table, TableBuilder, TableInfo};
 use espalier_core::search::{Definition, FinishReason, PauseReason};
-use espalier_core::simulate::{Cluster, Ended, Observer, Optimum, Run, Work, optimum, simulate};
+use espalier_core::simulate::{
+    Among, Cluster, Ended, Observer, Optimum, Run, Work, optimum, simulate,
+};
 use support::definition;
 
 /// 6 x 6 candidates.
@@ -85,7 +87,7 @@ impl Observer for Counting {
 /// The best score and the best test metric.
 fn best_of(spec: &Spec, table: &Table) -> Option<(f64, Option<f64>)> {
     let columns = spec.evaluator.table().unwrap();
-    optimum(spec, columns, table).map(|Optimum { score, test }| (score, test))
+    optimum(spec, None, columns, table).map(|Optimum { score, test, .. }| (score, test))
 }
 
 #[test]
@@ -189,6 +191,27 @@ fn missing_rows_are_failed_evaluations_and_an_exhausted_space_ends_the_search() 
 }
 
 #[test]
+fn a_candidate_without_a_row_takes_the_mean_time_of_the_table() {
+    let definition = of("budget: {trials: 36}");
+    // The mean of the rest, where x = 5 takes 15 seconds, is 12 s.
+    let missing: Vec<(u32, u32)> = (0..6).map(|y| (5, y)).collect();
+    let table = table(&definition, &missing);
+    let run = run(&definition, &table, &Cluster::default(), 1);
+    assert_eq!((run.counts.completed, run.counts.failed), (30, 6));
+    let mut before = 0.0;
+    for evaluation in &run.evaluations {
+        let took = evaluation.seconds - before;
+        before = evaluation.seconds;
+        match evaluation.score {
+            None => assert!((took - 12.0).abs() < 1e-6, "{evaluation:?}"),
+            Some(_) => assert!((9.9..=14.1).contains(&took), "{evaluation:?}"),
+        }
+    }
+    assert!((run.seconds - 36.0 * 12.0).abs() < 1e-3, "{}", run.seconds);
+    assert_eq!(run.busy, 1.0);
+}
+
+#[test]
 fn targets_and_budgets_of_time_end_a_search_in_virtual_time() {
     let definition = of("budget: {trials: 36, target: {accuracy: 9}}");
     let table = table(&definition, &[]);
@@ -231,6 +254,81 @@ fn the_optimum_is_the_best_of_the_space_and_of_the_rows_where_that_is_too_large(
     assert_eq!(best(&smaller), Some((7.0, Some(10.0))));
     smaller.objective.direction = espalier_common::metrics::Direction::Minimize;
     assert_eq!(best(&smaller), Some((0.0, Some(0.0))));
+}
+
+/// A convolution of eight widths and a score for each, better with every channel.
+const NETWORK: &str = "
+name: widths
+network:
+  - {conv: {name: stem, channels: {choice: [8, 16, 24, 32, 40, 48, 56, 64]}, kernel: 3}}
+  - global_avg_pool
+  - linear: {features: classes}
+evaluator:
+  table:
+    path: t.csv
+    decisions: {channels: network.stem.channels}
+    metrics: {accuracy: late, test_accuracy: test}
+    input: [1, 28, 28]
+    classes: 10
+objectives: [{maximize: accuracy}]
+budget: {trials: 20}
+";
+
+/// Of a table with a row for every width up to `most`.
+fn optimum_of_widths(text: &str, most: u32) -> Option<Optimum> {
+    let spec = espalier_common::spec::read(text, "x.yaml").unwrap();
+    let columns = spec.evaluator.table().unwrap();
+    let mut builder = TableBuilder::new(columns, ["channels", "late", "test"]).unwrap();
+    for channels in 8..=most {
+        let row = [channels, channels, 100_000 - channels].map(|number| number.to_string());
+        builder.row(1, row.iter().map(String::as_str)).unwrap();
+    }
+    let dataset = columns.described_data();
+    optimum(&spec, dataset.as_ref(), columns, &builder.finish().unwrap())
+}
+
+#[test]
+fn what_breaks_a_constraint_or_cannot_be_built_is_no_optimum() {
+    let of = |score, test, of| {
+        Some(Optimum {
+            score,
+            test: Some(test),
+            of,
+        })
+    };
+    assert_eq!(
+        optimum_of_widths(NETWORK, 64),
+        of(64.0, 99_992.0, Among::Feasible)
+    );
+    // A width w has 20 w + 10 parameters.
+    let bounded =
+        |bounds: &str| optimum_of_widths(&format!("{NETWORK}constraints: [{bounds}]\n"), 64);
+    assert_eq!(
+        bounded("{parameters: {at_most: 200}}"),
+        of(8.0, 99_992.0, Among::Feasible)
+    );
+    assert_eq!(
+        bounded("{parameters: {at_least: 500, at_most: 700}}"),
+        of(32.0, 99_968.0, Among::Feasible)
+    );
+    assert_eq!(bounded("{parameters: {at_most: 1}}"), None);
+    // A window of 29 pixels does not fit into 28.
+    let wide = NETWORK.replace("kernel: 3", "kernel: 29, padding: 0");
+    assert_eq!(optimum_of_widths(&wide, 64), None);
+}
+
+#[test]
+fn where_candidates_are_too_many_to_be_built_the_optimum_is_that_of_all() {
+    // Each is better than any before, and none keeps the constraint.
+    let many = NETWORK.replace(
+        "{choice: [8, 16, 24, 32, 40, 48, 56, 64]}",
+        "{range: [8, 30000]}",
+    );
+    let bounded =
+        |bounds: &str| optimum_of_widths(&format!("{many}constraints: [{bounds}]\n"), 30_000);
+    let best = |found: Option<Optimum>| found.map(|best| (best.score, best.of));
+    let none = bounded("{parameters: {at_most: 1}}");
+    assert_eq!(best(none), Some((30_000.0, Among::Candidates)));
 }
 
 #[test]

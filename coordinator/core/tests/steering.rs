@@ -317,6 +317,42 @@ budget: {trials: 100}
 }
 
 #[test]
+fn a_ban_holds_whatever_became_of_the_trial_and_nothing_that_is_banned_runs_again() {
+    let mut run = Run::new(&definition(FLAT));
+    (0..4).for_each(|_| ask(&mut run));
+    let proposals: Vec<_> = (1..=4)
+        .map(|trial| (TrialNumber(trial), proposal_of(&run, TrialNumber(trial))))
+        .collect();
+    // One has failed, one was cancelled, one waits; the fourth fails as well and is not banned.
+    let jobs = run.lease(1, 2);
+    fail(&mut run, &jobs[0], "the disk was full");
+    fail(&mut run, &jobs[1], "the disk was full");
+    run.command(Steer::Cancel(TrialNumber(3)).into()).unwrap();
+    for (trial, proposal) in [&proposals[0], &proposals[2], &proposals[3]] {
+        let ban = || Steer::Ban {
+            proposal: proposal.clone(),
+        };
+        assert!(
+            !run.command(ban().into()).unwrap().events.is_empty(),
+            "{trial}"
+        );
+        assert!(
+            run.command(ban().into()).unwrap().events.is_empty(),
+            "{trial}"
+        );
+        let again = Steer::Retry(vec![(*trial, proposal.clone())]);
+        assert!(refusal(&mut run, again).contains("was banned"), "{trial}");
+    }
+    assert_eq!(state(&run, 1), TrialState::Failed);
+    assert_eq!(state(&run, 4), TrialState::Cancelled);
+    let failed = Steer::Retry(proposals[..2].to_vec());
+    run.command(failed.into()).unwrap();
+    assert_eq!(state(&run, 1), TrialState::Failed, "it is banned");
+    assert_eq!(state(&run, 2), TrialState::Queued);
+    assert_eq!(run.replayed().0, run.search);
+}
+
+#[test]
 fn failed_trials_run_again_under_their_numbers_and_are_charged_once() {
     let mut run = Run::new(&definition(&FLAT.replace("trials: 100", "trials: 3")));
     (0..3).for_each(|_| ask(&mut run));

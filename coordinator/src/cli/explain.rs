@@ -187,7 +187,7 @@ fn text(report: &Report, trial: &v1::Trial) -> String {
     }
     if let Some(improvement) = report.expected_improvement {
         let text = format!(
-            "{metric} better than the best by {} in the mean",
+            "the best of what looks good is better than the best {metric} so far by {} in the mean",
             metric_value(improvement)
         );
         line("expected", text);

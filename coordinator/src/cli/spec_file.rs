@@ -16,6 +16,9 @@ use super::warm_file;
 /// The largest spec that is read: a thousand times what a person writes.
 const MAX_SPEC_BYTES: u64 = 1024 * 1024;
 
+/// Reads the text of a spec, of a file that errors call by this name.
+type Reader = fn(&str, &str) -> Result<(Spec, Vec<SpecError>), spec::SpecErrors>;
+
 /// A spec that can be submitted.
 #[derive(Debug)]
 pub(super) struct SpecFile {
@@ -38,14 +41,15 @@ pub(super) struct SpecFile {
 impl SpecFile {
     /// Reads the spec, inspects its data, and makes sure that at least one candidate may be trained.
     pub(super) fn load(path: &Path, data_root: &Path) -> Result<Self, CliError> {
-        Self::load_with(path, data_root, |reference| {
-            espalier_data::inspect(data_root, reference).map_err(|error| {
-                format!(
-                    "dataset.path {:?}: {error}; relative paths start at --data-root {}",
-                    reference.path,
-                    data_root.display()
-                )
-            })
+        Self::load_by(spec::read_warned, path, data_root, |reference| {
+            inspected(data_root, reference)
+        })
+    }
+
+    /// As `load`, for whoever puts another searcher in the place of the spec's, and checks that one.
+    pub(super) fn load_without_searcher(path: &Path, data_root: &Path) -> Result<Self, CliError> {
+        Self::load_by(spec::read_without_searcher, path, data_root, |reference| {
+            inspected(data_root, reference)
         })
     }
 
@@ -55,7 +59,16 @@ impl SpecFile {
         data_root: &Path,
         inspect: impl FnOnce(&DatasetReference) -> Result<DatasetInfo, String>,
     ) -> Result<Self, CliError> {
-        let file = Self::read(path, inspect)?;
+        Self::load_by(spec::read_warned, path, data_root, inspect)
+    }
+
+    fn load_by(
+        reader: Reader,
+        path: &Path,
+        data_root: &Path,
+        inspect: impl FnOnce(&DatasetReference) -> Result<DatasetInfo, String>,
+    ) -> Result<Self, CliError> {
+        let file = Self::read_by(reader, path, inspect)?;
         let table = match file.spec.evaluator.table() {
             None => None,
             Some(columns) => Some(table(path, data_root, &file.spec, columns)?),
@@ -85,8 +98,16 @@ impl SpecFile {
         path: &Path,
         inspect: impl FnOnce(&DatasetReference) -> Result<DatasetInfo, String>,
     ) -> Result<Self, CliError> {
+        Self::read_by(spec::read_warned, path, inspect)
+    }
+
+    fn read_by(
+        reader: Reader,
+        path: &Path,
+        inspect: impl FnOnce(&DatasetReference) -> Result<DatasetInfo, String>,
+    ) -> Result<Self, CliError> {
         let text = read_text(path)?;
-        let (spec, warnings) = spec::read_warned(&text, &path.display().to_string())
+        let (spec, warnings) = reader(&text, &path.display().to_string())
             .map_err(|errors| CliError::Spec(errors.to_string()))?;
         let dataset = spec
             .dataset
@@ -151,14 +172,25 @@ fn table(
     let wrong = |error: &dyn std::fmt::Display| {
         CliError::Spec(format!("{}: evaluator.table: {error}", path.display()))
     };
+    // Before the rows: where a decision has no column, rows that differ in it look like one candidate's.
+    columns.check(&spec.space).map_err(|error| wrong(&error))?;
     let beside = path.parent().unwrap_or(Path::new(""));
     let (info, table) =
         espalier_data::inspect_table(data_root, beside, columns).map_err(|error| wrong(&error))?;
-    columns.check(&spec.space).map_err(|error| wrong(&error))?;
     columns
         .check_rows(&table, &spec.space)
         .map_err(|error| wrong(&error))?;
     Ok((info, table))
+}
+
+fn inspected(data_root: &Path, reference: &DatasetReference) -> Result<DatasetInfo, String> {
+    espalier_data::inspect(data_root, reference).map_err(|error| {
+        format!(
+            "dataset.path {:?}: {error}; relative paths start at --data-root {}",
+            reference.path,
+            data_root.display()
+        )
+    })
 }
 
 /// The text of a spec.

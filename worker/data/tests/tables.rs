@@ -103,7 +103,10 @@ fn what_is_no_table_is_refused_with_its_place() {
     let mut endless = b"k,accuracy\n3,1\n\"".to_vec();
     endless.resize(20 << 20, b'x');
     for (bytes, part) in [
-        (&b""[..], "there is no column \"accuracy\""),
+        (
+            &b""[..],
+            "it is empty; the names of its columns are expected",
+        ),
         (b"k,accuracy\n", "it has no rows below its header"),
         (
             b"k,accuracy\n3,0.5\n5,best\n",

@@ -197,3 +197,22 @@ fn a_device_is_cpu_or_a_numbered_gpu() {
     assert!(check_device("cuda").is_err() && check_device("gpu:0").is_err());
     assert!(check_device("cuda:+1").is_err() && check_device("cuda:01").is_err());
 }
+
+#[test]
+fn a_negative_number_is_never_taken_for_an_option() {
+    use clap::CommandFactory as _;
+
+    let numbers = [std::any::TypeId::of::<u32>(), std::any::TypeId::of::<u64>()];
+    let command = Args::command();
+    let numeric: Vec<_> = command
+        .get_arguments()
+        .filter(|arg| {
+            let id = arg.get_value_parser().type_id();
+            arg.get_action().takes_values() && numbers.iter().any(|number| id == *number)
+        })
+        .collect();
+    assert!(numeric.len() > 5, "{}", numeric.len());
+    for arg in numeric {
+        assert!(arg.is_allow_negative_numbers_set(), "{}", arg.get_id());
+    }
+}

@@ -62,6 +62,41 @@ fn the_tree_shows_every_decision_under_its_condition() {
 }
 
 #[test]
+fn a_hyperparameter_inside_another_is_shown_under_its_condition() {
+    let spec = spec::read(
+        "name: x\nevaluator: mine\nobjectives: [{minimize: loss}]\nbudget: {trials: 1}\n\
+         tie: {depth: {choice: [1, 2]}}\n\
+         hyperparameters: {opt: {choice: {sgd: {momentum: {choice: [0, 0.9]}, rate: 0.1}, adam: {}}, weights: {sgd: 2}}, \
+         more: {optional: {n: {range: [1, 2]}}}, head: {width: {choice: [64, 128]}, depth: $depth}, fixed: {a: 1}}\n",
+        "x.yaml",
+    )
+    .unwrap_or_else(|errors| panic!("{errors}"));
+    let tree = tree(&spec.space);
+    insta::assert_snapshot!(text(&tree), @r#"
+        tie
+          depth         1 | 2
+        hyperparameters
+          head
+            depth       $depth
+            width       64 | 128
+          more          false | true
+            if true
+              n         1 to 2
+          opt           sgd (weight 2) | adam (weight 1)
+            if sgd
+              momentum  0 | 0.9
+        "#);
+    let (mut shown, mut drawn) = (Vec::new(), std::collections::BTreeSet::new());
+    paths(&tree, &mut shown);
+    shown.sort_unstable();
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for _ in 0..50 {
+        drawn.extend(spec.space.sample(&mut rng).0.into_keys().map(|path| path.0));
+    }
+    assert_eq!(shown, drawn.iter().collect::<Vec<_>>());
+}
+
+#[test]
 fn a_space_without_decisions_has_an_empty_tree() {
     let spec = read("training: {epochs: 1}\nnetwork: [flatten, {linear: {features: classes}}]\n");
     assert_eq!(tree(&spec.space), []);

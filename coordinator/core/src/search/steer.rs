@@ -221,14 +221,16 @@ impl Search {
 
     fn ban(&self, proposal: Prepared) -> Result<Vec<Event>, Rejection> {
         self.goes_on()?;
+        let mut events = Vec::with_capacity(2);
         if let Some(&of) = self.identities.get(&proposal.candidate_id) {
-            return match self.required(of)?.state {
-                TrialState::Infeasible => Ok(Vec::new()),
-                // No candidate is proposed twice, so to end its trial is all there is to do.
-                _ => self.cancel(of),
-            };
+            match self.required(of)?.state {
+                TrialState::Infeasible => return Ok(events),
+                // From now on the refusal below is what the candidate is known by, so that nobody tries it again.
+                TrialState::Failed => {}
+                _ => events.extend(self.cancel(of)?),
+            }
         }
-        Ok(vec![Event::ProposalRefused {
+        events.push(Event::ProposalRefused {
             ask: NO_ASK,
             refusal: Refusal {
                 candidate: proposal.candidate,
@@ -240,18 +242,32 @@ impl Search {
                     reason: "banned by a user".to_owned(),
                 },
             },
-        }])
+        });
+        Ok(events)
     }
 
     fn retry(&self, trials: Vec<(TrialNumber, Box<Prepared>)>) -> Result<Vec<Event>, Rejection> {
         self.goes_on()?;
         let mut events = Vec::with_capacity(trials.len());
+        let alone = trials.len() == 1;
         for (trial, proposal) in trials {
             let known = self.required(trial)?;
-            if self.identities.get(&proposal.candidate_id) != Some(&trial) {
-                return Err(Rejection::Invalid(format!(
-                    "trial {trial} has another candidate"
-                )));
+            match self.identities.get(&proposal.candidate_id) {
+                Some(of) if *of == trial => {}
+                Some(of) if self.required(*of)?.state == TrialState::Infeasible => {
+                    // Among others it stays as it is.
+                    if !alone {
+                        continue;
+                    }
+                    return Err(Rejection::Invalid(format!(
+                        "the candidate of trial {trial} was banned since, as trial {of}"
+                    )));
+                }
+                _ => {
+                    return Err(Rejection::Invalid(format!(
+                        "trial {trial} has another candidate"
+                    )));
+                }
             }
             match known.state {
                 TrialState::Failed | TrialState::Cancelled => {

@@ -9,7 +9,7 @@ mod observer;
 mod run;
 mod statistics;
 
-pub use best::{Optimum, optimum, test_metric};
+pub use best::{Among, Optimum, optimum, test_metric};
 pub use cluster::{Cluster, MAX_WORKERS};
 pub use observer::{Observer, Work};
 pub use run::{Ended, Evaluation, Run, simulate};

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use espalier_common::failure::Failure;
+use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::{SearchId, TrialNumber, WorkerId};
 use espalier_common::job::{Abilities, JobKind, LeasedJob};
 use espalier_common::labels::Labels;
-use espalier_common::table::{Answer, Table};
+use espalier_common::table::{Answer, FailureCost, Table};
 use uuid::Uuid;
 
 use super::best::test_metric;
@@ -109,6 +109,8 @@ pub fn simulate(
 struct Simulator<'t> {
     definition: Arc<Definition>,
     table: &'t Table,
+    /// How long candidates take that have no result; absent without a table.
+    failure_cost: Option<FailureCost>,
     cluster: &'t Cluster,
     observer: &'t mut dyn Observer,
     search: Search,
@@ -148,8 +150,11 @@ impl<'t> Simulator<'t> {
             offer(worker, evaluator.clone(), labels.clone())
         };
         let id = SearchId(Uuid::from_u128(1));
+        let columns = definition.spec.evaluator.table();
+        let failure_cost = columns.map(|columns| FailureCost::of(columns, table));
         let definition = Arc::new(definition);
         Self {
+            failure_cost,
             search: Search::new(id, Arc::clone(&definition), 0),
             proposer: proposer(&definition),
             definition,
@@ -271,22 +276,33 @@ impl<'t> Simulator<'t> {
         self.factors.get(machine as usize).copied().unwrap_or(1.0)
     }
 
+    /// How long a candidate trains that comes to nothing. What is wrong with the search itself shows at once.
+    fn seconds_of(&self, failure: &Failure, job: &LeasedJob) -> f64 {
+        match (&self.failure_cost, &job.table) {
+            (Some(cost), Some(table)) if failure.domain == FailureDomain::Candidate => {
+                cost.seconds(table, self.table, &job.job)
+            }
+            _ => 0.0,
+        }
+    }
+
     fn begin(&mut self, worker: WorkerId, job: LeasedJob) {
         let looked_up = match &job.table {
             Some(table) => table.answer(self.table, &job.job, &job.objective),
             // A search without a table is not simulated; should one come here, it says so.
             None => Err(no_table()),
         };
-        let factor = self.factor(worker);
-        // A failure of the candidate's own shows at once.
-        let seconds = looked_up.as_ref().map_or(0.0, |answer| {
-            (answer.seconds * factor).clamp(0.0, MAX_SECONDS)
-        });
+        let seconds = match &looked_up {
+            Ok(answer) => answer.seconds,
+            Err(failure) => self.seconds_of(failure, &job),
+        };
+        let seconds = (seconds * self.factor(worker)).clamp(0.0, MAX_SECONDS);
         let lost = self
             .cluster
             .lost(self.definition.spec.seed, job.trial, job.attempt);
         let ending = match (lost, looked_up) {
-            (Some(_), Ok(_)) => Ending::Lost,
+            // Whatever takes time may be lost before it shows how it ends.
+            (Some(_), _) if seconds > 0.0 => Ending::Lost,
             (_, Ok(mut answer)) => {
                 answer.seconds = seconds;
                 Ending::Done(answer)
@@ -447,8 +463,6 @@ fn retry(waiting: &WaitingRetry) -> Retry {
 }
 
 fn no_table() -> Failure {
-    use espalier_common::failure::{FailureDomain, FailureKind};
-
     Failure::new(
         FailureDomain::User,
         FailureKind::Unsupported,

@@ -111,8 +111,28 @@ objectives: [{maximize: accuracy}]
 constraints: [{parameters: {at_most: 2k}}]
 ";
 
+/// Hyperparameters inside others, which exist only where those are taken.
+pub const NESTED: &str = "
+name: nested
+hyperparameters:
+  optimizer:
+    choice:
+      sgd:
+        rate: {range: [0.01, 1.0], scale: log}
+        momentum: {choice: {plain: {}, heavy: {share: {choice: [0.5, 0.9, 0.99]}}}}
+      adam: {rate: {range: [1e-4, 1e-2], scale: log}, fixed: 3}
+      none: {}
+    weights: {sgd: 3}
+  augment: {optional: {strength: {range: [1, 3]}}}
+  head: {width: {choice: [64, 128]}, depth: $depth}
+tie: {depth: {choice: [1, 2]}}
+evaluator: mine
+objectives: [{maximize: score}]
+budget: {trials: 100}
+";
+
 /// One of each kind of space.
-pub const SPACES: [&str; 4] = [FLAT, CONDITIONAL, HIERARCHICAL, MIXED];
+pub const SPACES: [&str; 5] = [FLAT, CONDITIONAL, HIERARCHICAL, MIXED, NESTED];
 
 /// The definition a spec leads to, with images of 16 by 16 where it names a data set.
 pub fn definition(text: &str) -> Arc<Definition> {

@@ -31,6 +31,60 @@ fn the_definition_of_the_command_line_is_consistent() {
     Cli::command().debug_assert();
 }
 
+/// The options that take a number, of a command and of those below it.
+fn numeric(command: &clap::Command, path: &str, see: &mut impl FnMut(String, &clap::Arg)) {
+    let numbers = [
+        std::any::TypeId::of::<u32>(),
+        std::any::TypeId::of::<u64>(),
+        std::any::TypeId::of::<f64>(),
+        std::any::TypeId::of::<Total<u32>>(),
+        std::any::TypeId::of::<Total<u64>>(),
+    ];
+    for arg in command.get_arguments() {
+        let id = arg.get_value_parser().type_id();
+        if arg.get_action().takes_values() && numbers.iter().any(|number| id == *number) {
+            see(format!("{path} {}", arg.get_id()), arg);
+        }
+    }
+    for below in command.get_subcommands() {
+        numeric(below, &format!("{path} {}", below.get_name()), see);
+    }
+}
+
+#[test]
+fn a_negative_number_is_never_taken_for_an_option() {
+    let (mut seen, mut without) = (0, Vec::new());
+    numeric(&Cli::command(), "espalier", &mut |name, arg| {
+        seen += 1;
+        if !arg.is_allow_negative_numbers_set() {
+            without.push(name);
+        }
+    });
+    assert!(seen > 30, "{seen}");
+    assert!(without.is_empty(), "{without:?}");
+    for (line, words) in [
+        (
+            "espalier simulate a.yaml --failure-rate -1",
+            "a number from 0 to 1",
+        ),
+        ("espalier simulate a.yaml --target -0.5", "of at least 0"),
+        ("espalier simulate a.yaml --seeds -1", "1..=10000"),
+        ("espalier set x --trials -5", "-5"),
+        ("espalier explain x -3", "-3 is not in"),
+    ] {
+        let told = refused(line);
+        assert!(
+            told.contains(words) && !told.contains("unexpected"),
+            "{line}: {told}"
+        );
+    }
+    // Metrics may be negative.
+    assert_eq!(
+        parsed!("espalier set x --target -1.5", Set).target,
+        Some(-1.5)
+    );
+}
+
 #[test]
 fn run_has_useful_defaults() {
     let args = parsed!("espalier run a.yaml", Run);
@@ -117,7 +171,7 @@ fn submit_and_validate_take_every_option() {
         Validate
     );
     assert!(args.output.json());
-    assert_eq!(args.data.data_root, PathBuf::from("d"));
+    assert_eq!(args.look.data.data_root, PathBuf::from("d"));
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub(super) fn read(options: &[String], spec: &Spec) -> Result<Vec<Contender>, Cl
         });
     }
     check(&contenders, spec)?;
+    check_improvement(&contenders, spec)?;
     Ok(contenders)
 }
 
@@ -65,6 +66,23 @@ fn check(contenders: &[Contender], spec: &Spec) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// Searchers are compared under one budget: none may leave a part of it out.
+fn check_improvement(contenders: &[Contender], spec: &Spec) -> Result<(), CliError> {
+    if spec.budget.expected_improvement.is_none() {
+        return Ok(());
+    }
+    let cannot = |one: &&Contender| !one.searcher.expects_improvements();
+    let Some(one) = contenders.iter().find(cannot) else {
+        return Ok(());
+    };
+    Err(CliError::Usage(format!(
+        "{OPTION}: `{}` has no model that says what a further trial would bring, so the spec's \
+         `budget.expected_improvement` cannot end its searches; compare bayesian searchers only, or take it out of \
+         the spec (`patience` is there for every searcher)",
+        one.label
+    )))
 }
 
 /// The parts between commas that stand in no bracket and no quote.

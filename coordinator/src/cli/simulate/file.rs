@@ -19,6 +19,16 @@ pub(super) fn check(path: &Path) -> Result<(), CliError> {
         .map_err(|error| CliError::io("write", path, &error))
 }
 
+/// Whether two paths name one file, as far as it shows before they are written.
+pub(super) fn same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        // A file is replaced where its name stands, whatever a link there points to.
+        let folder = folder_of(path).canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    one == other || place(one).is_some_and(|one| Some(one) == place(other))
+}
+
 /// Writes beside the file and renames it, so that nobody ever reads half of it.
 pub(super) fn write(
     path: &Path,
@@ -63,6 +73,22 @@ mod tests {
         );
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn one_file_is_known_by_whatever_way_leads_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("below")).unwrap();
+        let file = folder.path().join("a.csv");
+        assert!(same(&file, &file));
+        assert!(same(&file, &folder.path().join("below/../a.csv")));
+        assert!(!same(&file, &folder.path().join("below/a.csv")));
+        assert!(!same(&file, &folder.path().join("b.csv")));
+        assert!(same(Path::new("a.csv"), Path::new("./a.csv")));
+        assert!(!same(
+            Path::new("no/such/a.csv"),
+            Path::new("nor/this/a.csv")
+        ));
     }
 
     #[test]

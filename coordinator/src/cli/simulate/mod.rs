@@ -56,9 +56,7 @@ pub(super) async fn simulate(args: SimulateArgs) -> Result<(), CliError> {
 
 fn run(args: &SimulateArgs, interrupt: &AtomicBool) -> Result<(), CliError> {
     let plan = Plan::of(args)?;
-    for path in args.csv.iter().chain(&args.svg) {
-        file::check(path)?;
-    }
+    check_files(args, &plan)?;
     let finished = work::run(&plan, args.threads, interrupt)?;
     let asked = plan.searches();
     if finished.is_empty() {
@@ -83,6 +81,31 @@ fn run(args: &SimulateArgs, interrupt: &AtomicBool) -> Result<(), CliError> {
         )));
     }
     report.sound().map_err(CliError::Failed)
+}
+
+/// Whether the files can be written, each to a place of its own.
+fn check_files(args: &SimulateArgs, plan: &Plan) -> Result<(), CliError> {
+    let table = plan.definition.table.as_ref();
+    let table = table.map(|table| args.data.data_root.join(&table.path));
+    let mut taken = vec![("the spec", args.spec.clone())];
+    taken.extend(table.map(|table| ("the table", table)));
+    for (option, whose, path) in [
+        ("--csv", "the file of --csv", &args.csv),
+        ("--svg", "the file of --svg", &args.svg),
+    ] {
+        let Some(path) = path else {
+            continue;
+        };
+        file::check(path)?;
+        if let Some((what, _)) = taken.iter().find(|(_, other)| file::same(path, other)) {
+            return Err(CliError::Usage(format!(
+                "{option} {}: that is {what}, which would be overwritten; name another file",
+                path.display()
+            )));
+        }
+        taken.push((whose, path.clone()));
+    }
+    Ok(())
 }
 
 /// Each contender's searches.
@@ -127,11 +150,17 @@ struct Plan {
     trials: u32,
     checkpoints: Vec<u32>,
     targets: Vec<f64>,
+    /// What of the spec means nothing in a simulation.
+    notes: Vec<String>,
 }
 
 impl Plan {
     fn of(args: &SimulateArgs) -> Result<Self, CliError> {
-        let file = SpecFile::load(&args.spec, &args.data.data_root)?;
+        let file = if args.searcher.is_empty() {
+            SpecFile::load(&args.spec, &args.data.data_root)?
+        } else {
+            SpecFile::load_without_searcher(&args.spec, &args.data.data_root)?
+        };
         let wrong = |what: String| CliError::Spec(format!("{}: {what}", args.spec.display()));
         let mut spec = file.spec;
         let (Some(columns), Some((info, table))) = (spec.evaluator.table().cloned(), file.table)
@@ -162,10 +191,21 @@ impl Plan {
                  {MAX_EVALUATIONS} can be reported on: give fewer --seeds, --trials or searchers"
             )));
         }
+        let mut notes = Vec::new();
+        if spec.budget.deadline_ms.take().is_some() {
+            notes.push(
+                "budget.deadline is a time of day and ends no simulated search, whose clock is virtual; `time` would"
+                    .to_owned(),
+            );
+        }
         let checkpoints = checkpoints(&args.checkpoints, trials)?;
-        let best = optimum(&spec, &columns, &table);
+        let best = optimum(&spec, file.dataset.as_ref(), &columns, &table);
         let optimum = best.ok_or_else(|| {
-            wrong("evaluator.table: it has no score for any candidate of the space".to_owned())
+            wrong(
+                "evaluator.table: it has no score for any candidate of the space that can be built and keeps the \
+                 constraints"
+                    .to_owned(),
+            )
         })?;
         Ok(Self {
             definition: Definition::new(spec, file.text, file.dataset, Some(info))
@@ -183,6 +223,7 @@ impl Plan {
             trials,
             checkpoints,
             targets: args.target.clone(),
+            notes,
         })
     }
 
@@ -199,6 +240,7 @@ impl Plan {
             rows: self.rows,
             objective: &spec.objective,
             optimum: self.optimum,
+            notes: &self.notes,
             labels: self
                 .contenders
                 .iter()

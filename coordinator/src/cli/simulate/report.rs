@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use espalier_common::metrics::{Direction, Objective};
-use espalier_core::simulate::{Cluster, Ended, Optimum, test_metric};
+use espalier_core::simulate::{Among, Cluster, Ended, Optimum, test_metric};
 use serde::Serialize;
 
 use super::Curves;
@@ -18,6 +18,8 @@ pub(super) struct Setting<'a> {
     pub(super) rows: u64,
     pub(super) objective: &'a Objective,
     pub(super) optimum: Optimum,
+    /// What of the spec means nothing here.
+    pub(super) notes: &'a [String],
     pub(super) labels: Vec<&'a str>,
     pub(super) cluster: Cluster,
     pub(super) seed: u64,
@@ -37,6 +39,8 @@ pub(super) struct Report {
     pub(super) table: TableReport,
     pub(super) metric: String,
     pub(super) maximize: bool,
+    /// What whoever reads the numbers must know.
+    pub(super) notes: Vec<String>,
     pub(super) searchers: Vec<SearcherReport>,
     pub(super) comparisons: Vec<Comparison>,
 }
@@ -54,6 +58,8 @@ pub(super) struct TableReport {
     pub(super) rows: u64,
     pub(super) best_score: f64,
     pub(super) best_test: Option<f64>,
+    /// Of what they are the best.
+    pub(super) best_of: Among,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,9 +140,11 @@ impl Report {
                 rows: setting.rows,
                 best_score: setting.optimum.score,
                 best_test: setting.optimum.test,
+                best_of: setting.optimum.of,
             },
             metric: setting.objective.metric.clone(),
             maximize: setting.objective.direction == Direction::Maximize,
+            notes: notes(setting),
             searchers: labelled
                 .map(|(label, curves)| SearcherReport::of(setting, label, curves))
                 .collect(),
@@ -209,6 +217,26 @@ impl SearcherReport {
             broken: curves.iter().filter(is_broken).count(),
         }
     }
+}
+
+/// What regret is measured from where that is not what a search can find, and what of the spec means nothing.
+fn notes(setting: &Setting<'_>) -> Vec<String> {
+    let measured = match setting.optimum.of {
+        Among::Feasible => None,
+        Among::Candidates => Some(
+            "regret is measured from the best of all candidates, whether they can be built and keep the constraints \
+             or not: too many would have to be built to tell",
+        ),
+        Among::Rows => Some(
+            "regret is measured from the best row of the table, whether it is a candidate that may be trained or \
+             not: the space has too many to look them all up",
+        ),
+    };
+    let measured = measured.map(str::to_owned);
+    measured
+        .into_iter()
+        .chain(setting.notes.iter().cloned())
+        .collect()
 }
 
 fn checkpoints(setting: &Setting<'_>, curves: &[Curve]) -> Vec<CheckpointReport> {

@@ -234,6 +234,74 @@ fn what_cannot_be_simulated_is_refused_in_a_sentence() {
 }
 
 #[test]
+fn every_searcher_compared_must_know_what_the_budget_asks_of_it() {
+    let folder = folder();
+    let spec = |searcher: &str| {
+        let text = SPEC.replace("trials: 40", "trials: 40, expected_improvement: 0.01");
+        std::fs::write(folder.path().join("toy.yaml"), text + searcher).unwrap();
+    };
+    // The spec's own searcher does not run, so it may be one that could not.
+    spec("");
+    let plan = Plan::of(&args(folder.path(), &["--searcher", "bayesian"])).unwrap();
+    assert_eq!(plan.definition.spec.budget.expected_improvement, Some(0.01));
+    assert!(refused(folder.path(), &[]).contains("`evolution` has no model"));
+    spec("searcher: bayesian\n");
+    assert!(Plan::of(&args(folder.path(), &[])).is_ok());
+    let both = ["--searcher", "bayesian, {evolution: {population: 5}}"];
+    let text = refused(folder.path(), &both);
+    insta::assert_snapshot!(text, @"--searcher: `evolution: {population: 5}` has no model that says what a further trial would bring, so the spec's `budget.expected_improvement` cannot end its searches; compare bayesian searchers only, or take it out of the spec (`patience` is there for every searcher)");
+}
+
+#[test]
+fn a_time_of_day_ends_no_simulated_search_and_the_report_says_so() {
+    let folder = folder();
+    let text = SPEC.replace("trials: 40", "trials: 40, deadline: 2020-01-31T18:00:00Z");
+    std::fs::write(folder.path().join("toy.yaml"), text).unwrap();
+    let report = done(folder.path(), &["--seeds", "2"]).report;
+    assert_eq!(report.searchers[0].evaluations.median, 40.0);
+    assert!(text::text(&report).contains("\nnote       budget.deadline is a time of day"));
+    assert_eq!(report.notes.len(), 1);
+}
+
+#[test]
+fn the_report_says_what_regret_is_measured_from_where_that_is_not_what_a_search_can_find() {
+    let folder = folder();
+    // A row for the first candidate, so that the table and the space have something in common.
+    let rows = table() + "0,0,a,80,78,10\n";
+    std::fs::write(folder.path().join("toy.csv"), rows).unwrap();
+    let text = SPEC.replace("x: {range: [0, 4]}", "x: {range: [0, 4000]}");
+    std::fs::write(folder.path().join("toy.yaml"), text).unwrap();
+    let report = done(folder.path(), &["--seeds", "2", "--trials", "3"]).report;
+    assert!(
+        text::text(&report)
+            .contains("note       regret is measured from the best row of the table")
+    );
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["table"]["best_of"], "rows");
+    // Hardly any candidate has a row, and what there is none of is said in words.
+    insta::assert_snapshot!(text::text(&report));
+}
+
+#[test]
+fn a_decision_without_a_column_is_told_before_the_rows_that_differ_in_it() {
+    let folder = folder();
+    let text = SPEC.replace("{x: x, y: y, z: z}", "{y: y, z: z}");
+    std::fs::write(folder.path().join("toy.yaml"), text).unwrap();
+    let text = refused(folder.path(), &[]);
+    assert!(
+        text.contains("no column stands for the decision hyperparameters.x"),
+        "{text}"
+    );
+    std::fs::write(folder.path().join("toy.yaml"), SPEC).unwrap();
+    std::fs::write(folder.path().join("toy.csv"), "").unwrap();
+    let text = refused(folder.path(), &[]);
+    assert!(
+        text.contains("toy.csv") && text.contains("it is empty"),
+        "{text}"
+    );
+}
+
+#[test]
 fn checkpoints_are_the_last_steps_before_the_budget() {
     let of = |trials| checkpoints(&[], trials).unwrap();
     assert_eq!(of(200), [10, 20, 50, 100, 200]);

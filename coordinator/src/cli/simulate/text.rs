@@ -60,8 +60,12 @@ fn heading(report: &Report) -> String {
     let test = report.table.best_test.map_or_else(String::new, |test| {
         format!(", the best {} {}", report.test_metric(), metric_value(test))
     });
+    let notes = report.notes.iter();
+    let notes: String = notes
+        .map(|note| format!("{:<10} {}\n", "note", clean(note, REASON)))
+        .collect();
     format!(
-        "{:<10} {}: {}, {workers}, {seeds}\n{:<10} {}, {}; the best {metric} {best}{test}\n",
+        "{:<10} {}: {}, {workers}, {seeds}\n{:<10} {}, {}; the best {metric} {best}{test}\n{notes}",
         "search",
         clean(&report.search, NAME),
         plural(report.trials, "trial"),
@@ -106,9 +110,9 @@ fn validation(report: &Report) -> String {
     let header = ["AFTER", "SEARCHER", &best, "REGRET", "MEAN REGRET"];
     let rows = by_checkpoint(report, &header, |at| {
         vec![
-            quartiles(&at.best, metric_value),
-            quartiles(&at.regret, number),
-            with_interval(at.regret.mean, at.regret.mean_interval, number),
+            quartiles(&at.best, or_none(metric_value)),
+            quartiles(&at.regret, or_none(number)),
+            with_interval(at.regret.mean, at.regret.mean_interval, or_none(number)),
         ]
     });
     format!(
@@ -131,9 +135,9 @@ fn test(report: &Report) -> String {
             return Vec::new();
         };
         vec![
-            quartiles(test, metric_value),
-            quartiles(regret, number),
-            with_interval(regret.mean, regret.mean_interval, number),
+            quartiles(test, or_none(metric_value)),
+            quartiles(regret, or_none(number)),
+            with_interval(regret.mean, regret.mean_interval, or_none(number)),
         ]
     });
     format!("\nOn test, the same candidates: the best on validation\n\n{rows}")
@@ -163,8 +167,8 @@ fn targets(report: &Report) -> String {
         }
     }
     format!(
-        "\nUntil the regret is as small: evaluations and virtual time, median (quartiles); `>` where a search \
-         ended before\n\n{}",
+        "\nUntil the regret is as small: evaluations and virtual time, median (quartiles); `>` and `never` \
+         where a search ended before\n\n{}",
         finish(&all)
     )
 }
@@ -187,7 +191,7 @@ fn target_row(
         if value.is_finite() {
             seconds(value)
         } else {
-            ">".to_owned()
+            "never".to_owned()
         }
     };
     let interval = target.evaluations.median_interval;
@@ -198,7 +202,10 @@ fn target_row(
         quartiles(&target.evaluations, count),
         interval.map_or_else(
             || "-".to_owned(),
-            |Ends { low, high }| format!("{}–{}", count(low), count(high)),
+            |Ends { low, high }| match low.is_infinite() {
+                true => count(low),
+                false => format!("{}–{}", count(low), count(high)),
+            },
         ),
         quartiles(&target.seconds, time),
     ]
@@ -374,23 +381,35 @@ fn remarks(report: &Report) -> String {
     }
 }
 
-/// A median with its quartiles.
+/// A median with its quartiles; infinite ones, which there are not, as `show` has it, said once where all are.
 fn quartiles(summary: &Summary, show: impl Fn(f64) -> String) -> String {
-    if summary.median.is_nan() {
-        return "-".to_owned();
+    let Summary {
+        median,
+        lower_quartile: low,
+        upper_quartile: high,
+        ..
+    } = *summary;
+    if median.is_nan() || low.is_infinite() {
+        return show(f64::INFINITY);
     }
-    format!(
-        "{} ({}–{})",
-        show(summary.median),
-        show(summary.lower_quartile),
-        show(summary.upper_quartile)
-    )
+    format!("{} ({}–{})", show(median), show(low), show(high))
 }
 
 fn with_interval(value: f64, ends: Option<Ends>, show: impl Fn(f64) -> String) -> String {
     match ends {
         Some(Ends { low, high }) => format!("{} ({}–{})", show(value), show(low), show(high)),
         None => show(value),
+    }
+}
+
+/// A number that there may be none of yet.
+fn or_none(show: impl Fn(f64) -> String) -> impl Fn(f64) -> String {
+    move |value| {
+        if value.is_finite() {
+            show(value)
+        } else {
+            "none".to_owned()
+        }
     }
 }
 

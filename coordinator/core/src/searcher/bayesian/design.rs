@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use nalgebra::DMatrix;
 use rand_chacha::ChaCha8Rng;
 
 use super::fit;
@@ -69,7 +68,7 @@ impl Design {
         if known.len() > MOST_KNOWN {
             return None;
         }
-        let mut factor = Factor::new(&DMatrix::identity(0, 0), self.settings.noise);
+        let mut factor = Factor::new(&[], self.settings.noise);
         for (count, one) in known.iter().enumerate() {
             factor.extend(&self.correlations(one, &known[..count]));
         }
@@ -142,7 +141,7 @@ mod tests {
 
     /// How much of the variance of all samples results of these would leave.
     fn left(design: &Design, known: &[Arc<Described>]) -> f64 {
-        let mut factor = Factor::new(&DMatrix::identity(0, 0), design.settings.noise);
+        let mut factor = Factor::new(&[], design.settings.noise);
         for (count, one) in known.iter().enumerate() {
             factor.extend(&design.correlations(one, &known[..count]));
         }

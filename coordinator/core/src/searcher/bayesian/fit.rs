@@ -2,7 +2,7 @@
 //! wide in orders of magnitude. A pattern search over their logarithms: with a few dozen observations the
 //! likelihood has ridges and several tops on which gradients gain little. May import linear algebra.
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::DVector;
 
 use espalier_common::spec::Kernel;
 
@@ -25,8 +25,8 @@ const STEPS: [f64; 4] = [1.6, 0.8, 0.4, 0.2];
 /// shorter and over longer distances are different tops of the likelihood.
 const RESTARTS: [f64; 2] = [2.0, -2.0];
 
-/// Squared distances of observations from one another, a matrix for each group.
-pub(super) type Distances = Vec<DMatrix<f64>>;
+/// Squared distances of each observation from those before it, in each group.
+pub(super) type Distances = Vec<Vec<Vec<f64>>>;
 
 /// The settings that a model of a search starts with: every group counts alike.
 pub(super) fn centre(describer: &Describer) -> Settings {
@@ -49,19 +49,13 @@ pub(super) fn centre(describer: &Describer) -> Settings {
     }
 }
 
-/// The correlations of observations under these settings.
-pub(super) fn correlations(distances: &Distances, settings: &Settings) -> DMatrix<f64> {
-    let count = distances.first().map_or(0, DMatrix::nrows);
-    let mut matrix = DMatrix::identity(count, count);
-    for column in 0..count {
-        for row in column + 1..count {
-            let at = distances.iter().map(|group| group[(row, column)]);
-            let correlation = settings.correlation(at);
-            matrix[(row, column)] = correlation;
-            matrix[(column, row)] = correlation;
-        }
-    }
-    matrix
+/// The correlations of each observation with those before it, under these settings.
+pub(super) fn correlations(distances: &Distances, settings: &Settings) -> Vec<Vec<f64>> {
+    let observations = distances.iter().enumerate();
+    let with_those_before = |(count, groups): (usize, &Vec<Vec<f64>>)| {
+        settings.correlations(count, groups.iter().map(|group| group.iter().copied()))
+    };
+    observations.map(with_those_before).collect()
 }
 
 /// Improves `settings` on these observations. `centre` is the centre of the prior. The textbook form is searched from
@@ -165,12 +159,14 @@ mod tests {
     /// Points on a line with a wave of this many turns over all of it.
     fn wave(turns: f64) -> (Distances, DVector<f64>) {
         let place = |index: usize| index as f64 / 23.0;
-        let distances =
-            DMatrix::from_fn(24, 24, |row, column| (place(row) - place(column)).powi(2));
+        let from_those_before = |one: usize| {
+            let before = (0..one).map(|other| (place(one) - place(other)).powi(2));
+            vec![before.collect()]
+        };
         let values = DVector::from_fn(24, |row, _| {
             (place(row) * turns * std::f64::consts::TAU).sin()
         });
-        (vec![distances], values)
+        ((0..24).map(from_those_before).collect(), values)
     }
 
     fn settings(weight: f64) -> Settings {

@@ -4,6 +4,8 @@
 //! is learned are the weights `w` and the noise `λ`. Rasmussen and Williams 2006, *Gaussian Processes for
 //! Machine Learning*, algorithm 2.1 and chapters 4 and 5. May import linear algebra.
 
+use std::cmp::Ordering;
+
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 
 /// Added to the diagonal when a matrix turns out not to be positive definite, ten times more at each try.
@@ -80,24 +82,24 @@ pub(super) struct Factor {
 }
 
 impl Factor {
-    /// Factorises the correlations: symmetric, ones on the diagonal.
-    pub(super) fn new(correlations: &DMatrix<f64>, noise: f64) -> Self {
+    /// Factorises the correlations of each point with those before it.
+    pub(super) fn new(correlations: &[Vec<f64>], noise: f64) -> Self {
+        let count = correlations.len();
         let with = |extra: f64| {
-            let mut matrix = correlations.clone();
-            for index in 0..matrix.nrows() {
-                matrix[(index, index)] += noise + extra;
-            }
-            Cholesky::new(matrix)
+            // Only what is on and below the diagonal is looked at.
+            let lower = DMatrix::from_fn(count, count, |row, column| match row.cmp(&column) {
+                Ordering::Greater => correlations[row][column],
+                Ordering::Equal => 1.0 + (noise + extra),
+                Ordering::Less => 0.0,
+            });
+            Cholesky::new(lower)
         };
         let mut more = (0..TRIES).map(|power| JITTER * 10_f64.powi(power));
         let cholesky = with(0.0)
             .or_else(|| more.find_map(with))
             // Correlations are finite, so one of the tries succeeds; were it not so: as if no two points
             // were alike.
-            .unwrap_or_else(|| {
-                let count = correlations.nrows();
-                Cholesky::new_unchecked(DMatrix::identity(count, count))
-            });
+            .unwrap_or_else(|| Cholesky::new_unchecked(DMatrix::identity(count, count)));
         Self { cholesky, noise }
     }
 
@@ -184,6 +186,11 @@ impl Posterior<'_> {
         pairs.map(|(c, a)| c * a).sum()
     }
 
+    /// The variance of the function where nothing is known.
+    pub(super) fn scale(&self) -> f64 {
+        self.scale
+    }
+
     /// What is multiplied by `L⁻¹ k` to give the mean.
     pub(super) fn whitened(&self) -> &[f64] {
         &self.whitened
@@ -211,9 +218,13 @@ pub(super) fn sum_of_squares(numbers: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    fn correlations(points: &[f64]) -> DMatrix<f64> {
-        let count = points.len();
-        DMatrix::from_fn(count, count, |i, j| correlation(points[i], points[j]))
+    /// Of each with those before it.
+    fn correlations(points: &[f64]) -> Vec<Vec<f64>> {
+        let with_those_before = |(count, one): (usize, &f64)| {
+            let before = points[..count].iter();
+            before.map(|other| correlation(*one, *other)).collect()
+        };
+        points.iter().enumerate().map(with_those_before).collect()
     }
 
     fn correlation(a: f64, b: f64) -> f64 {

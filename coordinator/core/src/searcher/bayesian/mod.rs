@@ -16,6 +16,7 @@ mod explained;
 mod fit;
 mod gaussian;
 mod model;
+mod outlook;
 mod pool;
 mod target;
 mod view;
@@ -33,13 +34,14 @@ use espalier_common::spec::Kernel;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use self::acquisition::{Estimate, greatest};
+use self::acquisition::{Bounded, Estimate, greatest};
 use self::design::Design;
 use self::explained::Explained;
 use self::model::{Model, Point};
+use self::outlook::LEADERS;
 use self::pool::{Pool, neighbour};
 use self::target::Warp;
-use self::view::{View, most_promising};
+use self::view::{Estimated, STARTS, View, most_promising};
 use super::book::assignment_id;
 use super::describe::{Described, Describer};
 use super::shared::Shared;
@@ -50,6 +52,8 @@ const NAME: &str = "bayesian";
 /// Points of which a model says something; fewer than the trials of the beginning, since what is pending counts as
 /// one of those.
 const LEAST: usize = 2;
+/// A model of fewer points is too sure of what it has not seen to say how much more can be gained.
+const TELLING: usize = 20;
 /// A point among the best so many brings its neighbours into the pool.
 const GOOD: usize = 10;
 
@@ -196,7 +200,7 @@ impl Bayesian {
         let pending = self.described_pending(context);
         let is_new = self.is_new(&pending, context);
         let view = View::new(&self.model, posterior, pending, values.max());
-        let found = self.look(&view, &is_new, rng)?;
+        let found = self.look(&view, &warp, &is_new, rng)?;
         let Estimate {
             mean,
             deviation,
@@ -211,7 +215,7 @@ impl Bayesian {
                 mutated: None,
                 predicted: Some(warp.score(mean, deviation)),
                 acquisition: Some(improvement),
-                improvement: warp.improvement(mean, deviation),
+                improvement: found.gain,
                 rank: Some(found.rank),
             },
             memo: None,
@@ -222,6 +226,7 @@ impl Bayesian {
     fn look(
         &self,
         view: &View<'_>,
+        warp: &Warp,
         is_new: &dyn Fn(&Described) -> bool,
         rng: &mut ChaCha8Rng,
     ) -> Option<Found> {
@@ -233,7 +238,7 @@ impl Bayesian {
         let bounded = view.bounds(items, &explained, is_new);
         let among = bounded.len();
         let means: Vec<f64> = bounded.iter().map(|one| one.mean).collect();
-        let starts = most_promising(&bounded);
+        let leaders = most_promising(&bounded, LEADERS);
         let in_pool = greatest(bounded, view.best, |index| {
             view.deviation(&items[index], explained.column(index))
         });
@@ -241,8 +246,8 @@ impl Bayesian {
         let found = if pool.is_whole() {
             in_pool
         } else {
-            let starts = starts.into_iter().map(|index| items[index].clone());
-            let starts: Vec<Described> = starts.collect();
+            let starts = leaders.iter().take(STARTS);
+            let starts: Vec<Described> = starts.map(|one| items[one.index].clone()).collect();
             let beyond = view.climb(
                 starts,
                 |one, rng| neighbour(&self.describer, one, rng),
@@ -251,7 +256,22 @@ impl Bayesian {
             );
             beyond.into_iter().fold(in_pool, better)
         };
-        found.map(|(described, estimate)| Found {
+        let (described, estimate) = found?;
+        let solved = |one: &Bounded| Estimated {
+            mean: one.mean,
+            solved: explained.column(one.index),
+        };
+        let mut leaders: Vec<_> = (leaders.iter())
+            .map(|one| (&items[one.index], solved(one)))
+            .collect();
+        if leaders.iter().all(|(one, _)| one.id != described.id) {
+            leaders.push((&described, view.estimated(&described)));
+        }
+        let gain = (self.model.seen() >= TELLING)
+            .then(|| view.gain(leaders, warp, &mut self.rng(4)))
+            .flatten();
+        Some(Found {
+            gain,
             described,
             rank: Rank::of(estimate.mean, means),
             estimate,
@@ -268,6 +288,8 @@ struct Found {
     among: usize,
     /// Where it stands among those by its mean.
     rank: Rank,
+    /// By how much the best of all that look good is expected to be better than the best one known.
+    gain: Option<f64>,
 }
 
 /// The better of two, the first one of equals.

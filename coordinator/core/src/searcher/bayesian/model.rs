@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use nalgebra::DMatrix;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -41,6 +40,8 @@ pub(super) struct Model {
     features: Vec<Postings>,
     centre: Settings,
     settings: Settings,
+    /// For each point its correlations with those before it.
+    correlations: Vec<Vec<f64>>,
     factor: Factor,
     /// Points seen, also those no longer kept.
     seen: usize,
@@ -59,7 +60,8 @@ impl Model {
             points: Vec::new(),
             features: vec![Postings::default(); centre.weights.len()],
             settings: centre.clone(),
-            factor: Factor::new(&DMatrix::identity(0, 0), centre.noise),
+            correlations: Vec::new(),
+            factor: Factor::new(&[], centre.noise),
             centre,
             seen: 0,
             learn_at: 2,
@@ -130,6 +132,7 @@ impl Model {
     pub(super) fn add(&mut self, point: Point, rng: &mut ChaCha8Rng) {
         let correlations = self.correlations(&point.described);
         self.push(point);
+        self.correlations.push(correlations);
         self.seen += 1;
         let learns = self.seen >= self.learn_at;
         let thins = self.points.len() > MOST;
@@ -145,15 +148,20 @@ impl Model {
             } else {
                 grown
             };
+            self.correlate_anew();
         }
         if learns || thins {
             self.version += 1;
-            let all: Vec<usize> = (0..self.points.len()).collect();
-            let correlations = fit::correlations(&self.distances(&all), &self.settings);
-            self.factor = Factor::new(&correlations, self.settings.noise);
-        } else {
-            self.factor.extend(&correlations);
+            self.factor = Factor::new(&self.correlations, self.settings.noise);
+        } else if let Some(correlations) = self.correlations.last() {
+            self.factor.extend(correlations);
         }
+    }
+
+    /// Computes the correlations of the points by what was learned.
+    fn correlate_anew(&mut self) {
+        let all: Vec<usize> = (0..self.points.len()).collect();
+        self.correlations = fit::correlations(&self.distances(&all), &self.settings);
     }
 
     fn push(&mut self, point: Point) {
@@ -167,8 +175,13 @@ impl Model {
         let kept = self.choose(THINNED, rng);
         let all = std::mem::take(&mut self.points);
         self.features.fill(Postings::default());
-        for place in kept {
+        let correlations = std::mem::take(&mut self.correlations);
+        for (count, &place) in kept.iter().enumerate() {
             self.push(all[place].clone());
+            let with_kept = kept[..count]
+                .iter()
+                .map(|&other| correlations[place][other]);
+            self.correlations.push(with_kept.collect());
         }
     }
 
@@ -185,18 +198,13 @@ impl Model {
     }
 
     fn distances(&self, places: &[usize]) -> Distances {
-        let count = places.len();
-        let groups = self.centre.weights.len();
-        let mut distances = vec![DMatrix::zeros(count, count); groups];
-        for (column, &place) in places.iter().enumerate() {
-            let between = self.squared_distances(&self.points[place].described);
-            for (group, between) in distances.iter_mut().zip(between) {
-                for (row, &other) in places.iter().enumerate().skip(column + 1) {
-                    group[(row, column)] = between[other];
-                }
-            }
-        }
-        distances
+        let from_those_before = |(count, &place): (usize, &usize)| {
+            let groups = self.squared_distances(&self.points[place].described);
+            let chosen =
+                groups.map(|all| places[..count].iter().map(|&other| all[other]).collect());
+            chosen.collect()
+        };
+        places.iter().enumerate().map(from_those_before).collect()
     }
 
     /// Places of the best, the latest and some other points, in their order; all, if there are not more.

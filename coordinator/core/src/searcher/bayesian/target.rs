@@ -4,12 +4,12 @@
 
 use nalgebra::DVector;
 
-use super::acquisition::expected_improvement;
-
 /// `c`, as a share of the deviation of the scores.
 const SHARE: f64 = 0.2;
 /// No deviation is taken for larger than this, so that sums of a few stay numbers.
 const WIDEST: f64 = 1e300;
+/// The middle eight tenths of scores that are of one kind do not span so many times their middle half.
+const MOST_QUARTERS: f64 = 20.0;
 /// Scores that are more deviations than this below the best are alike: only so bad.
 const LOWEST: f64 = 10.0;
 
@@ -61,12 +61,11 @@ impl Warp {
         -(self.offset + below).ln()
     }
 
-    /// By how much a score is expected to be better than the best one, when its value has this mean and deviation;
-    /// `None` while the scores show no difference that a model could learn.
-    pub(super) fn improvement(&self, value: f64, deviation: f64) -> Option<f64> {
-        let (score, deviation) = self.score(value, deviation);
-        let improvement = expected_improvement(score, deviation, self.best);
-        (self.offset > 0.0 && improvement.is_finite()).then_some(improvement)
+    /// By how much a score that is exactly at this value is better than the best one; `None` while the scores show no
+    /// difference that a model could learn.
+    pub(super) fn gain(&self, value: f64) -> Option<f64> {
+        let gain = (self.score(value, 0.0).0 - self.best).max(0.0);
+        (self.offset > 0.0 && gain.is_finite()).then_some(gain)
     }
 
     /// The score that a value means, and the deviation of scores around it, to the first order.
@@ -104,12 +103,18 @@ fn spread(scores: &[f64]) -> f64 {
     if count < 2 {
         return 0.0;
     }
-    let range = sorted[(count - 1) * 9 / 10] - sorted[(count - 1) / 10];
+    let without =
+        |part: usize| sorted[(count - 1) * (part - 1) / part] - sorted[(count - 1) / part];
+    let (tenths, quarters) = (without(10), without(4));
     let deviation = moment(scores, mean(scores)).sqrt();
     // Without outliers the middle eight tenths span some 2.5 deviations.
-    let outliers = !deviation.is_finite() || deviation > range;
-    if range > 0.0 && range.is_finite() && outliers {
-        range / 2.5
+    let outliers = !deviation.is_finite() || deviation > tenths;
+    let usable = |range: f64| range > 0.0 && range.is_finite();
+    // More than a tenth may be far off as well; the middle half then spans next to nothing of the rest.
+    if usable(quarters) && tenths > MOST_QUARTERS * quarters {
+        quarters / 1.35
+    } else if usable(tenths) && outliers {
+        tenths / 2.5
     } else if deviation.is_finite() {
         deviation
     } else {
@@ -134,15 +139,17 @@ mod tests {
     }
 
     #[test]
-    fn the_improvement_is_in_scores_and_shrinks_with_what_is_known() {
+    fn gains_are_in_scores_and_bounded() {
         let scores = [0.1, 0.5, 0.9, 0.91, 0.85];
         let warp = Warp::new(&scores);
         let best = warp.values(&scores).max();
-        let at = |deviation| warp.improvement(best, deviation).unwrap();
-        assert!(at(0.5) > at(0.1) && at(0.1) > at(0.0));
-        assert!(at(0.0) < 1e-9 && at(0.5) < 1.0, "{}", at(0.5));
-        assert!(warp.improvement(best - 3.0, 0.1).unwrap() < 1e-6);
-        assert_eq!(Warp::new(&[2.0; 9]).improvement(0.0, 1.0), None);
+        let at = |value| warp.gain(value).unwrap();
+        assert!(at(best) < 1e-9 && at(best - 1.0) == 0.0);
+        assert!(at(best + 0.1) > 1e-4 && at(best + 0.5) > at(best + 0.1));
+        for wild in [1e3, 1e200, f64::MAX, f64::INFINITY] {
+            assert!((0.0..=warp.offset).contains(&at(wild)), "{}", at(wild));
+        }
+        assert_eq!(Warp::new(&[2.0; 9]).gain(1.0), None);
     }
 
     #[test]
@@ -166,14 +173,19 @@ mod tests {
     }
 
     #[test]
-    fn one_outlier_does_not_hide_the_differences_at_the_top() {
-        let mut scores: Vec<f64> = (0..20).map(|step| 0.8 + f64::from(step) / 200.0).collect();
-        let apart = |scores: &[f64]| {
+    fn some_outliers_do_not_hide_the_differences_at_the_top() {
+        let apart = |scores: &[f64], one: usize, other: usize| {
             let values = Warp::new(scores).values(scores);
-            values[19] - values[10]
+            values[one] - values[other]
         };
-        let before = apart(&scores);
-        scores.push(-1e6);
-        assert!(apart(&scores) > 0.4 * before);
+        let mut scores: Vec<f64> = (0..20).map(|step| 0.8 + f64::from(step) / 200.0).collect();
+        let before = apart(&scores, 19, 10);
+        for outliers in 1..=6 {
+            scores.push(-1e6);
+            assert!(apart(&scores, 19, 10) > 0.4 * before, "{outliers}");
+        }
+        // Also while few scores are there.
+        let few = [0.8, 0.82, 0.84, 0.85, 0.86, -1e6];
+        assert!(apart(&few, 4, 1) > 0.4 * apart(&few[..5], 4, 1));
     }
 }

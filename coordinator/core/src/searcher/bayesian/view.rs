@@ -9,14 +9,24 @@ use super::acquisition::{Bounded, Estimate, expected_improvement};
 use super::explained::Explained;
 use super::gaussian::{Factor, Posterior, sum_of_squares};
 use super::model::Model;
+use super::outlook::{self, Leader};
+use super::target::Warp;
 use crate::searcher::describe::Described;
 
 /// The climb starts at so many candidates of the pool (neighbours of the best are there already), …
-const STARTS: usize = 2;
+pub(super) const STARTS: usize = 2;
 /// … and in each of so many rounds …
 const ROUNDS: usize = 3;
 /// … looks at so many neighbours of each.
 const LOOKS: usize = 4;
+
+/// What those observed say of a candidate.
+pub(super) struct Estimated {
+    /// The mean of its value.
+    pub(super) mean: f64,
+    /// `L⁻¹ k`: a number for each of those observed.
+    pub(super) solved: Vec<f64>,
+}
 
 /// What is known when somebody asks.
 ///
@@ -84,18 +94,49 @@ impl<'a> View<'a> {
     }
 
     /// The deviation of a candidate for which `solved` is known of those observed.
-    pub(super) fn deviation(&self, one: &Described, mut solved: Vec<f64>) -> f64 {
+    pub(super) fn deviation(&self, one: &Described, solved: Vec<f64>) -> f64 {
+        let solved = self.with_pending_solved(one, solved);
+        self.posterior.deviation(sum_of_squares(&solved))
+    }
+
+    /// What is known of those observed, and of those pending behind it.
+    fn with_pending_solved(&self, one: &Described, mut solved: Vec<f64>) -> Vec<f64> {
         let observed = solved.len();
         solved.extend(self.with_pending(one));
-        let solved = self.joint.solve_lower(solved, observed);
-        self.posterior.deviation(sum_of_squares(&solved))
+        self.joint.solve_lower(solved, observed)
+    }
+
+    /// By how much the best of some candidates, for which `solved` is known of those observed, is expected to be
+    /// better than the best one known.
+    pub(super) fn gain(
+        &self,
+        leaders: Vec<(&Described, Estimated)>,
+        warp: &Warp,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<f64> {
+        let with_pending = |(one, Estimated { mean, solved }): (&Described, Estimated)| Leader {
+            mean,
+            explained: self.with_pending_solved(one, solved),
+        };
+        let candidates: Vec<&Described> = leaders.iter().map(|(one, _)| *one).collect();
+        let leaders: Vec<Leader> = leaders.into_iter().map(with_pending).collect();
+        let correlation =
+            |one: usize, other: usize| (self.model).correlation(candidates[one], candidates[other]);
+        outlook::gain(&leaders, correlation, self.posterior.scale(), warp, rng)
+    }
+
+    /// What is known of a candidate outside the pool.
+    pub(super) fn estimated(&self, described: &Described) -> Estimated {
+        let correlations = self.model.correlations(described);
+        Estimated {
+            mean: self.posterior.mean(&correlations),
+            solved: self.model.factor().solve_lower(correlations, 0),
+        }
     }
 
     /// How good a candidate outside the pool looks.
     fn judge(&self, described: &Described) -> Estimate {
-        let correlations = self.model.correlations(described);
-        let mean = self.posterior.mean(&correlations);
-        let solved = self.model.factor().solve_lower(correlations, 0);
+        let Estimated { mean, solved } = self.estimated(described);
         Estimate::new(mean, self.deviation(described, solved), self.best)
     }
 
@@ -129,10 +170,13 @@ impl<'a> View<'a> {
     }
 }
 
-/// Places of the candidates with the greatest bounds, from which a climb starts.
-pub(super) fn most_promising(bounded: &[Bounded]) -> Vec<usize> {
-    let mut order: Vec<&Bounded> = bounded.iter().collect();
-    order.sort_by(|a, b| a.before(b));
-    let first = order.iter().take(STARTS);
-    first.map(|bounded| bounded.index).collect()
+/// The candidates with the greatest bounds, in their order.
+pub(super) fn most_promising(bounded: &[Bounded], count: usize) -> Vec<Bounded> {
+    let mut order = bounded.to_vec();
+    if count < order.len() {
+        let _ = order.select_nth_unstable_by(count, Bounded::before);
+        order.truncate(count);
+    }
+    order.sort_by(Bounded::before);
+    order
 }
