@@ -78,7 +78,6 @@ fn check(name: &str, searcher: &str) -> Result<()> {
     assert_eq!(ids.len(), TRIALS, "{result}");
     let last = trials.iter().max_by_key(|trial| trial["trial"].as_u64());
     let last = last.context("no trial")?;
-    assert_eq!(last["trial"], TRIALS, "{result}");
     assert!(is_by_its_own_means(&last["origin"], searcher), "{last}");
     let best = &result["search"]["best"];
     assert!(best["test_metrics"]["accuracy"].is_number(), "{result}");

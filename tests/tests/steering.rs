@@ -146,7 +146,7 @@ async fn failures_are_grouped_and_the_failed_run_again() -> Result<()> {
     cluster.control("seconds", "0.2")?;
     let _worker = cluster.start_worker("only", &WorkerOptions::default())?;
     let id = searches
-        .create(&spec("failing", 60, "parallel: 1"), String::new())
+        .create(&spec("failing", 30, "parallel: 1"), String::new())
         .await?;
     let two_failed = || async {
         let status = searches.status(&id).await?;
@@ -188,7 +188,7 @@ async fn failures_are_grouped_and_the_failed_run_again() -> Result<()> {
     let ended = searches.finished(&id, LIMIT).await?;
     let counts = ended.counts.unwrap_or_default();
     ensure!(
-        (counts.completed, counts.failed, counts.leased) == (60, 0, 60),
+        (counts.completed, counts.failed, counts.leased) == (30, 0, 30),
         "{counts:?}"
     );
     Ok(())
