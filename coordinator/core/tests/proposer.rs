@@ -242,7 +242,10 @@ fn a_broken_constraint_says_which_and_how() {
             _ => None,
         });
     for reason in refused {
-        assert!(reason.starts_with("parameters is "), "{reason}");
+        assert!(
+            reason.starts_with("constraints: parameters is "),
+            "{reason}"
+        );
         assert!(reason.ends_with("the spec allows at most 10"), "{reason}");
     }
     let reason = answer.outcome.unwrap_err();
