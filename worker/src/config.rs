@@ -52,11 +52,11 @@ pub struct Args {
     )]
     pub labels: Vec<String>,
     /// How many jobs run at once
-    #[arg(long, env = "ESPALIER_SLOTS", default_value_t = 1, value_name = "N", allow_negative_numbers = true,
+    #[arg(long, env = "ESPALIER_SLOTS", default_value_t = 1, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SLOTS)))]
     pub slots: u32,
     /// Threads for each slot [default: cores / slots]
-    #[arg(long, env = "ESPALIER_THREADS", value_name = "N", allow_negative_numbers = true,
+    #[arg(long, env = "ESPALIER_THREADS", value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub threads: Option<u32>,
     /// The device that evaluators use: cpu, or cuda:N
@@ -74,7 +74,7 @@ pub struct Args {
     #[arg(long, env = "ESPALIER_CACHE_DIR", value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     /// The most bytes of decoded data sets in the cache; those not used for the longest time go
-    #[arg(long, env = "ESPALIER_CACHE_BYTES", default_value_t = CACHE_BYTES, value_name = "BYTES", allow_negative_numbers = true)]
+    #[arg(long, env = "ESPALIER_CACHE_BYTES", default_value_t = CACHE_BYTES, value_name = "BYTES")]
     pub cache_bytes: u64,
     /// Scratch files, and results that are not delivered yet [default: a folder of this name in the cache]
     #[arg(long, env = "ESPALIER_WORK_DIR", value_name = "DIR")]
@@ -91,14 +91,14 @@ pub struct Args {
     #[arg(long, env = "ESPALIER_TRAINER", value_name = "PATH")]
     pub trainer: Option<PathBuf>,
     /// An evaluator that writes nothing for this long during a job is taken for hung, and is killed
-    #[arg(long, env = "ESPALIER_EVALUATOR_SILENCE_MS", default_value_t = 60_000, value_name = "MS", allow_negative_numbers = true,
+    #[arg(long, env = "ESPALIER_EVALUATOR_SILENCE_MS", default_value_t = 60_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(LEAST_SILENCE_MS..))]
     pub evaluator_silence_ms: u64,
     /// What an evaluator may use.
     #[command(flatten)]
     pub limits: LimitArgs,
     /// Reading data that makes no progress for this long is given up: the file system does not answer
-    #[arg(long, env = "ESPALIER_DATA_SILENCE_MS", default_value_t = 120_000, value_name = "MS", allow_negative_numbers = true,
+    #[arg(long, env = "ESPALIER_DATA_SILENCE_MS", default_value_t = 120_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(LEAST_SILENCE_MS..))]
     pub data_silence_ms: u64,
     /// End after this long without a job or a coordinator to ask, e.g. 90s or 10m [default: never]
@@ -109,8 +109,7 @@ pub struct Args {
         long,
         env = "ESPALIER_DRAIN_TIMEOUT_MS",
         default_value_t = 10_000,
-        value_name = "MS",
-        allow_negative_numbers = true
+        value_name = "MS"
     )]
     pub drain_timeout_ms: u64,
     /// A file of these options.

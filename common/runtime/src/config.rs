@@ -61,6 +61,7 @@ pub fn matches<I>(command: Command, arguments: I) -> Result<ArgMatches, ConfigEr
 where
     I: IntoIterator<Item = OsString>,
 {
+    let command = with_negative_numbers(command);
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let Some((path, commands)) = named_file(&command, &arguments) else {
         return Ok(command.try_get_matches_from(arguments)?);
@@ -75,6 +76,17 @@ where
     layered
         .try_get_matches_from(arguments)
         .map_err(|error| file.blame(&settings, error))
+}
+
+/// A command, and all those below it, that take `-1` for a value and not for an option: what is wrong with it, if
+/// anything, the value's own parser says.
+#[must_use]
+pub fn with_negative_numbers(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let takes_values = arg.get_action().takes_values();
+        arg.allow_negative_numbers(takes_values)
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 /// The file that a command line or the environment names, and the subcommands that lead to its command.

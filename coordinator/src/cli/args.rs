@@ -170,13 +170,13 @@ pub(super) struct RunArgs {
     #[arg(value_name = "SPEC")]
     pub(super) spec: PathBuf,
     /// Worker processes to start
-    #[arg(long, default_value_t = DEFAULT_WORKERS, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=MAX_RUN_WORKERS))]
+    #[arg(long, default_value_t = DEFAULT_WORKERS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_RUN_WORKERS))]
     pub(super) workers: u32,
     /// Trials that each worker runs at one time
-    #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(espalier_proto::MAX_SLOTS)))]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(espalier_proto::MAX_SLOTS)))]
     pub(super) slots_per_worker: u32,
     /// Threads of each trial [default: the machine's cores shared out evenly]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub(super) threads: Option<u32>,
     /// What trials are computed on: cpu or cuda:N; of several, with commas between, each worker takes the next
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_delimiter = ',', value_parser = device)]
@@ -223,10 +223,10 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     pub(super) tls: TlsArgs,
     /// How long a worker may be silent before its trials are given to others, in milliseconds [default: 30000]
-    #[arg(long, env = "ESPALIER_LEASE_TTL_MS", value_name = "MS", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(MIN_LEASE_TTL_MS..=MAX_LEASE_TTL_MS))]
+    #[arg(long, env = "ESPALIER_LEASE_TTL_MS", value_name = "MS", value_parser = clap::value_parser!(u64).range(MIN_LEASE_TTL_MS..=MAX_LEASE_TTL_MS))]
     pub(super) lease_ttl_ms: Option<u64>,
     /// The largest artifact (a network's weights) that is stored, in bytes [default: 4294967296]
-    #[arg(long, env = "ESPALIER_MAX_ARTIFACT_BYTES", value_name = "BYTES", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "ESPALIER_MAX_ARTIFACT_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) max_artifact_bytes: Option<u64>,
     #[command(flatten)]
     pub(super) config: ConfigArgs,
@@ -351,7 +351,7 @@ pub(super) struct TrialsArgs {
     #[arg(long, value_enum, value_name = "STATE")]
     pub(super) state: Vec<TrialState>,
     /// At most so many
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) limit: Option<u32>,
     #[command(flatten)]
     pub(super) output: OutputArgs,
@@ -393,7 +393,7 @@ pub(super) struct BestArgs {
     #[arg(value_name = "SEARCH")]
     pub(super) search: String,
     /// How many
-    #[arg(short = 'n', long, default_value_t = 10, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(short = 'n', long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(super) count: u32,
     /// Put the best trial's weights and candidate into this folder
     #[arg(long, value_name = "DIR")]

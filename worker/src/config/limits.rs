@@ -17,17 +17,17 @@ const LEAST_MEMORY: u64 = 16 << 20;
 #[derive(Clone, Debug, clap::Args)]
 pub struct LimitArgs {
     /// The most memory of each slot's evaluator with all it started, e.g. 8G [default: no limit]
-    #[arg(long, env = "ESPALIER_EVALUATOR_MEMORY", value_name = "SIZE", allow_negative_numbers = true, value_parser = parse_size)]
+    #[arg(long, env = "ESPALIER_EVALUATOR_MEMORY", value_name = "SIZE", value_parser = parse_size)]
     pub evaluator_memory: Option<u64>,
     /// The longest that one job may take, e.g. 30m or 2h [default: no limit]
     #[arg(long, env = "ESPALIER_EVALUATOR_TIME", value_name = "DURATION", value_parser = parse_duration)]
     pub evaluator_time: Option<Duration>,
     /// The most that an evaluator may write to stdout and stderr during one job
-    #[arg(long, env = "ESPALIER_EVALUATOR_OUTPUT", default_value = "1G", value_name = "SIZE", allow_negative_numbers = true,
+    #[arg(long, env = "ESPALIER_EVALUATOR_OUTPUT", default_value = "1G", value_name = "SIZE",
           value_parser = parse_size)]
     pub evaluator_output: u64,
     /// The most that one job may keep in its scratch folder, e.g. 20G [default: no limit]
-    #[arg(long, env = "ESPALIER_EVALUATOR_SCRATCH", value_name = "SIZE", allow_negative_numbers = true, value_parser = parse_size)]
+    #[arg(long, env = "ESPALIER_EVALUATOR_SCRATCH", value_name = "SIZE", value_parser = parse_size)]
     pub evaluator_scratch: Option<u64>,
 }
 

@@ -203,7 +203,7 @@ fn a_negative_number_is_never_taken_for_an_option() {
     use clap::CommandFactory as _;
 
     let numbers = [std::any::TypeId::of::<u32>(), std::any::TypeId::of::<u64>()];
-    let command = Args::command();
+    let command = config::with_negative_numbers(Args::command());
     let numeric: Vec<_> = command
         .get_arguments()
         .filter(|arg| {

@@ -65,7 +65,7 @@ pub struct LogArgs {
         long,
         env = "ESPALIER_LOG_FILE_BYTES",
         global = true,
-        value_name = "BYTES", allow_negative_numbers = true,
+        value_name = "BYTES",
         default_value_t = 100_000_000,
         value_parser = clap::value_parser!(u64).range(1_000..),
     )]
@@ -75,7 +75,7 @@ pub struct LogArgs {
         long,
         env = "ESPALIER_LOG_FILES",
         global = true,
-        value_name = "NUMBER", allow_negative_numbers = true,
+        value_name = "NUMBER",
         default_value_t = 5,
         value_parser = clap::value_parser!(u32).range(1..=1_000),
     )]

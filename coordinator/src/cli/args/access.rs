@@ -68,7 +68,7 @@ pub(in crate::cli) struct TlsArgs {
     #[arg(long, env = "ESPALIER_TOKEN_DIR", value_name = "DIR")]
     pub(in crate::cli) token_dir: Option<PathBuf>,
     /// How long a worker's certificate is valid; workers renew it well before [default: 86400000]
-    #[arg(long, env = "ESPALIER_WORKER_CERTIFICATE_MS", value_name = "MS", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(MIN_CERTIFICATE_MS..=MAX_CERTIFICATE_MS))]
+    #[arg(long, env = "ESPALIER_WORKER_CERTIFICATE_MS", value_name = "MS", value_parser = clap::value_parser!(u64).range(MIN_CERTIFICATE_MS..=MAX_CERTIFICATE_MS))]
     pub(in crate::cli) worker_certificate_ms: Option<u64>,
 }
 

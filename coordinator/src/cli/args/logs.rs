@@ -25,7 +25,7 @@ pub(in crate::cli) struct LogsArgs {
     #[arg(value_name = "SEARCH")]
     pub(in crate::cli) search: Option<String>,
     /// The number of a trial of the search
-    #[arg(value_name = "TRIAL", allow_negative_numbers = true, requires = "search", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_name = "TRIAL", requires = "search", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) trial: Option<u32>,
     /// Only lines about the worker of this name
     #[arg(long, value_name = "NAME")]
@@ -34,7 +34,7 @@ pub(in crate::cli) struct LogsArgs {
     #[arg(short, long)]
     pub(in crate::cli) follow: bool,
     /// Only so many of the lines that are there already
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(0..=i64::from(MOST)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(MOST)))]
     pub(in crate::cli) last: Option<u32>,
     #[command(flatten)]
     pub(in crate::cli) output: OutputArgs,

@@ -30,10 +30,10 @@ pub(in crate::cli) struct SpaceArgs {
     #[arg(value_name = "SPEC")]
     pub(in crate::cli) spec: PathBuf,
     /// Candidates to draw for the sample
-    #[arg(long, default_value_t = 1_000, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=MAX_SAMPLES))]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_SAMPLES))]
     pub(in crate::cli) samples: u64,
     /// Seed of the sample [default: the spec's]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N")]
     pub(in crate::cli) seed: Option<u64>,
     #[command(flatten)]
     pub(in crate::cli) look: LookArgs,
@@ -56,10 +56,10 @@ pub(in crate::cli) struct SampleArgs {
     #[arg(value_name = "SPEC")]
     pub(in crate::cli) spec: PathBuf,
     /// How many
-    #[arg(short = 'n', long, default_value_t = 5, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=MAX_COUNT))]
+    #[arg(short = 'n', long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_COUNT))]
     pub(in crate::cli) count: u64,
     /// Seed of the sample [default: the spec's]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N")]
     pub(in crate::cli) seed: Option<u64>,
     #[command(flatten)]
     pub(in crate::cli) look: LookArgs,
@@ -88,7 +88,7 @@ pub(in crate::cli) struct DrawArgs {
     #[arg(long, value_name = "SPEC")]
     pub(in crate::cli) spec: Option<PathBuf>,
     /// Seed of the random candidate: the first one of `sample --seed` [default: the spec's]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N")]
     pub(in crate::cli) seed: Option<u64>,
     /// Draw the network without what does nothing: dead branches, identities, zeros
     #[arg(long)]

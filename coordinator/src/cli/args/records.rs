@@ -21,7 +21,7 @@ pub(in crate::cli) struct ExplainArgs {
     #[arg(value_name = "SEARCH")]
     pub(in crate::cli) search: String,
     /// The trial's number
-    #[arg(value_name = "TRIAL", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_name = "TRIAL", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) trial: u32,
     #[command(flatten)]
     pub(in crate::cli) output: OutputArgs,

@@ -39,25 +39,25 @@ pub(in crate::cli) struct SimulateArgs {
     #[arg(long, value_name = "SEARCHER,...")]
     pub(in crate::cli) searcher: Vec<String>,
     /// Searches of each searcher
-    #[arg(long, default_value_t = 20, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=MAX_SEEDS))]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_SEEDS))]
     pub(in crate::cli) seeds: u32,
     /// Trials of each search [default: the spec's budget, or as many as the table has rows]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=MAX_TRIALS))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_TRIALS))]
     pub(in crate::cli) trials: Option<u32>,
     /// Workers of each search, each with one slot
-    #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_WORKERS)))]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_WORKERS)))]
     pub(in crate::cli) workers: u32,
     /// How many times as long the slowest worker takes as the fastest
-    #[arg(long, default_value_t = 1.0, value_name = "F", allow_negative_numbers = true, value_parser = spread)]
+    #[arg(long, default_value_t = 1.0, value_name = "F", value_parser = spread)]
     pub(in crate::cli) speed_spread: f64,
     /// Share of attempts that are lost with their worker; the searcher is not told
-    #[arg(long, default_value_t = 0.0, value_name = "F", allow_negative_numbers = true, value_parser = share)]
+    #[arg(long, default_value_t = 0.0, value_name = "F", value_parser = share)]
     pub(in crate::cli) failure_rate: f64,
     /// Evaluations after which searchers are compared [default: up to five, the last one the budget]
-    #[arg(long, value_delimiter = ',', value_name = "N,...", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=MAX_TRIALS))]
+    #[arg(long, value_delimiter = ',', value_name = "N,...", value_parser = clap::value_parser!(u32).range(1..=MAX_TRIALS))]
     pub(in crate::cli) checkpoints: Vec<u32>,
     /// Regrets that count as reached: how far the best found may be from the best of the table
-    #[arg(long, value_delimiter = ',', default_value = "0", value_name = "REGRET,...", allow_negative_numbers = true, value_parser = regret)]
+    #[arg(long, value_delimiter = ',', default_value = "0", value_name = "REGRET,...", value_parser = regret)]
     pub(in crate::cli) target: Vec<f64>,
     /// Write every evaluation of every search to this file
     #[arg(long, value_name = "FILE")]
@@ -66,7 +66,7 @@ pub(in crate::cli) struct SimulateArgs {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) svg: Option<PathBuf>,
     /// Searches that run at one time; the results are the same [default: the machine's cores]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=MAX_THREADS))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_THREADS))]
     pub(in crate::cli) threads: Option<u32>,
     #[command(flatten)]
     pub(in crate::cli) data: DataArgs,

@@ -91,28 +91,28 @@ pub(in crate::cli) struct SetArgs {
     #[arg(value_name = "SEARCH")]
     pub(in crate::cli) search: String,
     /// The budget of trials; +N adds N
-    #[arg(long, value_name = "N|+N", allow_negative_numbers = true, value_parser = trials)]
+    #[arg(long, value_name = "N|+N", value_parser = trials)]
     pub(in crate::cli) trials: Option<Total<u32>>,
     /// The budget of running time; +TIME adds to it
-    #[arg(long, value_name = "TIME|+TIME", allow_negative_numbers = true, value_parser = time)]
+    #[arg(long, value_name = "TIME|+TIME", value_parser = time)]
     pub(in crate::cli) time: Option<Total<u64>>,
     /// The budget of compute, of all attempts together; +TIME adds to it
-    #[arg(long, value_name = "TIME|+TIME", allow_negative_numbers = true, value_parser = time)]
+    #[arg(long, value_name = "TIME|+TIME", value_parser = time)]
     pub(in crate::cli) compute: Option<Total<u64>>,
     /// When the search ends whatever it has found; +TIME is from now
-    #[arg(long, value_name = "WHEN|+TIME", allow_negative_numbers = true, value_parser = deadline)]
+    #[arg(long, value_name = "WHEN|+TIME", value_parser = deadline)]
     pub(in crate::cli) deadline: Option<u64>,
     /// End after so many trials in a row without a better one
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) patience: Option<u32>,
     /// End when the objective's metric is this good
-    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "VALUE")]
     pub(in crate::cli) target: Option<f64>,
     /// The most trials at one time; `all`: as many as there are slots
-    #[arg(long, value_name = "N|all", allow_negative_numbers = true, value_parser = parallel)]
+    #[arg(long, value_name = "N|all", value_parser = parallel)]
     pub(in crate::cli) parallel: Option<u32>,
     /// Its share of the workers beside other searches
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) weight: Option<u32>,
     #[command(flatten)]
     pub(in crate::cli) output: OutputArgs,
@@ -164,7 +164,7 @@ pub(in crate::cli) struct PinArgs {
     #[arg(value_name = "SEARCH")]
     pub(in crate::cli) search: String,
     /// The trial's number
-    #[arg(value_name = "TRIAL", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_name = "TRIAL", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) trial: u32,
     #[command(flatten)]
     pub(in crate::cli) output: OutputArgs,
@@ -177,7 +177,7 @@ pub(in crate::cli) struct CancelArgs {
     #[arg(value_name = "SEARCH")]
     pub(in crate::cli) search: String,
     /// The trials' numbers
-    #[arg(value_name = "TRIAL", allow_negative_numbers = true, required = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_name = "TRIAL", required = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) trials: Vec<u32>,
     #[command(flatten)]
     pub(in crate::cli) output: OutputArgs,
@@ -197,7 +197,7 @@ pub(in crate::cli) struct RetryArgs {
     #[arg(value_name = "SEARCH")]
     pub(in crate::cli) search: String,
     /// The trials' numbers
-    #[arg(value_name = "TRIAL", allow_negative_numbers = true, required_unless_present = "failed", conflicts_with = "failed",
+    #[arg(value_name = "TRIAL", required_unless_present = "failed", conflicts_with = "failed",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) trials: Vec<u32>,
     /// All that failed
@@ -226,7 +226,7 @@ pub(in crate::cli) struct ForkArgs {
     #[arg(value_name = "SEARCH")]
     pub(in crate::cli) search: String,
     /// Begin with the trials up to this number [default: all]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) at: Option<u32>,
     /// What its spec has otherwise: a key, or a path into one, and its value in YAML; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]

@@ -1,20 +1,24 @@
 //! Parsing of every command and option, and the help as users see it.
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
+use espalier_runtime::config::with_negative_numbers;
 
 use super::*;
 use crate::cli::output::Format;
 
+fn read(line: &str) -> Result<Cli, clap::Error> {
+    let command = with_negative_numbers(Cli::command());
+    Cli::from_arg_matches(&command.try_get_matches_from(line.split_whitespace())?)
+}
+
 fn parse(line: &str) -> Command {
-    Cli::try_parse_from(line.split_whitespace())
+    read(line)
         .unwrap_or_else(|error| panic!("{line}: {error}"))
         .command
 }
 
 fn refused(line: &str) -> String {
-    Cli::try_parse_from(line.split_whitespace())
-        .expect_err(line)
-        .to_string()
+    read(line).expect_err(line).to_string()
 }
 
 macro_rules! parsed {
@@ -54,12 +58,16 @@ fn numeric(command: &clap::Command, path: &str, see: &mut impl FnMut(String, &cl
 #[test]
 fn a_negative_number_is_never_taken_for_an_option() {
     let (mut seen, mut without) = (0, Vec::new());
-    numeric(&Cli::command(), "espalier", &mut |name, arg| {
-        seen += 1;
-        if !arg.is_allow_negative_numbers_set() {
-            without.push(name);
-        }
-    });
+    numeric(
+        &with_negative_numbers(Cli::command()),
+        "espalier",
+        &mut |name, arg| {
+            seen += 1;
+            if !arg.is_allow_negative_numbers_set() {
+                without.push(name);
+            }
+        },
+    );
     assert!(seen > 30, "{seen}");
     assert!(without.is_empty(), "{without:?}");
     for (line, words) in [
