@@ -7,7 +7,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::read;
-use super::tests::CELLS;
+use super::tests::{CELLS, space};
 use crate::space::{MAX_NESTING, Space, fashion_mnist};
 
 /// Far above what is needed, for machines that are busy; release builds are measured by `make bench-space`.
@@ -31,12 +31,6 @@ fn spec(blocks: &str, network: &str) -> String {
     format!(
         "name: x\ndataset: {{format: idx, path: x, validation: 1}}\ntraining: {{epochs: 1}}\nobjectives: [{{maximize: accuracy}}]\nbudget: {{trials: 1}}\n{blocks}network:\n{network}  - global_avg_pool\n  - linear: {{features: classes}}\n"
     )
-}
-
-fn space(text: &str) -> Space {
-    read(text, "x.yaml")
-        .unwrap_or_else(|errors| panic!("{errors}"))
-        .space
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::read;
 use super::schema_tests::accepted;
-use super::tests::CONDITIONAL;
+use super::tests::{CONDITIONAL, space};
 use crate::candidate::Candidate;
 use crate::space::Space;
 
@@ -11,12 +11,6 @@ fn spec(hyperparameters: &str) -> String {
     format!(
         "name: x\nevaluator: mine\nobjectives: [{{minimize: loss}}]\nbudget: {{trials: 1}}\nhyperparameters: {hyperparameters}\n"
     )
-}
-
-fn space(text: &str) -> Space {
-    read(text, "x.yaml")
-        .unwrap_or_else(|errors| panic!("{errors}"))
-        .space
 }
 
 fn shown(candidate: &Candidate) -> String {

@@ -52,6 +52,13 @@ pub(super) const HIERARCHICAL: &str = include_str!("hierarchical.yaml");
 /// Hyperparameters that hold others.
 pub(super) const CONDITIONAL: &str = include_str!("conditional.yaml");
 
+/// The space of a good spec.
+pub(super) fn space(text: &str) -> Space {
+    read(text, "x.yaml")
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .space
+}
+
 /// Good specs, the ones above and one for every preset, with its text written out.
 pub(super) fn corpus() -> Vec<String> {
     let mut corpus: Vec<String> = [

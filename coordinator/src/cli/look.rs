@@ -11,7 +11,7 @@ use super::args::LookArgs;
 use super::candidate_file::CandidateFile;
 use super::error::CliError;
 use super::render::quantity;
-use super::spec_file::SpecFile;
+use super::spec_file::{SpecFile, inspected};
 
 /// Reads a spec to look at its space: unlike a search, even when nothing in it can be built.
 pub(super) fn read_spec(path: &Path, look: &LookArgs) -> Result<SpecFile, CliError> {
@@ -28,14 +28,8 @@ pub(super) fn load_spec(path: &Path, look: &LookArgs) -> Result<SpecFile, CliErr
 fn data_of(look: &LookArgs, reference: &DatasetReference) -> Result<DatasetInfo, String> {
     let Some(assumed) = &look.assume_data else {
         let data_root = &look.data.data_root;
-        return espalier_data::inspect(data_root, reference).map_err(|error| {
-            format!(
-                "dataset.path {:?}: {error}; relative paths start at --data-root {}; --assume-data \
-                 3x32x32:10 goes without the data",
-                reference.path,
-                data_root.display()
-            )
-        });
+        return inspected(data_root, reference)
+            .map_err(|error| format!("{error}; --assume-data 3x32x32:10 goes without the data"));
     };
     Ok(DatasetInfo {
         reference: reference.clone(),

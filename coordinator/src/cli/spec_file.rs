@@ -183,7 +183,11 @@ fn table(
     Ok((info, table))
 }
 
-fn inspected(data_root: &Path, reference: &DatasetReference) -> Result<DatasetInfo, String> {
+/// Looks at what lies where a data set should be.
+pub(super) fn inspected(
+    data_root: &Path,
+    reference: &DatasetReference,
+) -> Result<DatasetInfo, String> {
     espalier_data::inspect(data_root, reference).map_err(|error| {
         format!(
             "dataset.path {:?}: {error}; relative paths start at --data-root {}",

@@ -34,14 +34,14 @@ use espalier_common::spec::Kernel;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use self::acquisition::{Bounded, Estimate, greatest};
+use self::acquisition::{Estimate, greatest};
 use self::design::Design;
 use self::explained::Explained;
 use self::model::{Model, Point};
-use self::outlook::LEADERS;
+use self::outlook::{LEADERS, Leader};
 use self::pool::{Pool, neighbour};
 use self::target::Warp;
-use self::view::{Estimated, STARTS, View, most_promising};
+use self::view::{STARTS, View, most_promising};
 use super::book::assignment_id;
 use super::describe::{Described, Describer};
 use super::shared::Shared;
@@ -257,18 +257,15 @@ impl Bayesian {
             beyond.into_iter().fold(in_pool, better)
         };
         let (described, estimate) = found?;
-        let solved = |one: &Bounded| Estimated {
-            mean: one.mean,
-            solved: explained.column(one.index),
-        };
-        let mut leaders: Vec<_> = (leaders.iter())
-            .map(|one| (&items[one.index], solved(one)))
-            .collect();
-        if leaders.iter().all(|(one, _)| one.id != described.id) {
-            leaders.push((&described, view.estimated(&described)));
-        }
+        let leaders = leaders.iter().map(|one| {
+            let leader = Leader {
+                mean: one.mean,
+                explained: explained.column(one.index),
+            };
+            (&items[one.index], leader)
+        });
         let gain = (self.model.seen() >= TELLING)
-            .then(|| view.gain(leaders, warp, &mut self.rng(4)))
+            .then(|| view.gain(leaders, &described, warp, &mut self.rng(4)))
             .flatten();
         Some(Found {
             gain,

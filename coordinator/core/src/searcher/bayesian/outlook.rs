@@ -22,7 +22,7 @@ const JITTER: f64 = 1e-6;
 pub(super) struct Leader {
     /// The mean of its value.
     pub(super) mean: f64,
-    /// Its number of `L⁻¹ k` for each point that is known or pending.
+    /// `L⁻¹ k`: a number for each point that is known, and where those pending count as well for each of them.
     pub(super) explained: Vec<f64>,
 }
 

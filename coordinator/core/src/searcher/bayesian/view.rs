@@ -20,14 +20,6 @@ const ROUNDS: usize = 3;
 /// … looks at so many neighbours of each.
 const LOOKS: usize = 4;
 
-/// What those observed say of a candidate.
-pub(super) struct Estimated {
-    /// The mean of its value.
-    pub(super) mean: f64,
-    /// `L⁻¹ k`: a number for each of those observed.
-    pub(super) solved: Vec<f64>,
-}
-
 /// What is known when somebody asks.
 ///
 /// Pending candidates count as observed with the mean that is predicted for them. That changes no mean
@@ -106,38 +98,42 @@ impl<'a> View<'a> {
         self.joint.solve_lower(solved, observed)
     }
 
-    /// By how much the best of some candidates, for which `solved` is known of those observed, is expected to be
-    /// better than the best one known.
-    pub(super) fn gain(
+    /// By how much the best of the leaders, of which is known what those observed explain, and of the candidate that
+    /// was found is expected to be better than the best one known.
+    pub(super) fn gain<'d>(
         &self,
-        leaders: Vec<(&Described, Estimated)>,
+        leaders: impl Iterator<Item = (&'d Described, Leader)>,
+        found: &'d Described,
         warp: &Warp,
         rng: &mut ChaCha8Rng,
     ) -> Option<f64> {
-        let with_pending = |(one, Estimated { mean, solved }): (&Described, Estimated)| Leader {
-            mean,
-            explained: self.with_pending_solved(one, solved),
-        };
-        let candidates: Vec<&Described> = leaders.iter().map(|(one, _)| *one).collect();
-        let leaders: Vec<Leader> = leaders.into_iter().map(with_pending).collect();
+        let (mut candidates, mut leaders): (Vec<_>, Vec<_>) = leaders.unzip();
+        if candidates.iter().all(|one| one.id != found.id) {
+            candidates.push(found);
+            leaders.push(self.leader(found));
+        }
+        for (one, leader) in candidates.iter().zip(&mut leaders) {
+            let observed = std::mem::take(&mut leader.explained);
+            leader.explained = self.with_pending_solved(one, observed);
+        }
         let correlation =
             |one: usize, other: usize| (self.model).correlation(candidates[one], candidates[other]);
         outlook::gain(&leaders, correlation, self.posterior.scale(), warp, rng)
     }
 
-    /// What is known of a candidate outside the pool.
-    pub(super) fn estimated(&self, described: &Described) -> Estimated {
+    /// What those observed say of a candidate outside the pool.
+    fn leader(&self, described: &Described) -> Leader {
         let correlations = self.model.correlations(described);
-        Estimated {
+        Leader {
             mean: self.posterior.mean(&correlations),
-            solved: self.model.factor().solve_lower(correlations, 0),
+            explained: self.model.factor().solve_lower(correlations, 0),
         }
     }
 
     /// How good a candidate outside the pool looks.
     fn judge(&self, described: &Described) -> Estimate {
-        let Estimated { mean, solved } = self.estimated(described);
-        Estimate::new(mean, self.deviation(described, solved), self.best)
+        let Leader { mean, explained } = self.leader(described);
+        Estimate::new(mean, self.deviation(described, explained), self.best)
     }
 
     /// Climbs from each start through new neighbours; gives where each climb ended.
