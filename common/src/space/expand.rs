@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
+
 use super::block::{CELL_STRIDE, Join};
 use super::domain::Domain;
 use super::expand_cell::ResolvedCell;
@@ -180,9 +182,9 @@ pub(super) struct Expansion<'a> {
     pub(super) visible: usize,
     pub(super) marks: u32,
     /// Shared uses that were expanded, with fixed arguments; kept only where no names are.
-    pub(super) made: HashSet<UseOf<'a>>,
+    pub(super) made: HashSet<UseOf<'a>, RandomState>,
     /// What shared uses with fixed arguments stand for; kept only where names are.
-    pub(super) copies: HashMap<UseOf<'a>, Copies>,
+    pub(super) copies: HashMap<UseOf<'a>, Copies, RandomState>,
 }
 
 impl<'a> Expansion<'a> {
@@ -203,8 +205,8 @@ impl<'a> Expansion<'a> {
             scope: Scope::default(),
             visible: 0,
             marks: 0,
-            made: HashSet::new(),
-            copies: HashMap::new(),
+            made: HashSet::default(),
+            copies: HashMap::default(),
         }
     }
 

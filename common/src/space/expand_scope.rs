@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::mem::discriminant;
 
+use foldhash::quality::RandomState;
+
 use super::setting::Setting;
 use crate::candidate::Value;
 
@@ -13,7 +15,7 @@ use crate::candidate::Value;
 pub(super) struct Scope<'a> {
     all: Vec<Named<'a>>,
     /// Where the last block of a name stands.
-    last: HashMap<&'a str, usize>,
+    last: HashMap<&'a str, usize, RandomState>,
 }
 
 struct Named<'a> {

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
+
 use super::block::Join;
 use super::build::Infeasible;
 use super::expand::{ResolvedBlock, ResolvedKind, Source};
@@ -28,7 +30,7 @@ pub(super) fn lower(
         before_cell: None,
         looks_back: false,
         shared_from: 0,
-        made: HashMap::new(),
+        made: HashMap::default(),
     };
     let output = lowering.list(blocks, 0)?;
     let shape = lowering.shape(output);
@@ -72,7 +74,7 @@ pub(super) struct Lowering {
     /// The first node of those.
     pub(super) shared_from: Id,
     /// What shared blocks made so far, by where the blocks are: they stay there until all are lowered.
-    pub(super) made: HashMap<*const [ResolvedBlock], Vec<Made>>,
+    pub(super) made: HashMap<*const [ResolvedBlock], Vec<Made>, RandomState>,
 }
 
 /// A node's id.
