@@ -115,6 +115,7 @@ fn registration(worker: &Uuid, name: &str) -> v1::RegisterRequest {
         cluster: Vec::new(),
         protocol: espalier_proto::PROTOCOL_VERSION,
         labels: std::collections::HashMap::default(),
+        home: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use espalier_common::ids::Digest;
 use espalier_proto::v1;
-use support::{TestServer, assert_exact, attempt, score, spec};
+use support::{TestServer, TestWorker, assert_exact, attempt, score, spec};
 use tokio_stream::StreamExt;
 use tonic::Code;
 
@@ -49,6 +49,72 @@ async fn a_worker_is_told_whether_it_was_forgotten_or_displaced() {
     assert_eq!(displaced.code(), Code::AlreadyExists, "{displaced}");
     assert!(displaced.message().contains("\"node\""), "{displaced}");
     assert!(second.lease(1, 0).await.unwrap().is_empty());
+    server.stop().await;
+}
+
+/// A worker of this name that says where it runs, not registered yet.
+fn at_home(server: &TestServer, name: &str, home: u8) -> TestWorker {
+    let mut worker = TestWorker::unregistered(server.channel.clone(), name, 1);
+    worker.home = vec![home; 16];
+    worker
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_worker_of_a_name_is_refused_while_the_first_one_is_at_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    let mut first = at_home(&server, "node", 1);
+    first.register_again().await.unwrap();
+    server.create(&spec("clash", 1)).await;
+    let job = first.one().await;
+
+    let mut second = at_home(&server, "node", 2);
+    let refused = second.register_again().await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    assert!(refused.message().contains("--name"), "{refused}");
+    assert_eq!(first.renew(&[&job], first.call).await, vec![]);
+
+    // Nor after a restart of the coordinator, which then knows the first one by its lease alone.
+    server.stop().await;
+    let server = TestServer::start(folder.path()).await;
+    second.reconnect(server.channel.clone());
+    let refused = second.register_again().await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+
+    first.reconnect(server.channel.clone());
+    first.register_again().await.unwrap();
+    first.complete(&job, score(&job.decisions)).await.unwrap();
+    let trials = server.trials("clash").await;
+    assert_eq!(trials[0].attempts, 1, "{trials:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_started_again_takes_its_place_at_once_and_another_one_when_nothing_is_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = |config: &mut espalier_coordinator::ServerConfig| config.lease_ttl_ms = 1_000;
+    let server = TestServer::start_with(folder.path(), short).await;
+    let mut first = at_home(&server, "node", 1);
+    first.register_again().await.unwrap();
+    server.create(&spec("again", 1)).await;
+    let lost = first.one().await;
+
+    let mut again = at_home(&server, "node", 1);
+    again.register_again().await.unwrap();
+    let job = again.one().await;
+    assert_eq!((job.trial, job.attempt.0), (lost.trial, lost.attempt.0 + 1));
+
+    let mut other = at_home(&server, "node", 2);
+    let began = std::time::Instant::now();
+    while let Err(refused) = other.register_again().await {
+        assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+        assert!(began.elapsed() < Duration::from_secs(30), "{refused}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(began.elapsed() > Duration::from_millis(500));
+    let job = other.one().await;
+    other.complete(&job, score(&job.decisions)).await.unwrap();
+    assert_exact(&server, "again", 1).await;
     server.stop().await;
 }
 

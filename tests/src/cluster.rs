@@ -188,6 +188,19 @@ impl Cluster {
     /// # Errors
     /// It cannot be started.
     pub fn start_worker(&self, name: &str, options: &WorkerOptions) -> Result<Process> {
+        self.start_worker_as(name, name, options)
+    }
+
+    /// Starts such a worker, whose work folder and log are called `place`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_worker_as(
+        &self,
+        name: &str,
+        place: &str,
+        options: &WorkerOptions,
+    ) -> Result<Process> {
         let mut command = program("espalier-worker");
         command
             .args(["--join", &self.address])
@@ -195,14 +208,14 @@ impl Cluster {
             .args(["--evaluator-silence-ms", &options.silence_ms.to_string()])
             .args(options.arguments)
             .envs(self.environment.clone());
-        scripted_worker(&mut command, name, self.folder.path());
+        scripted_worker(&mut command, (name, place), self.folder.path());
         for label in &options.labels {
             command.args(["--label", label]);
         }
         if !options.trainer {
             command.arg("--trainer").arg(self.path("no-trainer"));
         }
-        Process::start(name, self.folder.path(), command, false)
+        Process::start(place, self.folder.path(), command, false)
     }
 
     /// A path in the test's folder.

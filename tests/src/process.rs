@@ -73,8 +73,9 @@ pub fn serve_command(folder: &Path, listen: &str, options: &[&str]) -> Command {
     command
 }
 
-/// Gives a worker's command its name, its folders within `folder`, and the scripted evaluator.
-pub(crate) fn scripted_worker(command: &mut Command, name: &str, folder: &Path) {
+/// Gives a worker's command its name, its folders within `folder` (the one of its own called after its place), and
+/// the scripted evaluator.
+pub(crate) fn scripted_worker(command: &mut Command, (name, place): (&str, &str), folder: &Path) {
     command
         .args(["--name", name, "--threads", "1"])
         .arg("--data-root")
@@ -82,7 +83,7 @@ pub(crate) fn scripted_worker(command: &mut Command, name: &str, folder: &Path) 
         .arg("--cache-dir")
         .arg(folder.join("cache"))
         .arg("--work-dir")
-        .arg(folder.join(format!("work-{name}")))
+        .arg(folder.join(format!("work-{place}")))
         .arg("--evaluator")
         .arg(scripted())
         .env("ESPALIER_TEST_CONTROL", folder.join("control"));

@@ -157,7 +157,7 @@ impl Secured {
         let mut command = self.program("espalier-worker");
         command.args(["--join", host]).arg("--trainer");
         command.arg(self.path("no-trainer"));
-        scripted_worker(&mut command, name, self.folder.path());
+        scripted_worker(&mut command, (name, name), self.folder.path());
         command
     }
 

@@ -41,6 +41,7 @@ impl SyntheticWorker {
                 cluster: Vec::new(),
                 protocol: espalier_proto::PROTOCOL_VERSION,
                 labels: std::collections::HashMap::default(),
+                home: Vec::new(),
             })
             .await?;
         Ok(Self {

@@ -88,6 +88,38 @@ async fn the_trial_of_a_killed_worker_runs_again_elsewhere() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_second_worker_of_one_name_does_no_harm_and_is_its_heir() -> Result<()> {
+    let cluster = Cluster::start(2_000).await?;
+    let searches = cluster.searches()?;
+    cluster.control("seconds", "2")?;
+    let first = cluster.start_worker("twin", &WorkerOptions::default())?;
+    let search = searches
+        .create(&scripted_spec("twins", TRIALS), String::new())
+        .await?;
+    cluster.started(&[], LIMIT).await?;
+    let second = cluster.start_worker_as("twin", "elsewhere", &WorkerOptions::default())?;
+    let said = "another worker has this name";
+    wait_until("the second one's warning", LIMIT, || async {
+        Ok(second.log().contains(said).then_some(()))
+    })
+    .await?;
+    // It asks every two seconds, and the first one goes on meanwhile.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let trials = searches.trials(&search).await?;
+    assert!(trials.iter().all(|trial| trial.attempts <= 1), "{trials:?}");
+    assert!(trials.iter().any(|trial| trial.attempts == 0) || trials.len() < TRIALS as usize);
+    cluster.control("seconds", "0.05")?;
+    first.kill_9()?;
+    let trials = assert_exact(&searches, &search, TRIALS).await?;
+    assert!(trials.iter().all(|trial| trial.attempts <= 2));
+    let coordinator = cluster.coordinator.as_ref().map(|process| process.log());
+    let refusals = coordinator.unwrap_or_default();
+    let refusals = refusals.matches("a second worker of this name is refused");
+    assert_eq!(refusals.count(), 1, "said once, not at every try");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_trial_of_a_killed_evaluator_runs_again() -> Result<()> {
     let cluster = Cluster::start(5_000).await?;
     let searches = cluster.searches()?;

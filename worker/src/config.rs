@@ -23,6 +23,8 @@ use crate::membership;
 use limits::parse_duration;
 pub use limits::{LimitArgs, Limits};
 
+/// A worker that died elsewhere keeps its name for a lease's time to live, which is 30 s unless set.
+const NAME_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest name of a worker or an evaluator, in bytes: both travel with every registration.
 const MAX_NAME: usize = 64;
 /// Room for a few hundred data sets of the usual size, and little of a disk.
@@ -271,6 +273,8 @@ pub struct WorkerConfig {
     pub until_idle: Option<Duration>,
     /// How long the end may take.
     pub drain_timeout: Duration,
+    /// How long a name is waited for that another worker has: not an option, but for tests.
+    pub name_patience: Duration,
 }
 
 impl WorkerConfig {
@@ -334,6 +338,7 @@ impl WorkerConfig {
             data_silence: Duration::from_millis(args.data_silence_ms),
             until_idle: args.until_idle,
             drain_timeout: Duration::from_millis(args.drain_timeout_ms),
+            name_patience: NAME_PATIENCE,
         })
     }
 }

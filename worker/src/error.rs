@@ -91,16 +91,18 @@ pub enum WorkerError {
         /// The cluster met now.
         now: ClusterId,
     },
-    /// Two workers of one name displace each other.
+    /// Another worker has the name, and keeps it.
     #[error(
-        "another worker took the name {name:?} {times} times within a minute: give each worker a --name of \
-         its own"
+        "the coordinator at {address} has had another worker of the name {name:?} at work for {waited_s} s: \
+         give this one a --name of its own"
     )]
-    Displaced {
+    NameInUse {
+        /// The coordinator.
+        address: String,
         /// The name.
         name: String,
-        /// How often.
-        times: usize,
+        /// For how long it was tried.
+        waited_s: u64,
     },
     /// A part of the worker broke.
     #[error("{0}")]

@@ -68,7 +68,8 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
 
     let starting = async {
         let (warm, offers) = try_evaluators(&config, &memory).await?;
-        let mut registration = Registration::new(client.clone(), worker, &config, offers);
+        let mut registration =
+            Registration::new(client.clone(), (worker, work_dir.home()), &config, offers);
         let welcome = tokio::select! {
             welcome = registration.register() => welcome?,
             () = idle(config.until_idle) => return Ok(None),

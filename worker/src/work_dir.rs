@@ -2,19 +2,25 @@
 //! common and std.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use espalier_common::ids::AttemptKey;
+use espalier_common::ids::{AttemptKey, Digest};
+use uuid::Uuid;
 
 use crate::alive;
 use crate::error::WorkerError;
+
+/// The file of the folder's own number.
+const HOME: &str = "home";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The work folder, locked for as long as this lives: two workers in one folder would empty each other's
 /// scratch and deliver each other's results.
 #[derive(Debug)]
 pub(crate) struct WorkDir {
     path: PathBuf,
+    home: Uuid,
     _lock: File,
 }
 
@@ -37,6 +43,7 @@ impl WorkDir {
         }
         let work_dir = Self {
             path: path.to_owned(),
+            home: home(path).map_err(folder)?,
             _lock: lock,
         };
         let scratch = work_dir.scratch_root();
@@ -48,6 +55,12 @@ impl WorkDir {
         fs::create_dir_all(&scratch).map_err(folder)?;
         alive::forget(path).map_err(folder)?;
         Ok(work_dir)
+    }
+
+    /// What tells a worker that starts again here from another one that has only its name: this folder, which is
+    /// locked, on this boot of the machine.
+    pub(crate) fn home(&self) -> Uuid {
+        self.home
     }
 
     fn scratch_root(&self) -> PathBuf {
@@ -65,6 +78,32 @@ impl WorkDir {
         fs::create_dir(&path)?;
         Ok(Scratch { path })
     }
+}
+
+/// The folder's own number, made when it is first used, together with the boot: copies of a machine have copies
+/// of the folder, but each has been started once.
+fn home(path: &Path) -> io::Result<Uuid> {
+    let file = path.join(HOME);
+    let kept = fs::read_to_string(&file).ok();
+    let kept = kept.and_then(|text| Uuid::parse_str(text.trim()).ok());
+    let folder = match kept {
+        Some(folder) => folder,
+        None => {
+            let made = Uuid::new_v4();
+            let mut new = tempfile::NamedTempFile::new_in(path)?;
+            writeln!(new, "{made}")?;
+            new.persist(&file)?;
+            made
+        }
+    };
+    // Not there on other systems than Linux.
+    let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
+    let both = Digest::of(format!("{folder} {}", boot.trim()).as_bytes());
+    Ok(Uuid::from_u128(
+        both.0[..16]
+            .iter()
+            .fold(0, |all, byte| all << 8 | u128::from(*byte)),
+    ))
 }
 
 /// What an attempt's files are called.
@@ -117,6 +156,20 @@ mod tests {
         assert!(error.contains("--name"), "{error}");
         drop(first);
         WorkDir::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_is_the_same_home_at_every_start_and_no_other_folder_is() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let home = |folder: &Path| WorkDir::open(folder).unwrap().home();
+        let first = home(folder.path());
+        assert_eq!(home(folder.path()), first);
+        assert_ne!(home(other.path()), first);
+        // A number that cannot be read is made anew.
+        fs::write(folder.path().join(HOME), "half").unwrap();
+        let again = home(folder.path());
+        assert_ne!(again, first);
+        assert_eq!(home(folder.path()), again);
     }
 
     #[test]

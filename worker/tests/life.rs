@@ -230,21 +230,40 @@ async fn a_worker_that_is_forgotten_again_and_again_registers_again_every_time()
 }
 
 #[tokio::test]
-async fn a_worker_that_is_displaced_again_and_again_says_that_its_name_is_taken() {
+async fn a_worker_whose_name_another_one_has_waits_until_it_is_free() {
     let bench = Bench::new();
-    bench.fake.lock().displaced = true;
+    bench.fake.lock().name_taken = 1;
     let worker = bench.start();
-    let displacing = async {
-        loop {
-            bench.fake.lock().workers.clear();
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let error = tokio::select! {
-        outcome = worker.wait() => outcome.unwrap_err(),
-        () = displacing => unreachable!(),
-    };
-    assert!(matches!(error, WorkerError::Displaced { .. }), "{error}");
+    bench.fake.grant(job(1, "no weights"));
+    bench
+        .fake
+        .until("it is complete", |state| state.completes.len() == 1)
+        .await;
+    // One that finds out later, since it was silent for long, asks for its name again too.
+    {
+        let mut state = bench.fake.lock();
+        state.displaced = true;
+        state.name_taken = 1;
+        state.workers.clear();
+    }
+    bench
+        .fake
+        .until("it registers again", |state| {
+            state.name_taken == 0 && state.registers.len() == 2
+        })
+        .await;
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_whose_name_stays_taken_says_so_and_ends() {
+    let bench = Bench::new();
+    bench.fake.lock().name_taken = usize::MAX;
+    let mut config = bench.config();
+    config.name_patience = Duration::from_millis(10);
+    let error = Running::of(config).wait().await.unwrap_err();
+    assert!(matches!(error, WorkerError::NameInUse { .. }), "{error}");
+    assert!(error.to_string().contains("--name"), "{error}");
 }
 
 #[tokio::test]

@@ -173,6 +173,7 @@ impl Worker {
             cluster: Vec::new(),
             protocol: espalier_proto::PROTOCOL_VERSION,
             labels: std::collections::HashMap::default(),
+            home: Vec::new(),
         };
         client.register(register).await.expect("registered");
         Self { client, id }

@@ -150,6 +150,7 @@ impl Worker {
             cluster: Vec::new(),
             protocol: espalier_proto::PROTOCOL_VERSION,
             labels: std::collections::HashMap::default(),
+            home: Vec::new(),
         };
         let welcome = client.register(register).await?.into_inner();
         Ok(Self {

@@ -9,7 +9,7 @@ use espalier_common::labels::Labels;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::dispatcher::Registration;
+use super::dispatcher::{Home, Registration};
 use super::error::CallError;
 use crate::access::{Token, TokenId, Tokens};
 use crate::clock;
@@ -41,6 +41,9 @@ pub(crate) enum ClusterEvent {
         /// The token by which it joined; none without TLS.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         token: Option<TokenId>,
+        /// Where it runs, as it says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        home: Option<Home>,
     },
     /// A worker's instance is gone.
     WorkerLeft {
@@ -105,6 +108,7 @@ impl ClusterEvent {
             version: registration.version.clone(),
             labels: registration.labels.clone(),
             token: registration.token.clone(),
+            home: registration.home,
         }
     }
 
@@ -274,6 +278,7 @@ pub(crate) struct WorkerNames {
 struct Named {
     name: Arc<str>,
     token: Option<TokenId>,
+    home: Option<Home>,
 }
 
 impl WorkerNames {
@@ -282,6 +287,7 @@ impl WorkerNames {
             worker,
             name,
             token,
+            home,
             ..
         } = event
         {
@@ -289,6 +295,7 @@ impl WorkerNames {
             let named = Named {
                 name: name.as_str().into(),
                 token: token.clone(),
+                home: *home,
             };
             names.insert(*worker, named);
         }
@@ -305,6 +312,7 @@ impl WorkerNames {
             version: String::new(),
             labels: Labels::default(),
             token: None,
+            home: None,
         });
     }
 
@@ -319,6 +327,12 @@ impl WorkerNames {
     pub(super) fn is_called(&self, worker: WorkerId, name: &str) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.get(&worker).is_some_and(|known| &*known.name == name)
+    }
+
+    /// Where an instance runs, if it has said so.
+    pub(super) fn home(&self, worker: WorkerId) -> Option<Home> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(&worker).and_then(|known| known.home)
     }
 
     /// The name of an instance that has registered once.

@@ -49,6 +49,17 @@ pub enum CallError {
         "another instance of the worker {0:?} has registered since; if both run, give each a name of its own"
     )]
     NameTaken(String),
+    /// A worker that is alive has the name, and runs elsewhere.
+    #[error(
+        "the name {name:?} belongs to another worker, which is at work: give each worker a --name of its own; if \
+         the other one is gone, its name is free {free_after_ms} ms after the last sign of it"
+    )]
+    NameInUse {
+        /// The name.
+        name: String,
+        /// After so long a silence it counts as gone.
+        free_after_ms: u64,
+    },
     /// The worker belongs to another coordinator's journal.
     #[error(
         "this coordinator's cluster is {here}, the worker comes from {theirs}: check the address"

@@ -16,7 +16,7 @@ mod warm_start;
 pub(crate) use cluster::{ClusterEvent, ClusterLog, Learned, WorkerNames};
 pub(crate) use create::{NewSearch, bounded};
 pub(crate) use dispatcher::{
-    ClusterStatus, Dispatcher, DispatcherHandle, Registration, Settings, WorkerStatus,
+    ClusterStatus, Dispatcher, DispatcherHandle, Home, Registration, Settings, WorkerStatus,
 };
 pub(crate) use error::CallError;
 pub(crate) use recovery::recover;

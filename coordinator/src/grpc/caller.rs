@@ -105,6 +105,7 @@ mod tests {
             version: String::new(),
             labels: Labels::default(),
             token: None,
+            home: None,
         }
     }
 

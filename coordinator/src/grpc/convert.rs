@@ -9,13 +9,13 @@ use espalier_common::labels::Labels;
 use espalier_common::metrics::Direction;
 use espalier_core::search::PauseReason;
 use espalier_proto::{
-    MAX_SLOTS, WireError, attempt_to_wire, digest_from_wire, metrics_to_wire, uuid_to_wire, v1,
-    worker_id_from_wire,
+    MAX_SLOTS, WireError, attempt_to_wire, digest_from_wire, metrics_to_wire, uuid_from_wire,
+    uuid_to_wire, v1, worker_id_from_wire,
 };
 
 use crate::actors::{
-    CallError, ClusterStatus, Registration, SearchStatus, TrialChange, WorkerNames, WorkerStatus,
-    reused_from,
+    CallError, ClusterStatus, Home, Registration, SearchStatus, TrialChange, WorkerNames,
+    WorkerStatus, reused_from,
 };
 use crate::clock::millis;
 use crate::journal::TrialRow;
@@ -234,7 +234,15 @@ pub(super) fn registration_from_wire(
         device: bounded("device", request.device)?,
         version: bounded("version", request.version)?,
         token: None,
+        home: home(&request.home)?,
     })
+}
+
+fn home(wire: &[u8]) -> Result<Option<Home>, CallError> {
+    if wire.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Home(uuid_from_wire("home", wire)?)))
 }
 
 /// Fingerprints of data sets.

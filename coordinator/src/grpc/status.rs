@@ -30,7 +30,9 @@ impl From<CallError> for Status {
             CallError::Tls(TlsError::BadRequest(_)) => Code::InvalidArgument,
             CallError::Tls(_) => Code::Internal,
             CallError::AmbiguousSearch { .. } => Code::InvalidArgument,
-            CallError::OtherSearchExists(_) | CallError::NameTaken(_) => Code::AlreadyExists,
+            CallError::OtherSearchExists(_)
+            | CallError::NameTaken(_)
+            | CallError::NameInUse { .. } => Code::AlreadyExists,
             CallError::NotRegistered
             | CallError::NoTls
             | CallError::OtherCluster { .. }

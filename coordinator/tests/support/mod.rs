@@ -146,6 +146,8 @@ pub struct TestWorker {
     pub checkpoints: bool,
     /// What it says that it speaks.
     pub protocol: u32,
+    /// Where it says that it runs.
+    pub home: Vec<u8>,
 }
 
 impl TestWorker {
@@ -165,6 +167,7 @@ impl TestWorker {
             jobs: vec!["train".to_owned()],
             checkpoints: false,
             protocol: espalier_proto::PROTOCOL_VERSION,
+            home: Vec::new(),
         }
     }
 
@@ -183,6 +186,7 @@ impl TestWorker {
             cluster: Vec::new(),
             protocol: self.protocol,
             labels: std::collections::HashMap::default(),
+            home: self.home.clone(),
         };
         Ok(self.client.register(request).await?.into_inner())
     }

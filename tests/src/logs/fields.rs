@@ -113,6 +113,7 @@ pub const FIELDS: &[Field] = &[
     number("running", "trials that run"),
     number("queued", "trials that wait"),
     text("instance", "id of one start of a worker"),
+    text("owner", "id of the start of the worker that has the name"),
     number("slots", "the worker's slots"),
     text("device", "what the worker computes on"),
     text("release", "the worker's release"),

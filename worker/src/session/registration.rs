@@ -1,6 +1,5 @@
 //! Announcing this worker, again whenever the coordinator has forgotten it. May import proto, common.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use espalier_common::evaluator::Ready;
@@ -8,18 +7,18 @@ use espalier_common::ids::{ClusterId, WorkerId};
 use espalier_common::job::JobKind;
 use espalier_proto::{PROTOCOL_VERSION, stated_protocol, uuid_from_wire, uuid_to_wire, v1};
 use espalier_runtime::backoff::Waits;
+use espalier_runtime::logging::millis;
 use tokio::time::Instant;
 use tonic::{Code, Status};
+use uuid::Uuid;
 
 use crate::client::{Client, for_ever};
 use crate::config::WorkerConfig;
 use crate::error::WorkerError;
 use crate::membership::Refused;
 
-/// A worker that so often within [`DISPLACED_WITHIN`] finds another instance under its name takes turns
-/// with that one. Being forgotten does not count: a coordinator knows nobody when it has just started.
-const DISPLACED_TIMES: usize = 5;
-const DISPLACED_WITHIN: Duration = Duration::from_secs(60);
+/// A name that another worker has is asked for so often.
+const NAME_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Two registrations closer than this are a coordinator in trouble: the next one waits, longer each time.
 const QUIET_AFTER: Duration = Duration::from_secs(2);
 /// Bounds of what the coordinator may ask for: more often would only load both, more seldom would lose
@@ -55,16 +54,16 @@ pub(crate) struct Registration {
     address: String,
     request: v1::RegisterRequest,
     cluster: Option<ClusterId>,
-    displaced: VecDeque<Instant>,
+    name_patience: Duration,
     last: Instant,
     waits: Waits,
 }
 
 impl Registration {
-    /// Of this instance, with the evaluators it offers.
+    /// Of this instance in its home (see [`crate::work_dir::WorkDir::home`]), with the evaluators it offers.
     pub(crate) fn new(
         client: Client,
-        worker: WorkerId,
+        (worker, home): (WorkerId, Uuid),
         config: &WorkerConfig,
         evaluators: Vec<v1::EvaluatorOffer>,
     ) -> Self {
@@ -80,13 +79,14 @@ impl Registration {
             labels: (config.labels.iter())
                 .map(|(label, value)| (label.to_owned(), value.to_owned()))
                 .collect(),
+            home: uuid_to_wire(home),
         };
         Self {
             client,
             address: config.join.clone(),
             request,
             cluster: None,
-            displaced: VecDeque::new(),
+            name_patience: config.name_patience,
             last: Instant::now(),
             waits: Waits::default(),
         }
@@ -94,16 +94,7 @@ impl Registration {
 
     /// Registers, waiting for the coordinator without limit.
     pub(crate) async fn register(&mut self) -> Result<Welcome, WorkerError> {
-        let register = || for_ever("Register", || self.client.register(self.request.clone()));
-        let mut answer = register().await;
-        if let Err(status) = &answer
-            && status.code() == Code::Unauthenticated
-        {
-            // The certificate has expired, as it does of a machine that slept, or the token was revoked.
-            self.identify_again(status).await?;
-            answer = register().await;
-        }
-        let reply = answer.map_err(|status| self.refused(status.message()))?;
+        let reply = self.reply().await?;
         let spoken = stated_protocol(reply.protocol);
         if spoken != PROTOCOL_VERSION {
             return Err(WorkerError::Protocol {
@@ -137,6 +128,52 @@ impl Registration {
         })
     }
 
+    /// The coordinator's answer, once the name is this worker's.
+    async fn reply(&self) -> Result<v1::RegisterReply, WorkerError> {
+        let (began, mut said) = (Instant::now(), false);
+        loop {
+            let status = match self.ask().await? {
+                Ok(reply) => return Ok(reply),
+                Err(status) => status,
+            };
+            if status.code() != Code::AlreadyExists {
+                return Err(self.refused(status.message()));
+            }
+            let waited = began.elapsed();
+            if waited >= self.name_patience {
+                return Err(WorkerError::NameInUse {
+                    address: self.address.clone(),
+                    name: self.request.name.clone(),
+                    waited_s: waited.as_secs(),
+                });
+            }
+            if !said {
+                tracing::warn!(
+                    worker = self.request.name,
+                    coordinator = self.address,
+                    reason = status.message(),
+                    wait_ms = millis(self.name_patience),
+                    "another worker has this name; waiting for it"
+                );
+                said = true;
+            }
+            tokio::time::sleep(NAME_AGAIN_AFTER).await;
+        }
+    }
+
+    async fn ask(&self) -> Result<Result<v1::RegisterReply, Status>, WorkerError> {
+        let register = || for_ever("Register", || self.client.register(self.request.clone()));
+        let answer = register().await;
+        match answer {
+            Err(status) if status.code() == Code::Unauthenticated => {
+                // The certificate has expired, as it does of a machine that slept, or the token was revoked.
+                self.identify_again(&status).await?;
+                Ok(register().await)
+            }
+            answer => Ok(answer),
+        }
+    }
+
     async fn identify_again(&self, status: &Status) -> Result<(), WorkerError> {
         let mut waits = Waits::default();
         loop {
@@ -156,17 +193,6 @@ impl Registration {
     /// Registers again: the coordinator does not know this instance, or another one displaced it.
     pub(crate) async fn register_again(&mut self, why: Unknown) -> Result<Welcome, WorkerError> {
         let now = Instant::now();
-        if why == Unknown::Displaced {
-            self.displaced.push_back(now);
-            self.displaced
-                .retain(|&then| now.duration_since(then) < DISPLACED_WITHIN);
-            if self.displaced.len() >= DISPLACED_TIMES {
-                return Err(WorkerError::Displaced {
-                    name: self.request.name.clone(),
-                    times: self.displaced.len(),
-                });
-            }
-        }
         tracing::warn!(
             worker = self.request.name,
             reason = match why {

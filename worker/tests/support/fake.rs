@@ -39,6 +39,8 @@ pub struct State {
     pub refuse_reports_with: Option<Code>,
     /// Whether another instance has the name of those that are not known.
     pub displaced: bool,
+    /// So many registrations find their name taken.
+    pub name_taken: usize,
     pub artifacts: BTreeMap<String, Vec<u8>>,
     /// What uploads are refused with, and whether they are not answered at all.
     pub refuse_uploads_with: Option<Code>,
@@ -76,6 +78,7 @@ impl State {
             refuse_completes_with: None,
             refuse_reports_with: None,
             displaced: false,
+            name_taken: 0,
             artifacts: BTreeMap::new(),
             refuse_uploads_with: None,
             stall_uploads: false,
@@ -229,10 +232,14 @@ impl WorkerService for Service {
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterReply> {
         let request = request.into_inner();
         let (cluster, protocol) = self.record(Some("register"), |state| {
+            if state.name_taken > 0 {
+                state.name_taken -= 1;
+                return Err(Status::already_exists("another worker has the name"));
+            }
             state.workers.push(request.worker.clone());
             state.registers.push(request);
-            (state.cluster, state.protocol)
-        });
+            Ok((state.cluster, state.protocol))
+        })?;
         Ok(Response::new(v1::RegisterReply {
             cluster: cluster.to_be_bytes().to_vec(),
             lease_ttl_ms: 5000,

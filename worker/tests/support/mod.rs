@@ -76,6 +76,7 @@ impl Bench {
             data_silence: Duration::from_secs(60),
             until_idle: None,
             drain_timeout: Duration::from_secs(10),
+            name_patience: Duration::from_secs(60),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod datasets;
 mod health;
+mod registration;
 mod registry;
 mod searches;
 mod stall;
@@ -21,8 +22,10 @@ use espalier_common::ids::{AttemptKey, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::{Abilities, LeasedJob};
 use espalier_common::labels::Labels;
 use espalier_core::search::WaitingJobs;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::error::CallError;
 use super::search::SearchLink;
@@ -49,7 +52,15 @@ pub(crate) struct Registration {
     pub(crate) labels: Labels,
     /// The token by which it joined; none without TLS.
     pub(crate) token: Option<TokenId>,
+    /// Where it runs; an older release does not say so.
+    pub(crate) home: Option<Home>,
 }
+
+/// Where a worker's instance runs: a folder that only one process at a time has, on one boot of its machine. So
+/// an instance of the same home as another one is its successor, and the other one has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Home(pub(crate) Uuid);
 
 /// A worker that waits for jobs.
 #[derive(Debug)]

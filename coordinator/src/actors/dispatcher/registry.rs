@@ -58,13 +58,15 @@ impl Worker {
 pub(super) struct Registry {
     workers: BTreeMap<WorkerId, Worker>,
     names: BTreeMap<String, WorkerId>,
+    /// By the name they asked for in vain: who did so last.
+    clashes: BTreeMap<String, WorkerId>,
     /// Of all workers together: kept, since thousands of workers are not counted over for each message.
     slots: u64,
 }
 
 impl Registry {
-    /// Adds a worker's instance and answers with the older instance of the same name, which is gone.
-    pub(super) fn add(&mut self, registration: Registration, now: Instant) -> Option<WorkerId> {
+    /// Adds a worker's instance, in the place of the older instance of the same name.
+    pub(super) fn add(&mut self, registration: Registration, now: Instant) {
         let (worker, name) = (registration.worker, registration.name.clone());
         // An instance keeps what is known of its calls when it registers once more.
         let calls_ended = self.workers.get(&worker).map_or(0, |old| old.calls_ended);
@@ -84,13 +86,20 @@ impl Registry {
             self.remove(older);
         }
         self.names.insert(name, worker);
-        older
     }
 
     fn remove_name_of(&mut self, worker: WorkerId) {
         if let Some(known) = self.workers.get(&worker) {
             self.names.remove(&known.registration.name);
+            self.clashes.remove(&known.registration.name);
         }
+    }
+
+    /// Whether it is news that this instance asks for a name that is taken. Of a name that nobody registered
+    /// holds, it always is.
+    pub(super) fn note_clash(&mut self, name: &str, asking: WorkerId) -> bool {
+        let taken = self.names.contains_key(name);
+        !taken || self.clashes.insert(name.to_owned(), asking) != Some(asking)
     }
 
     /// Whether a name stands for another instance than this one.
@@ -175,6 +184,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             labels: Labels::default(),
             token: None,
+            home: None,
         }
     }
 
@@ -182,18 +192,32 @@ mod tests {
     fn a_new_instance_takes_the_place_of_the_older_one_of_its_name() {
         let mut registry = Registry::default();
         let now = Instant::now();
-        assert_eq!(registry.add(registration(1, "node"), now), None);
-        assert_eq!(registry.add(registration(1, "node"), now), None);
-        let older = registry.add(registration(2, "node"), now);
-        assert_eq!(older, Some(WorkerId(Uuid::from_u128(1))));
-        assert_eq!((registry.len(), registry.slots()), (1, 1));
         let (one, two) = (WorkerId(Uuid::from_u128(1)), WorkerId(Uuid::from_u128(2)));
+        registry.add(registration(1, "node"), now);
+        registry.add(registration(1, "node"), now);
+        assert_eq!(registry.named("node"), Some(one));
+        registry.add(registration(2, "node"), now);
+        assert_eq!(registry.named("node"), Some(two));
+        assert_eq!((registry.len(), registry.slots()), (1, 1));
         assert!(registry.is_of_another("node", one) && !registry.is_of_another("node", two));
         assert!(!registry.is_of_another("other", one));
         registry.remove(two);
         registry.remove(two);
         assert_eq!(registry.slots(), 0);
         assert!(!registry.is_of_another("node", one));
+    }
+
+    #[test]
+    fn a_name_that_is_asked_for_again_and_again_is_news_once() {
+        let mut registry = Registry::default();
+        registry.add(registration(1, "node"), Instant::now());
+        let asking = |n| WorkerId(Uuid::from_u128(n));
+        assert!(registry.note_clash("node", asking(2)));
+        assert!(!registry.note_clash("node", asking(2)));
+        assert!(registry.note_clash("node", asking(3)));
+        registry.remove(asking(1));
+        registry.add(registration(4, "node"), Instant::now());
+        assert!(registry.note_clash("node", asking(3)));
     }
 
     #[test]

@@ -21,10 +21,7 @@ use super::searches::OpenSearches;
 use super::stall::{Change, Stalls};
 use super::tally::ClusterTally;
 use super::waiting::{Polls, answer_empty};
-use super::{
-    Changed, ClusterStatus, DispatcherHandle, MAILBOX, Message, News, Poll, Registration,
-    WorkerStatus,
-};
+use super::{Changed, ClusterStatus, DispatcherHandle, MAILBOX, Message, News, Poll, WorkerStatus};
 use crate::actors::cluster::{ClusterEvent, ClusterLog, Departure, Waiter};
 use crate::actors::error::CallError;
 use crate::actors::search::Request;
@@ -35,8 +32,6 @@ const BATCH: usize = 256;
 /// A worker that was not heard of for so many times to live is forgotten: its leases have expired long
 /// before, this only clears the list.
 const SILENT_TTLS: u32 = 3;
-/// The most workers one coordinator registers: bounds its memory whatever connects.
-const MAX_WORKERS: usize = 20_000;
 /// How often deadlines are looked at within a time to live.
 const LOOKS_PER_TTL: u32 = 20;
 
@@ -49,7 +44,7 @@ pub(crate) struct Settings {
 
 /// The dispatcher's state.
 pub(crate) struct Dispatcher {
-    settings: Settings,
+    pub(super) settings: Settings,
     pub(super) cluster: ClusterLog,
     searches: OpenSearches,
     pub(super) registry: Registry,
@@ -208,40 +203,6 @@ impl Dispatcher {
         }
     }
 
-    fn register(
-        &mut self,
-        registration: Registration,
-        reply: oneshot::Sender<Result<(), CallError>>,
-    ) {
-        if self.registry.len() >= MAX_WORKERS && self.registry.get(registration.worker).is_none() {
-            let message = format!("{MAX_WORKERS} workers are registered, which is the most taken");
-            let _ = reply.send(Err(CallError::TooMany(message)));
-            return;
-        }
-        // The call may have been let in just before its token was revoked.
-        let token = registration.token.as_ref();
-        if let Some(token) = token.filter(|token| self.cluster.tokens().is_revoked(token)) {
-            let _ = reply.send(Err(CallError::RevokedToken(token.to_string())));
-            return;
-        }
-        let event = ClusterEvent::registered(&registration);
-        let (worker, name) = (registration.worker, registration.name.clone());
-        let known = self.registry.add(registration, Instant::now());
-        // An instance from before this coordinator's start is known by its leases alone.
-        let holders = self.leases.holders().filter(|holder| {
-            *holder != worker
-                && self.registry.get(*holder).is_none()
-                && self.cluster.names().is_called(*holder, &name)
-        });
-        let older: BTreeSet<WorkerId> = holders.chain(known).collect();
-        for older in older {
-            self.part(older, ReleaseReason::WorkerRestarted);
-            self.events
-                .push((ClusterEvent::left(older, Departure::Restarted), None));
-        }
-        self.events.push((event, Some(reply)));
-    }
-
     fn poll(&mut self, poll: Poll) {
         let Some(worker) = self.registry.seen(poll.worker, Instant::now()) else {
             let refusal = self.why_unknown(poll.worker);
@@ -253,16 +214,6 @@ impl Dispatcher {
         }
         worker.missing.clone_from(&poll.missing);
         self.waiting.add(poll);
-    }
-
-    /// A worker that this coordinator has only forgotten registers again, as often as that happens. Two that
-    /// displace each other must be told, or they would do so for ever.
-    fn why_unknown(&self, worker: WorkerId) -> CallError {
-        let name = self.cluster.names().known(worker);
-        name.filter(|name| self.registry.is_of_another(name, worker))
-            .map_or(CallError::NotRegistered, |name| {
-                CallError::NameTaken(name.to_string())
-            })
     }
 
     /// An instance that is not known here is told so, and registers again: else one whose slots are all busy

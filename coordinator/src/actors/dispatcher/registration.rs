@@ -1,0 +1,113 @@
+//! Who goes by which name. A worker that starts again takes the place of its older instance at once; another one
+//! does not get a name for as long as its owner is alive, or two workers of one name would take each other's
+//! jobs for ever.
+
+use std::collections::BTreeSet;
+
+use espalier_common::ids::WorkerId;
+use espalier_core::search::ReleaseReason;
+use espalier_runtime::logging::millis;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Registration;
+use super::task::Dispatcher;
+use crate::actors::cluster::{ClusterEvent, Departure};
+use crate::actors::error::CallError;
+
+/// The most workers one coordinator registers: bounds its memory whatever connects.
+const MAX_WORKERS: usize = 20_000;
+
+impl Dispatcher {
+    pub(super) fn register(
+        &mut self,
+        registration: Registration,
+        reply: oneshot::Sender<Result<(), CallError>>,
+    ) {
+        if self.registry.len() >= MAX_WORKERS && self.registry.get(registration.worker).is_none() {
+            let message = format!("{MAX_WORKERS} workers are registered, which is the most taken");
+            let _ = reply.send(Err(CallError::TooMany(message)));
+            return;
+        }
+        // The call may have been let in just before its token was revoked.
+        let token = registration.token.as_ref();
+        if let Some(token) = token.filter(|token| self.cluster.tokens().is_revoked(token)) {
+            let _ = reply.send(Err(CallError::RevokedToken(token.to_string())));
+            return;
+        }
+        let (now, older) = (Instant::now(), self.older(&registration));
+        if let Some(owner) = older
+            .iter()
+            .find(|older| self.keeps_name(**older, &registration, now))
+        {
+            self.say_clash(*owner, &registration);
+            let _ = reply.send(Err(CallError::NameInUse {
+                name: registration.name,
+                free_after_ms: millis(self.settings.lease_ttl),
+            }));
+            return;
+        }
+        let event = ClusterEvent::registered(&registration);
+        self.registry.add(registration, now);
+        for older in older {
+            self.part(older, ReleaseReason::WorkerRestarted);
+            self.events
+                .push((ClusterEvent::left(older, Departure::Restarted), None));
+        }
+        self.events.push((event, Some(reply)));
+    }
+
+    /// The other instances that go by its name. One from before this coordinator's start is known by its leases
+    /// alone.
+    fn older(&self, registration: &Registration) -> BTreeSet<WorkerId> {
+        let (worker, name) = (registration.worker, &registration.name);
+        let holders = self.leases.holders().filter(|holder| {
+            self.registry.get(*holder).is_none() && self.cluster.names().is_called(*holder, name)
+        });
+        let registered = self.registry.named(name);
+        let all = holders.chain(registered);
+        all.filter(|older| *older != worker).collect()
+    }
+
+    /// Whether an older instance is another worker and alive, as far as can be known.
+    fn keeps_name(&self, older: WorkerId, registration: &Registration, now: Instant) -> bool {
+        let known = self.registry.get(older);
+        let home = known.map_or_else(
+            || self.cluster.names().home(older),
+            |known| known.registration.home,
+        );
+        if home
+            .zip(registration.home)
+            .is_none_or(|(one, other)| one == other)
+        {
+            return false;
+        }
+        let heard = known.is_some_and(|known| {
+            now.saturating_duration_since(known.last_seen) <= self.settings.lease_ttl
+        });
+        heard || self.leases.of_worker(older).next().is_some()
+    }
+
+    /// Once for each that asks: it does so again and again.
+    fn say_clash(&mut self, owner: WorkerId, asking: &Registration) {
+        if self.registry.note_clash(&asking.name, asking.worker) {
+            tracing::warn!(
+                worker = asking.name,
+                instance = %asking.worker,
+                owner = %owner,
+                "a second worker of this name is refused while the first one is at work: give each a --name of \
+                 its own"
+            );
+        }
+    }
+
+    /// A worker that this coordinator has only forgotten registers again, as often as that happens. One whose
+    /// name has gone to another meanwhile is told so.
+    pub(super) fn why_unknown(&self, worker: WorkerId) -> CallError {
+        let name = self.cluster.names().known(worker);
+        name.filter(|name| self.registry.is_of_another(name, worker))
+            .map_or(CallError::NotRegistered, |name| {
+                CallError::NameTaken(name.to_string())
+            })
+    }
+}
