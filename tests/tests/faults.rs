@@ -220,6 +220,32 @@ async fn a_killed_coordinator_goes_on_where_it_was() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_coordinator_that_stood_still_counts_none_of_it_against_the_time_budget() -> Result<()> {
+    let mut cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    cluster.control("seconds", "0.2")?;
+    let _worker = cluster.start_worker("patient", &WorkerOptions::default())?;
+    let spec = scripted_spec("still", 1).replace("trials: 1", "time: 9s");
+    let search = searches.create(&spec, String::new()).await?;
+    cluster.started(&[], LIMIT).await?;
+    let Some(coordinator) = cluster.coordinator.as_mut() else {
+        bail!("no coordinator runs");
+    };
+    coordinator.signal(Signal::SIGSTOP)?;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    coordinator.signal(Signal::SIGCONT)?;
+    let status = searches.status(&search).await?;
+    assert_eq!(status.phase, "running", "{status:?}");
+    assert!(status.elapsed_ms < 9_000, "{status:?}");
+    let ended = searches.finished(&search, LIMIT).await?;
+    assert!(ended.elapsed_ms >= 9_000, "{ended:?}");
+    let said = cluster.coordinator.as_ref().map(|process| process.log());
+    let said = said.unwrap_or_default();
+    assert!(said.contains("the clock jumped"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_worker_outlives_many_restarts_of_the_coordinator_within_a_minute() -> Result<()> {
     let mut cluster = Cluster::start(5_000).await?;
     let worker = cluster.start_worker("only", &WorkerOptions::default())?;

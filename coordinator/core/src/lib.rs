@@ -3,6 +3,7 @@
 //! Synchronous and deterministic: time, ids and randomness are arguments; nothing here knows a clock, an
 //! executor or a socket. May import `espalier-common` only.
 
+pub mod clock;
 pub mod dispatch;
 pub mod features;
 pub mod search;

@@ -32,6 +32,7 @@ pub fn rows(listing: &Listing, event: &Event) -> Vec<RowChange> {
     match event {
         Event::SearchCreated { .. }
         | Event::SearchRecovered
+        | Event::ClockJumped { .. }
         | Event::TimePassed
         | Event::UploadResumed { .. }
         | Event::CheckpointStored { .. }

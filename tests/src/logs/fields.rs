@@ -163,6 +163,10 @@ pub const FIELDS: &[Field] = &[
     number("lifetime_ms", "how long a certificate lasts"),
     number("tries", "how often it was tried so far"),
     number("tries_left", "how often it will be tried again"),
+    number(
+        "by_ms",
+        "by how many milliseconds a clock jumped; negative: back",
+    ),
     number("wait_ms", "how long until the next try"),
     number("missed", "changes that a watcher did not get one by one"),
     number("lines", "lines of an evaluator that were logged"),

@@ -21,6 +21,7 @@ impl Search {
             Event::SearchCreated { .. } => {}
             // That it happened, and when, is all.
             Event::TimePassed => {}
+            Event::ClockJumped { by_ms } => self.apply_jump(*by_ms, time_ms),
             Event::SearchRecovered
             | Event::SearchPaused { .. }
             | Event::SearchResumed

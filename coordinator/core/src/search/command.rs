@@ -124,6 +124,11 @@ pub enum Command {
     Recover,
     /// Time has passed: look at the time budget.
     CheckTime,
+    /// Since the command before, the clock has jumped (see [`crate::clock`]).
+    ClockJumped {
+        /// By how many milliseconds.
+        by_ms: i64,
+    },
 }
 
 /// What a completed attempt brings.

@@ -30,6 +30,12 @@ pub enum Event {
     /// A search with a time budget runs, and nothing else has happened for a while: what had passed by then
     /// counts, should the coordinator die.
     TimePassed,
+    /// The coordinator or its machine stood still, or its clock was set: the times of the events from this one on are
+    /// later by so much than what has passed for the search, or earlier.
+    ClockJumped {
+        /// By how many milliseconds; negative: the clock was set back.
+        by_ms: i64,
+    },
     /// A proposal was refused before it became work.
     ProposalRefused {
         /// The ask that made it; 0: none did, a user banned it.

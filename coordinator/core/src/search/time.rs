@@ -52,6 +52,24 @@ impl Search {
         }
     }
 
+    /// Only a clock that runs can be wrong: of the search, or of an attempt.
+    pub(super) fn decide_jump(&self, by_ms: i64) -> Vec<Event> {
+        let runs = self.running_since.is_some() || !self.live.is_empty();
+        if runs && by_ms != 0 {
+            vec![Event::ClockJumped { by_ms }]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// What runs goes on as if it had begun by the new clock.
+    pub(super) fn apply_jump(&mut self, by_ms: i64, time_ms: u64) {
+        let shifted = |since: u64| since.saturating_add_signed(by_ms).min(time_ms);
+        self.running_since = self.running_since.map(shifted);
+        self.live
+            .change_all(|live| live.since_ms = shifted(live.since_ms));
+    }
+
     /// The budget, and in how many milliseconds it is to be noted that time has passed.
     fn time_to_note_ms(&self, now_ms: u64) -> Option<(u64, u64)> {
         let budget = self.limits.budget.time_ms?;

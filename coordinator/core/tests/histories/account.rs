@@ -13,6 +13,18 @@ use super::worker::score;
 /// So much running time may be lost when the coordinator dies, and is then not in the budget.
 const LOST_MS: u64 = 60_000;
 
+/// A shorter stall may not be noticed.
+const STOOD_STILL: u64 = 5_000;
+
+/// Virtual time without the stalls that must be noticed: those count in no budget.
+fn passed(stalls: &[(u64, u64)], now: u64) -> u64 {
+    let long = stalls
+        .iter()
+        .filter(|(from, until)| until - from > STOOD_STILL);
+    let still = long.map(|(from, until)| now.min(*until).saturating_sub(*from));
+    now - still.sum::<u64>()
+}
+
 /// What is known from outside of the core.
 #[derive(Default)]
 pub struct Account {
@@ -25,12 +37,13 @@ pub struct Account {
     ended: BTreeMap<AttemptKey, u64>,
     /// Since when each search had something leased.
     first: BTreeMap<SearchId, u64>,
-    /// Running time of each search while there was a coordinator, and since when it goes on.
+    /// Running time of each search while there was a coordinator that did not stand still, and since when it goes on.
     ran: BTreeMap<SearchId, (u64, Option<u64>)>,
     /// The budget of time of each search, and how long it had run when a user set that.
     set: BTreeMap<SearchId, (Option<u64>, u64)>,
     crashes: u64,
-    stalled: u64,
+    /// From when until when the coordinator stood still.
+    stalls: Vec<(u64, u64)>,
 }
 
 impl Account {
@@ -66,13 +79,20 @@ impl Account {
 
     pub fn crashed(&mut self, now: u64) {
         self.crashes += 1;
+        if let Some((_, until)) = self.stalls.last_mut() {
+            *until = now.min(*until);
+        }
+        let passed = passed(&self.stalls, now);
         for (ran, since) in self.ran.values_mut() {
-            *ran += since.take().map_or(0, |since| now - since);
+            *ran += since.take().map_or(0, |since| passed - since);
         }
     }
 
-    pub fn stalled(&mut self, time: u64) {
-        self.stalled += time;
+    pub fn stalled(&mut self, from: u64, until: u64) {
+        match self.stalls.last_mut() {
+            Some((_, last)) if *last >= from => *last = until.max(*last),
+            _ => self.stalls.push((from, until)),
+        }
     }
 
     pub fn happened(&mut self, agenda: &mut Agenda, search: &Search, event: &Event) {
@@ -99,6 +119,8 @@ impl Account {
             Event::SearchPaused { .. } => "search paused",
             Event::SearchRecovered => "search recovered",
             Event::TimePassed => "passing of time noted",
+            Event::ClockJumped { by_ms } if *by_ms < 0 => "clock set back",
+            Event::ClockJumped { .. } => "clock jumped",
             Event::AttemptReleased {
                 reason: ReleaseReason::ReplyLost,
                 ..
@@ -122,23 +144,25 @@ impl Account {
     pub fn check(&mut self, agenda: &Agenda, search: &Search, unix: u64) {
         let id = search.id();
         let runs = *search.phase() == Phase::Running && search.counts().leased > 0;
+        let now = passed(&self.stalls, agenda.now);
         let (ran, since) = self.ran.entry(id).or_default();
         match (runs, *since) {
-            (true, None) => *since = Some(agenda.now),
+            (true, None) => *since = Some(now),
             (false, Some(from)) => {
-                *ran += agenda.now - from;
+                *ran += now - from;
                 *since = None;
             }
             _ => {}
         }
-        let so_far = *ran + since.map_or(0, |from| agenda.now - from);
+        let so_far = *ran + since.map_or(0, |from| now - from);
         let budget = search.limits().budget.time_ms;
         let set = self.set.entry(id).or_insert((budget, 0));
         if set.0 != budget {
             *set = (budget, so_far);
         }
-        // Of the time budget no more is used up than time has passed.
-        let passed = self.first.get(&id).map_or(0, |first| agenda.now - first);
+        // Of the time budget no more is used up than time has passed, but for what nobody can notice.
+        let first = self.first.get(&id);
+        let passed = first.map_or(0, |first| now - passed(&self.stalls, *first));
         let elapsed = search.elapsed_ms(unix);
         assert!(
             elapsed <= passed,
@@ -189,7 +213,11 @@ impl Account {
             }
             if let (FinishReason::Time, Some(time)) = (reason, budget.time_ms) {
                 let (ran, _) = self.ran[id];
-                let slack = self.crashes * LOST_MS + self.stalled + 2 * LOOK_EVERY;
+                let unnoticed = self.stalls.iter().map(|(from, until)| {
+                    let short = Some(until - from).filter(|time| *time <= STOOD_STILL);
+                    short.unwrap_or(0) + LOOK_EVERY
+                });
+                let slack = self.crashes * LOST_MS + unnoticed.sum::<u64>() + 2 * LOOK_EVERY;
                 assert!(ran >= time, "{ran} of {time} ms");
                 // Less than it has run already ends a search at once.
                 let (_, before) = self.set[id];

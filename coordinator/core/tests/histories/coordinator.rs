@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use espalier_common::ids::{AttemptKey, Digest, SearchId, WorkerId};
+use espalier_core::clock::{Clock, Reading};
 use espalier_core::dispatch::{BEFORE_START, Health, LeaseTable, NO_CALL};
 use espalier_core::search::{
     Command, Definition, Effect, Event, LivePhase, Phase, Rejection, Reply, Search, step,
@@ -23,6 +24,11 @@ pub const TTL: u64 = 30_000;
 /// How often deadlines are looked at.
 pub const LOOK_EVERY: u64 = TTL / 20;
 
+/// Unix time by a machine's clock that is so far from virtual time.
+fn unix_ms(machine: i64, agenda: &Agenda) -> u64 {
+    u64::try_from(machine + agenda.now as i64).unwrap_or(0)
+}
+
 /// What survives a crash.
 #[derive(Default)]
 pub struct Disk {
@@ -38,6 +44,8 @@ pub struct Live {
     pub model: Model,
     pub asking: u32,
     pub last_ask: u64,
+    /// By how much the clock had jumped when it was last read.
+    pub jumped_ms: i64,
     /// When a retry may go where it failed before, with the failures it had when that was decided.
     pub rested: BTreeMap<espalier_common::ids::TrialNumber, (u32, u64)>,
 }
@@ -64,8 +72,9 @@ pub struct Coordinator {
     pub up: bool,
     pub start: u64,
     pub still_until: u64,
-    /// What the process takes for Unix time, less virtual time: read once at its start.
-    pub clock: i64,
+    /// The machine's clock, less virtual time.
+    pub machine: i64,
+    pub clock: Clock<Duration>,
     pub searches: Vec<Live>,
     pub leases: LeaseTable<Duration>,
     pub registry: BTreeMap<WorkerId, Known>,
@@ -83,7 +92,8 @@ impl Coordinator {
             up: false,
             start: 0,
             still_until: 0,
-            clock: 0,
+            machine: 0,
+            clock: Clock::new(Duration::ZERO, 0),
             searches: Vec::new(),
             leases: LeaseTable::new(Duration::from_millis(TTL), Duration::ZERO),
             registry: BTreeMap::new(),
@@ -97,12 +107,13 @@ impl Coordinator {
     }
 
     /// Starts on what the disk holds.
-    pub fn begin(&mut self, agenda: &mut Agenda, disk: &Disk, account: &mut Account, unix: i64) {
+    pub fn begin(&mut self, agenda: &mut Agenda, disk: &Disk, account: &mut Account, machine: i64) {
         let now = Duration::from_millis(agenda.now);
         *self = Self {
             up: true,
             start: self.start + 1,
-            clock: unix - agenda.now as i64,
+            machine,
+            clock: Clock::new(now, unix_ms(machine, agenda)),
             leases: LeaseTable::new(Duration::from_millis(TTL), now),
             ..Self::new()
         };
@@ -153,8 +164,9 @@ impl Coordinator {
         disk.names.extend(self.names.drain(..));
     }
 
-    pub fn now_ms(&self, agenda: &Agenda) -> u64 {
-        u64::try_from(self.clock + agenda.now as i64).unwrap_or(0)
+    fn read_clock(&mut self, agenda: &Agenda) -> Reading {
+        let now = Duration::from_millis(agenda.now);
+        self.clock.read(now, unix_ms(self.machine, agenda))
     }
 
     fn later(&self, agenda: &mut Agenda, delay: u64, inside: Inside) {
@@ -222,7 +234,7 @@ impl Coordinator {
         self.registry
             .retain(|_, known| agenda.now - known.seen <= 3 * TTL);
         for search in 0..self.searches.len() {
-            let now = self.now_ms(agenda);
+            let now = self.follow_clock(agenda, account, search);
             if self.searches[search].search.time_to_look_ms(now) == Some(0) {
                 let _ = self.command(agenda, account, search, Command::CheckTime, NO_CALL);
             }
@@ -252,7 +264,31 @@ impl Coordinator {
         command: Command,
         call: u64,
     ) -> Result<Reply, Rejection> {
-        let now = self.now_ms(agenda);
+        let now = self.follow_clock(agenda, account, search);
+        self.give(agenda, account, search, (command, now), call)
+    }
+
+    /// What the time is, after a search was told by how much the clock has jumped.
+    fn follow_clock(&mut self, agenda: &mut Agenda, account: &mut Account, search: usize) -> u64 {
+        let reading = self.read_clock(agenda);
+        let jumped_ms = &mut self.searches[search].jumped_ms;
+        let by_ms = reading.jumped_ms - std::mem::replace(jumped_ms, reading.jumped_ms);
+        if by_ms != 0 {
+            let jumped = (Command::ClockJumped { by_ms }, reading.unix_ms);
+            self.give(agenda, account, search, jumped, NO_CALL)
+                .expect("a jump is never refused");
+        }
+        reading.unix_ms
+    }
+
+    fn give(
+        &mut self,
+        agenda: &mut Agenda,
+        account: &mut Account,
+        search: usize,
+        (command, now): (Command, u64),
+        call: u64,
+    ) -> Result<Reply, Rejection> {
         let live = &mut self.searches[search];
         let outcome = step(&mut live.search, command, now)?;
         live.model.step(&outcome.events, &outcome.effects);
@@ -391,6 +427,7 @@ impl Live {
             model,
             asking: 0,
             last_ask,
+            jumped_ms: 0,
             rested: BTreeMap::new(),
         }
     }

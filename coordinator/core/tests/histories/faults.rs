@@ -169,7 +169,7 @@ impl Plan {
                     by: time as i64 * -60,
                 },
             ),
-            // A clock that was set shows only to a process that begins.
+            // A clock that was set while there was no process shows to the next one.
             (self.clocks, Fault::CrashCoordinator { down: short }),
             (self.cuts, Fault::Cut { worker, time }),
             (self.user, Fault::Pause { search }),

@@ -136,6 +136,8 @@ fn clocks_that_are_set_and_a_coordinator_that_stalls_expire_nothing() {
             "clock stepped",
             "coordinator stalled",
             "stall noticed",
+            "clock jumped",
+            "clock set back",
             "coordinator crashed",
             "finished: time",
             "passing of time noted",

@@ -197,9 +197,8 @@ impl World {
     }
 
     fn start_coordinator(&mut self) {
-        let unix = self.clock + self.agenda.now as i64;
         self.coordinator
-            .begin(&mut self.agenda, &self.disk, &mut self.account, unix);
+            .begin(&mut self.agenda, &self.disk, &mut self.account, self.clock);
         self.account.check_after_start(&self.coordinator.searches);
     }
 
@@ -215,9 +214,9 @@ impl World {
                     .after(down, Thing::Fault(Fault::StartCoordinator));
             }
             Fault::StartCoordinator => self.start_coordinator(),
-            Fault::StallCoordinator { time } => {
+            Fault::StallCoordinator { time } if self.coordinator.up => {
                 self.agenda.note("coordinator stalled");
-                self.account.stalled(time);
+                self.account.stalled(now, now + time);
                 // A shorter one within a longer one ends nothing: what waits was put off to the end of that.
                 let still = &mut self.coordinator.still_until;
                 *still = (*still).max(now + time);
@@ -225,6 +224,7 @@ impl World {
             Fault::StepClock { by } => {
                 self.agenda.note("clock stepped");
                 self.clock += by;
+                self.coordinator.machine = self.clock;
             }
             Fault::CrashWorker { worker, down } if self.workers[worker].up => {
                 self.agenda.note("worker crashed");

@@ -176,6 +176,7 @@ impl Model {
             }
             Event::SearchCreated { .. }
             | Event::SearchRecovered
+            | Event::ClockJumped { .. }
             | Event::TimePassed
             | Event::Steered { .. }
             | Event::ProposalsEnded { .. }

@@ -43,6 +43,8 @@ const BATCH: usize = 256;
 const MAX_AHEAD: u32 = 8;
 /// One proposal ahead for so many running jobs.
 const RUNNING_PER_AHEAD: u32 = 4;
+/// The longest sleep until a search looks at the time.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// Updates kept for a watcher that is slow; one that is slower gets the present state instead.
 const UPDATES: usize = 64;
 /// What every search's actor needs of the coordinator.
@@ -93,6 +95,8 @@ pub(super) struct SearchActor {
     /// The summary that the dispatcher was sent last.
     pub(super) summary: SearchSummary,
     last_ask: u64,
+    /// How much the clock had jumped when it was last read.
+    jumped_ms: i64,
     /// Asks without an answer yet.
     pub(super) asking: u32,
     /// Settlements that were sent to the journal.
@@ -149,6 +153,7 @@ impl Context {
         let tally = Tally::of(&search);
         let mut actor = SearchActor {
             last_ask: search.next_ask().saturating_sub(1),
+            jumped_ms: clock::read().jumped_ms,
             log: EventLog::new(&search, self.names.clone()),
             listing: Listing::of(search.definition()),
             search,
@@ -200,7 +205,7 @@ impl SearchActor {
             }
             self.begin();
             // Whatever woke it up: the sleep begins anew with every request, and might never end.
-            if self.time_to_look().is_some_and(|left| left.is_zero()) {
+            if self.search.time_to_look_ms(self.pending.time_ms) == Some(0) {
                 self.internal(Command::CheckTime);
             }
             for request in inbox.drain(..) {
@@ -211,7 +216,13 @@ impl SearchActor {
     }
 
     fn begin(&mut self) {
-        self.pending.time_ms = clock::now_ms();
+        let reading = clock::read();
+        self.pending.time_ms = reading.unix_ms;
+        let jumped_ms = std::mem::replace(&mut self.jumped_ms, reading.jumped_ms);
+        let by_ms = reading.jumped_ms.saturating_sub(jumped_ms);
+        if by_ms != 0 {
+            self.internal(Command::ClockJumped { by_ms });
+        }
     }
 
     /// Ends a batch: asks for what is needed next, tells the dispatcher, sends the events off.
@@ -457,10 +468,11 @@ impl SearchActor {
         }
     }
 
-    /// In how long the search is to look at the time.
+    /// In how long the search is to look at the time. Sleep follows no clock that is set or a machine that was
+    /// suspended, so it is never long.
     fn time_to_look(&self) -> Option<Duration> {
         let left = self.search.time_to_look_ms(clock::now_ms());
-        left.map(Duration::from_millis)
+        left.map(|left| Duration::from_millis(left).min(LONGEST_SLEEP))
     }
 
     fn has_ended(&self) -> bool {

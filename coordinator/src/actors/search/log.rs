@@ -303,6 +303,9 @@ impl EventLog {
                 let counts = search.counts();
                 tracing::info!(search = %id, name, from, to = from, completed = counts.completed, running = search.running(), queued = search.queued(), "search recovered");
             }
+            Event::ClockJumped { by_ms } => {
+                tracing::info!(search = %id, name, by_ms, "the clock jumped; what it jumped counts in no budget");
+            }
             Event::ProposalsEnded { reason, .. } => {
                 tracing::info!(search = %id, name, reason, "nothing more to propose");
             }

@@ -143,6 +143,7 @@ fn lease_of(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
         | Event::AttemptReleased { trial, attempt, .. } => Some((*trial, *attempt)),
         Event::SearchCreated { .. }
         | Event::SearchRecovered
+        | Event::ClockJumped { .. }
         | Event::TimePassed
         | Event::ProposalRefused { .. }
         | Event::TrialProposed { .. }

@@ -201,6 +201,7 @@ fn subject(event: &Event) -> Option<(TrialNumber, AttemptNumber)> {
         | Event::TestCompleted { trial, attempt, .. } => Some((*trial, *attempt)),
         Event::SearchCreated { .. }
         | Event::SearchRecovered
+        | Event::ClockJumped { .. }
         | Event::TimePassed
         | Event::CheckpointStored { .. }
         | Event::ProposalsEnded { .. }
