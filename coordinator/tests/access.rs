@@ -116,6 +116,7 @@ fn registration(worker: &Uuid, name: &str) -> v1::RegisterRequest {
         protocol: espalier_proto::PROTOCOL_VERSION,
         labels: std::collections::HashMap::default(),
         home: Vec::new(),
+        results: Vec::new(),
     }
 }
 

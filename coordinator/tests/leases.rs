@@ -119,6 +119,36 @@ async fn a_worker_started_again_takes_its_place_at_once_and_another_one_when_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_a_worker_brings_from_before_its_restart_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    let mut first = at_home(&server, "node", 1);
+    first.slots = 2;
+    first.register_again().await.unwrap();
+    server.create(&spec("brought", 2)).await;
+    let (done, lost) = (first.one().await, first.one().await);
+
+    let mut again = at_home(&server, "node", 1);
+    again.results = vec![attempt(&done)];
+    again.register_again().await.unwrap();
+    // As the instance that ran it: this is whose attempt it is.
+    first.complete(&done, score(&done.decisions)).await.unwrap();
+    let job = again.one().await;
+    assert_eq!(job.trial, lost.trial);
+    again.complete(&job, score(&job.decisions)).await.unwrap();
+    let trials = assert_exact(&server, "brought", 2).await;
+    let attempts = |number: u32| {
+        trials
+            .iter()
+            .find(|trial| trial.number == number)
+            .unwrap()
+            .attempts
+    };
+    assert_eq!((attempts(done.trial.0), attempts(lost.trial.0)), (1, 2));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_poll_that_its_worker_gave_up_takes_no_job() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start(folder.path()).await;

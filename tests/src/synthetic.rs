@@ -42,6 +42,7 @@ impl SyntheticWorker {
                 protocol: espalier_proto::PROTOCOL_VERSION,
                 labels: std::collections::HashMap::default(),
                 home: Vec::new(),
+                results: Vec::new(),
             })
             .await?;
         Ok(Self {

@@ -65,11 +65,17 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
     let datasets = Datasets::start(places, Some(client.clone()));
     let memory = MemoryLimit::prepare(config.limits.memory);
     let worker = WorkerId(uuid::Uuid::new_v4());
+    let results = Spool::waiting(&work_dir.spool_root()).map_err(in_folder(&config.work_dir))?;
 
     let starting = async {
         let (warm, offers) = try_evaluators(&config, &memory).await?;
-        let mut registration =
-            Registration::new(client.clone(), (worker, work_dir.home()), &config, offers);
+        let mut registration = Registration::new(
+            client.clone(),
+            (worker, work_dir.home()),
+            &results,
+            &config,
+            offers,
+        );
         let welcome = tokio::select! {
             welcome = registration.register() => welcome?,
             () = idle(config.until_idle) => return Ok(None),

@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use espalier_common::ids::{AttemptKey, ClusterId, Digest, WorkerId};
 use espalier_common::metrics::{Measurement, Metrics};
-use espalier_proto::MAX_MESSAGE_BYTES;
+use espalier_proto::{MAX_MESSAGE_BYTES, MAX_SLOTS};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{digest_of, move_file};
-use crate::work_dir::file_stem;
+use crate::work_dir::{attempt_of, file_stem};
 
 /// Counts changes of [`Record`]. A record of another version is not delivered.
 const VERSION: u32 = 1;
@@ -102,6 +102,22 @@ impl Spool {
         fs::create_dir_all(&folder)?;
         remove_old(root)?;
         Ok(Self { folder, worker })
+    }
+
+    /// Whose completions wait under `root`, of whatever cluster: known before it is known which cluster this is.
+    pub(crate) fn waiting(root: &Path) -> io::Result<Vec<AttemptKey>> {
+        let mut waiting = Vec::new();
+        for cluster in folders(root)? {
+            for entry in fs::read_dir(cluster)? {
+                let path = entry?.path();
+                let record = path.extension().is_some_and(|end| end == "json");
+                let stem = path.file_stem().and_then(|stem| stem.to_str());
+                waiting.extend(stem.filter(|_| record).and_then(attempt_of));
+            }
+        }
+        // More are not taken; the leases of the others end, and their results are taken all the same.
+        waiting.truncate(2 * MAX_SLOTS as usize);
+        Ok(waiting)
     }
 
     /// Puts a completion on disk, whole or not at all.
@@ -206,13 +222,19 @@ fn read_record(path: &Path) -> Result<Record, String> {
     Ok(record)
 }
 
+/// The folders of clusters; none before the first one.
+fn folders(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
+    Ok(paths?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
 fn remove_old(root: &Path) -> io::Result<()> {
     let now = SystemTime::now();
-    for cluster in fs::read_dir(root)? {
-        let cluster = cluster?.path();
-        if !cluster.is_dir() {
-            continue;
-        }
+    for cluster in folders(root)? {
         for entry in fs::read_dir(cluster)? {
             let entry = entry?;
             let age = now.duration_since(entry.metadata()?.modified()?);
@@ -269,6 +291,8 @@ mod tests {
             .unwrap();
         assert!(!weights.exists());
 
+        let waiting = Spool::waiting(root.path()).unwrap();
+        assert_eq!(waiting, [stored.record.attempt]);
         let loaded = spool(root.path(), 2).load().unwrap();
         assert_eq!(loaded.len(), 1);
         assert_eq!(loaded[0].record, stored.record);

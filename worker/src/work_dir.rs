@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use espalier_common::ids::{AttemptKey, Digest};
+use espalier_common::ids::{AttemptKey, AttemptNumber, Digest, TrialNumber};
 use uuid::Uuid;
 
 use crate::alive;
@@ -111,6 +111,17 @@ pub(crate) fn file_stem(key: AttemptKey) -> String {
     format!("{}-{}-{}", key.search, key.trial, key.attempt)
 }
 
+/// The attempt that a file belongs to, by its name.
+pub(crate) fn attempt_of(stem: &str) -> Option<AttemptKey> {
+    let mut parts = stem.rsplitn(3, '-');
+    let (attempt, trial, search) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(AttemptKey {
+        search: search.parse().ok()?,
+        trial: TrialNumber(trial.parse().ok()?),
+        attempt: AttemptNumber(attempt.parse().ok()?),
+    })
+}
+
 /// An attempt's scratch folder, removed with all that is in it when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -136,7 +147,7 @@ impl Drop for Scratch {
 
 #[cfg(test)]
 mod tests {
-    use espalier_common::ids::{AttemptNumber, SearchId, TrialNumber};
+    use espalier_common::ids::SearchId;
 
     use super::*;
 
@@ -146,6 +157,13 @@ mod tests {
             trial: TrialNumber(1),
             attempt: AttemptNumber(2),
         }
+    }
+
+    #[test]
+    fn a_file_says_whose_it_is() {
+        assert_eq!(attempt_of(&file_stem(key())), Some(key()));
+        assert_eq!(attempt_of("tmpfile"), None);
+        assert_eq!(attempt_of("a-b-c"), None);
     }
 
     #[test]

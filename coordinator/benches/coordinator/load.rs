@@ -174,6 +174,7 @@ impl Worker {
             protocol: espalier_proto::PROTOCOL_VERSION,
             labels: std::collections::HashMap::default(),
             home: Vec::new(),
+            results: Vec::new(),
         };
         client.register(register).await.expect("registered");
         Self { client, id }

@@ -151,6 +151,7 @@ impl Worker {
             protocol: espalier_proto::PROTOCOL_VERSION,
             labels: std::collections::HashMap::default(),
             home: Vec::new(),
+            results: Vec::new(),
         };
         let welcome = client.register(register).await?.into_inner();
         Ok(Self {

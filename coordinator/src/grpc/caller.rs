@@ -106,6 +106,7 @@ mod tests {
             labels: Labels::default(),
             token: None,
             home: None,
+            results: std::collections::BTreeSet::new(),
         }
     }
 

@@ -235,6 +235,7 @@ pub(super) fn registration_from_wire(
         version: bounded("version", request.version)?,
         token: None,
         home: home(&request.home)?,
+        results: BTreeSet::new(),
     })
 }
 

@@ -229,7 +229,9 @@ impl WorkerService for WorkerApi {
         let (caller, request) = opened(request)?;
         check_protocol(&request)?;
         self.check_cluster(&request.cluster)?;
+        let results = attempts(&request.results)?;
         let mut registration = registration_from_wire(request)?;
+        registration.results = results;
         registration.token = check_worker(&self.names, &caller, &registration)?;
         note_release(&registration);
         self.dispatcher.register(registration).await?;

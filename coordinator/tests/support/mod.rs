@@ -148,6 +148,8 @@ pub struct TestWorker {
     pub protocol: u32,
     /// Where it says that it runs.
     pub home: Vec<u8>,
+    /// What it says that it delivers next.
+    pub results: Vec<v1::Attempt>,
 }
 
 impl TestWorker {
@@ -168,6 +170,7 @@ impl TestWorker {
             checkpoints: false,
             protocol: espalier_proto::PROTOCOL_VERSION,
             home: Vec::new(),
+            results: Vec::new(),
         }
     }
 
@@ -187,6 +190,7 @@ impl TestWorker {
             protocol: self.protocol,
             labels: std::collections::HashMap::default(),
             home: self.home.clone(),
+            results: self.results.clone(),
         };
         Ok(self.client.register(request).await?.into_inner())
     }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use espalier_common::evaluator::Ready;
-use espalier_common::ids::{ClusterId, WorkerId};
+use espalier_common::ids::{AttemptKey, ClusterId, WorkerId};
 use espalier_common::job::JobKind;
-use espalier_proto::{PROTOCOL_VERSION, stated_protocol, uuid_from_wire, uuid_to_wire, v1};
+use espalier_proto::{
+    PROTOCOL_VERSION, attempt_to_wire, stated_protocol, uuid_from_wire, uuid_to_wire, v1,
+};
 use espalier_runtime::backoff::Waits;
 use espalier_runtime::logging::millis;
 use tokio::time::Instant;
@@ -60,10 +62,12 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// Of this instance in its home (see [`crate::work_dir::WorkDir::home`]), with the evaluators it offers.
+    /// Of this instance in its home (see [`crate::work_dir::WorkDir::home`]), with the evaluators it offers and the
+    /// `results` that an older instance has left.
     pub(crate) fn new(
         client: Client,
         (worker, home): (WorkerId, Uuid),
+        results: &[AttemptKey],
         config: &WorkerConfig,
         evaluators: Vec<v1::EvaluatorOffer>,
     ) -> Self {
@@ -80,6 +84,7 @@ impl Registration {
                 .map(|(label, value)| (label.to_owned(), value.to_owned()))
                 .collect(),
             home: uuid_to_wire(home),
+            results: results.iter().map(|&key| attempt_to_wire(key)).collect(),
         };
         Self {
             client,

@@ -20,6 +20,8 @@ use super::worker::Wake;
 pub enum Call {
     Register {
         worker: WorkerId,
+        /// What an older instance has left, and this one delivers next.
+        results: BTreeSet<AttemptKey>,
     },
     Lease {
         worker: WorkerId,

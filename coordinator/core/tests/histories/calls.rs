@@ -23,8 +23,8 @@ impl Coordinator {
     ) {
         account.asked(caller, &call);
         let answer = match call {
-            Call::Register { worker } => {
-                self.register(agenda, account, disk, caller.worker, worker);
+            Call::Register { worker, results } => {
+                self.register(agenda, account, disk, (caller.worker, worker), &results);
                 Some(Answer::Done)
             }
             Call::Lease {
@@ -84,8 +84,8 @@ impl Coordinator {
         agenda: &mut Agenda,
         account: &mut Account,
         disk: &Disk,
-        name: usize,
-        worker: WorkerId,
+        (name, worker): (usize, WorkerId),
+        results: &BTreeSet<AttemptKey>,
     ) {
         let known = self
             .registry
@@ -100,7 +100,7 @@ impl Coordinator {
         let older: BTreeSet<WorkerId> = holders.chain(known).collect();
         for older in older {
             agenda.note("older instance displaced");
-            self.part(agenda, account, older, ReleaseReason::WorkerRestarted);
+            self.succeed(agenda, account, older, results);
             self.registry.remove(&older);
         }
         let calls_ended = self
@@ -116,6 +116,26 @@ impl Coordinator {
             },
         );
         self.names.push((worker, name));
+    }
+
+    fn succeed(
+        &mut self,
+        agenda: &mut Agenda,
+        account: &mut Account,
+        older: WorkerId,
+        results: &BTreeSet<AttemptKey>,
+    ) {
+        let held: Vec<AttemptKey> = self.leases.of_worker(older).map(|(key, _)| key).collect();
+        for key in held {
+            if results.contains(&key) {
+                agenda.note("lease kept for a result that is to be delivered");
+                let now = Duration::from_millis(agenda.now);
+                self.leases.touch(older, &key, now);
+            } else {
+                self.release(agenda, account, key, ReleaseReason::WorkerRestarted);
+            }
+        }
+        self.dismiss(agenda, older);
     }
 
     fn part(

@@ -117,6 +117,7 @@ fn crashes_of_the_coordinator_and_of_workers_lose_nothing() {
             "checkpoint stored",
             "trial gone on with from a checkpoint",
             "spooled result delivered by a later start",
+            "lease kept for a result that is to be delivered",
             "older instance displaced",
             "best trained again",
             "worker's disk lost",

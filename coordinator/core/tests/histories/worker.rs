@@ -248,7 +248,10 @@ impl Worker {
     pub(super) fn send(&mut self, agenda: &mut Agenda, wants: Wants) {
         let worker = self.instance;
         let call = match &wants {
-            Wants::Register => Call::Register { worker },
+            Wants::Register => Call::Register {
+                worker,
+                results: self.spool.keys().copied().collect(),
+            },
             Wants::Lease => Call::Lease {
                 worker,
                 call: self.lease_last,

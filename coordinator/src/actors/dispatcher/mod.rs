@@ -54,6 +54,8 @@ pub(crate) struct Registration {
     pub(crate) token: Option<TokenId>,
     /// Where it runs; an older release does not say so.
     pub(crate) home: Option<Home>,
+    /// What its older instance has done and not delivered: it does so next.
+    pub(crate) results: BTreeSet<AttemptKey>,
 }
 
 /// Where a worker's instance runs: a folder that only one process at a time has, on one boot of its machine. So

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use espalier_common::ids::WorkerId;
+use espalier_common::ids::{AttemptKey, WorkerId};
 use espalier_core::search::ReleaseReason;
 use espalier_runtime::logging::millis;
 use tokio::sync::oneshot;
@@ -48,13 +48,24 @@ impl Dispatcher {
             return;
         }
         let event = ClusterEvent::registered(&registration);
-        self.registry.add(registration, now);
         for older in older {
-            self.part(older, ReleaseReason::WorkerRestarted);
+            self.succeed(older, &registration.results, now);
             self.events
                 .push((ClusterEvent::left(older, Departure::Restarted), None));
         }
+        self.registry.add(registration, now);
         self.events.push((event, Some(reply)));
+    }
+
+    /// What an instance was at when it ended returns to the queue; what it had done is about to be delivered.
+    fn succeed(&mut self, older: WorkerId, results: &BTreeSet<AttemptKey>, now: Instant) {
+        for key in results {
+            self.leases.touch(older, key, now);
+        }
+        let lost = self.leases.of_worker(older).map(|(key, _)| key);
+        let lost = lost.filter(|key| !results.contains(key)).collect();
+        self.release(lost, ReleaseReason::WorkerRestarted);
+        self.waiting.dismiss(older);
     }
 
     /// The other instances that go by its name. One from before this coordinator's start is known by its leases

@@ -185,6 +185,7 @@ mod tests {
             labels: Labels::default(),
             token: None,
             home: None,
+            results: BTreeSet::new(),
         }
     }
 

@@ -52,7 +52,7 @@ pub(crate) struct Dispatcher {
     stalls: Stalls,
     remembered: Remembered,
     pub(super) leases: LeaseTable<Instant>,
-    waiting: Polls,
+    pub(super) waiting: Polls,
     tally: Arc<ClusterTally>,
     /// Commands for searches that the present batch has called for.
     outbox: Vec<(SearchId, Request)>,
@@ -252,7 +252,7 @@ impl Dispatcher {
         self.waiting.dismiss(worker);
     }
 
-    fn release(&mut self, keys: Vec<AttemptKey>, reason: ReleaseReason) {
+    pub(super) fn release(&mut self, keys: Vec<AttemptKey>, reason: ReleaseReason) {
         for key in keys {
             self.outbox
                 .push((key.search, Request::Release { key, reason }));
