@@ -1,7 +1,12 @@
-//! A journal that was written by the format's first release of this form must replay to the state it had then, for
-//! ever: `goldens/journal.jsonl` was exported from a coordinator with four searches, one of them steered (failures,
+//! Journals that were written before must replay to the state they had then, for ever. When the format grows, a new one
+//! is added beside them; those that are there stay. All were exported from coordinators with real workers.
+//!
+//! `goldens/journal.jsonl` is of the format's first release of this form: four searches, one of them steered (failures,
 //! retries, a candidate of the user's, a ban, other limits), one forked and paused, after kills of a worker and of the
-//! coordinator. When the format grows, a new journal is added beside it; this one stays.
+//! coordinator. `goldens/later.jsonl` has the kinds of events that it lacks: six searches with a time budget, a trial
+//! broken off with a checkpoint and one cancelled, a space used up, results of another search, a test of the best,
+//! weights whose upload was interrupted and weights that were lost with their worker; tokens, one of them revoked, and a
+//! data set that was kept for a while.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,8 +16,6 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::{Value, json};
-
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/journal.jsonl");
 
 fn journal(data: &Path, arguments: &[&str]) -> Output {
     let mut command = cli_support::espalier();
@@ -28,11 +31,12 @@ fn lasting(mut search: Value) -> Value {
     search
 }
 
-#[test]
-fn a_journal_of_before_replays_to_the_state_it_had() {
+/// What a coordinator says of the searches of a golden journal.
+fn state_of(golden: &str) -> Vec<Value> {
+    let golden = format!("{}/tests/goldens/{golden}", env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let imported = journal(&data, &["import", GOLDEN]);
+    let imported = journal(&data, &["import", &golden]);
     assert!(
         imported.status.success(),
         "{}",
@@ -46,23 +50,28 @@ fn a_journal_of_before_replays_to_the_state_it_had() {
     );
 
     let coordinator = cli_support::Coordinator::start(&data, 0);
-    let searches: Vec<Value> = coordinator
-        .json(&["list"])
-        .as_array()
-        .unwrap()
-        .iter()
-        .cloned()
-        .map(lasting)
-        .collect();
-    assert_eq!(searches.len(), 4);
-    let state: Vec<Value> = searches
-        .into_iter()
+    let searches = coordinator.json(&["list"]);
+    let searches = searches.as_array().unwrap().iter().cloned().map(lasting);
+    searches
         .map(|search| {
             let id = search["id"].as_str().unwrap().to_owned();
             let trials = coordinator.json(&["trials", &id]);
             let history = coordinator.json(&["history", &id]);
             json!({ "search": search, "trials": trials, "history": history })
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn a_journal_of_before_replays_to_the_state_it_had() {
+    let state = state_of("journal.jsonl");
+    assert_eq!(state.len(), 4);
+    insta::assert_json_snapshot!(state);
+}
+
+#[test]
+fn a_journal_with_the_kinds_of_events_that_came_later_replays_to_the_state_it_had() {
+    let state = state_of("later.jsonl");
+    assert_eq!(state.len(), 6);
     insta::assert_json_snapshot!(state);
 }

@@ -229,6 +229,19 @@ fn a_closed_pipe_ends_quietly() {
 fn wrong_usage_is_exit_code_2_and_help_holds_the_exit_codes() {
     assert_eq!(output(&["run"]).status.code(), Some(2));
     assert_eq!(output(&["dance"]).status.code(), Some(2));
+    let preset = output(&["preset", "show", "dance"]);
+    assert_eq!(preset.status.code(), Some(2));
+    assert!(stderr(&preset).contains("no preset"), "{}", stderr(&preset));
+    let folder = tempfile::tempdir().unwrap();
+    let mut list = espalier();
+    list.args(["list", "--context", "nobody"]);
+    let context = list.env("XDG_CONFIG_HOME", folder.path()).output().unwrap();
+    assert_eq!(context.status.code(), Some(2));
+    assert!(
+        stderr(&context).contains("no context"),
+        "{}",
+        stderr(&context)
+    );
     let help = output(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     assert!(stdout(&help).contains("Exit codes:"));

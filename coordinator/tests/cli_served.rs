@@ -192,6 +192,120 @@ fn a_search_is_paused_resumed_and_stopped_and_unknown_ones_are_exit_code_3() {
     assert_eq!(coordinator.output(&["best", id]).status.code(), Some(1));
 }
 
+/// Runs commands that must fail, each with an exit code.
+fn fail_with(coordinator: &Coordinator, code: i32, commands: &[&str]) {
+    for command in commands {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        let output = coordinator.output(&arguments);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{command}: {said}");
+        // One line that says it, or the places of a spec.
+        assert!(said.starts_with("espalier: "), "{command}: {said}");
+    }
+}
+
+#[test]
+fn whatever_is_refused_has_the_exit_code_that_is_documented_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(&folder.path().join("data"), 0);
+    let spec = write_spec(folder.path(), SPEC);
+    let submit = ["submit", spec.to_str().unwrap()];
+    assert!(coordinator.output(&submit).status.success());
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let own = file(
+        "own.json",
+        r#"{"hyperparameters.x": 0.5, "hyperparameters.y": 2}"#,
+    );
+    let other = file(
+        "other.json",
+        r#"{"hyperparameters.x": 0.25, "hyperparameters.y": 3}"#,
+    );
+    let strange = file(
+        "strange.json",
+        r#"{"hyperparameters.x": 7.0, "hyperparameters.y": 2}"#,
+    );
+    for candidate in [&own, &other] {
+        let enqueued = coordinator.output(&["enqueue", "tiny", candidate]);
+        assert!(enqueued.status.success(), "{}", stderr(&enqueued));
+    }
+    // No completed trial.
+    fail_with(&coordinator, 1, &["best tiny"]);
+    // What can never be.
+    let (banned, enqueued) = (
+        format!("ban tiny {strange}"),
+        format!("enqueue tiny {strange}"),
+    );
+    fail_with(
+        &coordinator,
+        2,
+        &[
+            &banned,
+            &enqueued,
+            "set tiny --weight 1000001",
+            "set tiny --parallel 4000000000",
+            "set tiny",
+            "fork tiny --set searcher=nothing",
+            "fork tiny",
+        ],
+    );
+    // What is not there.
+    let unknown = [
+        "status", "watch", "trials", "best", "logs", "pause", "resume", "stop", "failures",
+        "history",
+    ];
+    let unknown: Vec<String> = unknown.iter().map(|verb| format!("{verb} tint")).collect();
+    let unknown: Vec<&str> = unknown.iter().map(String::as_str).collect();
+    fail_with(&coordinator, 3, &unknown);
+    fail_with(
+        &coordinator,
+        3,
+        &[
+            "fork tint",
+            "set tint --trials 5",
+            "retry tint --failed",
+            "cancel tiny 9",
+            "pin tiny 9",
+            "retry tiny 9",
+            "explain tiny 9",
+            "dataset remove 0123456789abcdef",
+        ],
+    );
+    // What cannot be as things are.
+    let again = format!("enqueue tiny {own}");
+    fail_with(
+        &coordinator,
+        5,
+        &[
+            &again,
+            "retry tiny 1",
+            "retry tiny 1 --reason memory",
+            "set tiny --trials 1",
+            "set tiny --deadline 2020-01-01T00:00:00Z",
+            "token list",
+        ],
+    );
+    assert!(coordinator.output(&["stop", "tiny"]).status.success());
+    fail_with(
+        &coordinator,
+        5,
+        &[
+            "pause tiny",
+            "resume tiny",
+            "set tiny --trials 9",
+            "pin tiny 1",
+            "retry tiny 1",
+        ],
+    );
+    let address = coordinator.address.clone();
+    coordinator.kill();
+    let gone = espalier().args(["list", "--address", &address]).output();
+    assert_eq!(gone.unwrap().status.code(), Some(4));
+}
+
 #[test]
 fn watching_goes_on_when_the_coordinator_was_killed_and_started_again() {
     let folder = tempfile::tempdir().unwrap();

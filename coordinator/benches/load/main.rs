@@ -1,18 +1,22 @@
 //! What thousands of workers, TLS and a reader of the log cost a coordinator: `espalier serve` as a process of its
 //! own, and synthetic workers that speak to it as real ones do, each over a connection of its own. Prints ratios
-//! to a baseline of the same run, and the targets beside; asserts nothing but that nothing was lost.
+//! to a baseline of the same run, and the targets beside. The part `load` fails when one of its targets is missed: a
+//! lease that expired, a trial or a call that was lost, memory that grew, a slow Renew. The others assert nothing.
 //!
 //! `cargo bench -p espalier-coordinator --bench load [-- PART…]`; the parts are `load`, `idle`, `crowd`, `tls`, `logs`.
 
 mod fleet;
 mod process;
+mod targets;
 mod worker;
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use fleet::{Fleet, Probe, Search};
 use process::Coordinator;
+use targets::{Seen, Targets, at};
 use tokio::time::{Instant, sleep};
 use worker::{Call, Tally, Work};
 
@@ -29,6 +33,12 @@ const WORK: Work = Work {
     reports: 2,
     long_every: 100,
     long: Duration::from_secs(45),
+};
+/// Memory may vary by a quarter: the state of 40,000 trials is a few percent of it, and what an allocator holds back
+/// comes and goes.
+const TARGETS: Targets = Targets {
+    renew_p99: Duration::from_millis(200),
+    growth: 1.25,
 };
 /// Trials until memory is warm.
 const WARM: u32 = 10_000;
@@ -47,7 +57,7 @@ const PARTS: usize = 12;
 /// Pairs of runs, one with and one without.
 const PAIRS: usize = 3;
 
-fn main() {
+fn main() -> ExitCode {
     let files = espalier_coordinator::raise_open_files().expect("a limit");
     let parts: Vec<String> = std::env::args().skip(1).collect();
     let wanted: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -62,9 +72,10 @@ fn main() {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("cores {cores}, at most {} open files", files.now);
     let wants = |part: &str| wanted.is_empty() || wanted.contains(&part);
-    runtime.block_on(async {
+    let missed = runtime.block_on(async {
+        let mut missed = Vec::new();
         if wants("load") {
-            load().await;
+            missed = load().await;
         }
         if wants("idle") {
             idle().await;
@@ -78,9 +89,17 @@ fn main() {
         if wants("logs") {
             logs().await;
         }
+        missed
     });
     // Nothing of it is worth waiting for.
     runtime.shutdown_background();
+    if missed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    for target in missed {
+        eprintln!("load: target missed: {target}");
+    }
+    ExitCode::FAILURE
 }
 
 /// A folder on the disk that the build uses: `/tmp` is memory on some machines.
@@ -99,8 +118,8 @@ async fn completed(tally: &Tally, trials: u32) {
     }
 }
 
-/// 2,000 workers and 50,000 trials.
-async fn load() {
+/// 2,000 workers and 50,000 trials; answers with the targets that were missed.
+async fn load() -> Vec<String> {
     println!("\nload: {WORKERS} workers, {TRIALS} trials, TLS on");
     let folder = folder();
     let coordinator = Coordinator::start(folder.path(), &["--tls", "on"]);
@@ -125,30 +144,43 @@ async fn load() {
         1e6 * cost / f64::from(TRIALS),
         cost / took.as_secs_f64()
     );
-    let (own, target) = (probe.stop(), "(target: p99 under 200 ms)");
+    let own = probe.stop();
     print_times(
         "empty calls",
         own,
         "(what machine, TLS and gRPC take of the others)",
     );
-    print_times("Renew", fleet.tally.times(Call::Renew), target);
+    let target = format!("(target: p99 under {:?})", TARGETS.renew_p99);
+    print_times("Renew", fleet.tally.times(Call::Renew), &target);
     print_times("Report", fleet.tally.times(Call::Report), "");
     print_times("Complete", fleet.tally.times(Call::Complete), "");
     sleep(AFTER).await;
     let after = coordinator.process.resident();
     println!(
-        "memory              {:>10.1} MiB at {WARM} trials, {:.1} at {TRIALS} (x {:.3}, {:.0} bytes per trial), {:.1} after {AFTER:?} of heartbeats (target: flat)",
+        "memory              {:>10.1} MiB at {WARM} trials, {:.1} at {TRIALS} (x {:.3}, {:.0} bytes per trial), {:.1} after {AFTER:?} of heartbeats (target: at most x {})",
         mib(warm),
         mib(end),
         end as f64 / warm as f64,
         end.saturating_sub(warm) as f64 / f64::from(TRIALS - WARM),
-        mib(after)
+        mib(after),
+        TARGETS.growth
     );
     let expired = coordinator.lines_with("lease expired");
     println!("leases expired      {expired:>10}     (target: 0)");
-    check(&fleet.tally, &mut search, TRIALS).await;
+    let differences = check(&fleet.tally, &mut search, TRIALS).await;
+    let mut renewals = fleet.tally.times(Call::Renew);
+    let seen = Seen {
+        renew_p99: at(&mut renewals, 0.99),
+        renewals: renewals.len(),
+        warm,
+        most: end.max(after),
+        expired,
+        failed: fleet.tally.failures(),
+        differences,
+    };
     drop(fleet);
     coordinator.stop();
+    TARGETS.missed(&seen)
 }
 
 fn print_times(name: &str, mut times: Vec<Duration>, note: &str) {
@@ -166,16 +198,9 @@ fn print_times(name: &str, mut times: Vec<Duration>, note: &str) {
     println!("  by time, ms       {}", p99s.join(" "));
 }
 
-/// So many of the times are shorter.
-fn at(times: &mut [Duration], part: f64) -> Duration {
-    times.sort_unstable();
-    let place = (part * times.len() as f64) as usize;
-    let place = place.min(times.len().saturating_sub(1));
-    times.get(place).copied().unwrap_or_default()
-}
-
-/// Every trial was completed once, at its first attempt, and no call was refused.
-async fn check(tally: &Tally, search: &mut Search, trials: u32) {
+/// Prints whether every trial was completed once, at its first attempt, and no call was refused; answers with how the
+/// trials differ from that.
+async fn check(tally: &Tally, search: &mut Search, trials: u32) -> String {
     let mut differences = search.differences(trials).await;
     // The last news may be a moment on its way.
     for _ in 0..20 {
@@ -185,17 +210,15 @@ async fn check(tally: &Tally, search: &mut Search, trials: u32) {
         sleep(Duration::from_millis(100)).await;
         differences = search.differences(trials).await;
     }
-    let failed = tally.failed.load(std::sync::atomic::Ordering::Relaxed);
-    println!(
-        "calls refused       {failed:>10}     {}",
-        tally.first_failure()
-    );
+    let (failed, first) = tally.failures();
+    println!("calls refused       {failed:>10}     {first}");
     let exact = if differences.is_empty() {
         "each once, at its first attempt"
     } else {
         &differences
     };
     println!("trials              {exact}");
+    differences
 }
 
 /// 1,000 workers that wait for jobs.

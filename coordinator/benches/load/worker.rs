@@ -62,7 +62,7 @@ pub(crate) struct Tally {
     pub(crate) completed: AtomicU64,
     pub(crate) calls: AtomicU64,
     /// Calls that were refused, or not answered in time.
-    pub(crate) failed: AtomicU64,
+    failed: AtomicU64,
     first_failure: Mutex<Option<String>>,
     times: Mutex<BTreeMap<Call, Vec<Duration>>>,
 }
@@ -72,10 +72,12 @@ impl Tally {
         self.completed.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn first_failure(&self) -> String {
+    /// How many calls were refused or not answered, and what was said of the first.
+    pub(crate) fn failures(&self) -> (u64, String) {
+        let failed = self.failed.load(Ordering::Relaxed);
         let first = self.first_failure.lock();
         let first = first.unwrap_or_else(PoisonError::into_inner);
-        first.clone().unwrap_or_default()
+        (failed, first.clone().unwrap_or_default())
     }
 
     /// How long calls of a kind took, in the order in which they ended.

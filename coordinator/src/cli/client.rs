@@ -161,7 +161,10 @@ impl Client {
                     tries += 1;
                     tokio::time::sleep(waits.next_wait()).await;
                 }
-                Err(CliError::NotFound(message)) => return Err(CliError::Spec(message)),
+                // Also of a search that the spec wants to begin with.
+                Err(CliError::Usage(message) | CliError::NotFound(message)) => {
+                    return Err(CliError::Spec(message));
+                }
                 Err(error) => return Err(error),
                 Ok(reply) => {
                     return reply.status.ok_or_else(|| self.broken("an empty reply"));

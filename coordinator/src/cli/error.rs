@@ -45,11 +45,11 @@ pub(super) enum CliError {
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the search ended without a completed trial, `replay` or `journal verify` found a fault, the coordinator takes no calls (`health`), or something on this machine failed
-  2    wrong usage, or a spec or data that cannot be used
-  3    what was named (a search, a data set, a journal) is not there, or more than one has that name
+  1    the search has no completed trial, now or at its end, `replay` or `journal verify` found a fault, the coordinator takes no calls (`health`), or something on this machine failed
+  2    wrong usage (also a value, a context or a preset that there is not), or a spec, data or a candidate that cannot be used
+  3    what was named (a search, a trial, a data set, a token, a journal) is not there, or more than one has that name
   4    the coordinator cannot be reached
-  5    the coordinator refused, or is at work in the folder, or what was to be made is there already
+  5    the coordinator refused: it may not be, or not as things are; or one is at work in the folder, or what was to be made is there already
   130  interrupted";
 
 /// What a shell expects of a program that SIGINT ended.
@@ -91,9 +91,10 @@ impl CliError {
 
         let message = status.message().to_owned();
         match status.code() {
-            // What a user says in a call is which search; the one exception, a new spec, is the
-            // creator's to tell apart.
-            Code::NotFound | Code::InvalidArgument | Code::OutOfRange => Self::NotFound(message),
+            Code::NotFound => Self::NotFound(message),
+            // What no coordinator takes: a value, a candidate, a message that is too large. Of a new spec the
+            // message is the reader's own rendering, which is the creator's to tell apart.
+            Code::InvalidArgument | Code::OutOfRange => Self::Usage(message),
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Self::Unreachable {
                 address: address.to_owned(),
                 reason: reason_of(status),
@@ -150,10 +151,17 @@ mod tests {
     fn every_refusal_of_the_coordinator_has_its_documented_exit_code() {
         let code = |status: tonic::Status| CliError::from_status("http://x", &status).code();
         assert_eq!(code(tonic::Status::not_found("no search")), 3);
-        assert_eq!(code(tonic::Status::invalid_argument("may mean a, b")), 3);
+        assert_eq!(code(tonic::Status::not_found("may mean a, b")), 3);
+        assert_eq!(code(tonic::Status::invalid_argument("weight: 0")), 2);
+        assert_eq!(code(tonic::Status::out_of_range("too large")), 2);
         assert_eq!(code(tonic::Status::unavailable("gone")), 4);
         assert_eq!(code(tonic::Status::failed_precondition("finished")), 5);
         assert_eq!(code(tonic::Status::already_exists("there")), 5);
+        assert_eq!(code(tonic::Status::unauthenticated("no token")), 5);
+        assert_eq!(code(tonic::Status::permission_denied("a viewer")), 5);
+        assert_eq!(code(tonic::Status::resource_exhausted("full")), 5);
+        assert_eq!(code(tonic::Status::unimplemented("older")), 5);
+        assert_eq!(code(tonic::Status::deadline_exceeded("slow")), 4);
         assert_eq!(code(tonic::Status::internal("bug")), 1);
         assert_eq!(CliError::Interrupted(String::new()).code(), 130);
         assert_eq!(CliError::StdoutClosed.code(), 0);

@@ -42,7 +42,7 @@ pub(super) fn status_to_wire(status: &SearchStatus) -> v1::SearchStatus {
         created_ms: status.created_ms,
         updated_ms: status.updated_ms,
         counts: Some(v1::Counts {
-            proposed: counts.accepted.saturating_add(counts.infeasible),
+            proposed: counts.trials(),
             leased: counts.leased,
             queued: status.queued,
             running: status.running,

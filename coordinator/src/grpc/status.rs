@@ -1,6 +1,7 @@
 //! The one place where an error becomes a gRPC status. A client decides by the code: `FAILED_PRECONDITION`
 //! means that the asker's view of things is out of date (its lease is gone, its instance is not
-//! registered), `UNAVAILABLE` that asking again later is safe.
+//! registered, a search is not as it thinks), `UNAVAILABLE` that asking again later is safe, `NOT_FOUND` that what it
+//! names is not there, `INVALID_ARGUMENT` that what it says can never be.
 
 use espalier_core::search::Rejection;
 use espalier_runtime::tls::TlsError;
@@ -15,21 +16,23 @@ impl From<CallError> for Status {
             CallError::Rejected(rejection) => match rejection {
                 Rejection::NotHeld { .. }
                 | Rejection::WrongPhase { .. }
-                | Rejection::Finished(_) => Code::FailedPrecondition,
-                Rejection::UnknownAttempt { .. } => Code::NotFound,
+                | Rejection::Finished(_)
+                | Rejection::NotNow(_) => Code::FailedPrecondition,
+                Rejection::UnknownAttempt { .. } | Rejection::NoTrial { .. } => Code::NotFound,
                 Rejection::Invalid(_) => Code::InvalidArgument,
             },
             CallError::Wire(_) | CallError::Invalid(_) | CallError::BadSpec(_) => {
                 Code::InvalidArgument
             }
+            // Several of a name are as good as none: as of data sets.
             CallError::UnknownSearch(_)
+            | CallError::AmbiguousSearch { .. }
             | CallError::UnknownToken(_)
             | CallError::UnknownDataset(_) => Code::NotFound,
             CallError::RevokedToken(_) => Code::Unauthenticated,
             CallError::OtherWorker { .. } => Code::PermissionDenied,
             CallError::Tls(TlsError::BadRequest(_)) => Code::InvalidArgument,
             CallError::Tls(_) => Code::Internal,
-            CallError::AmbiguousSearch { .. } => Code::InvalidArgument,
             CallError::OtherSearchExists(_)
             | CallError::NameTaken(_)
             | CallError::NameInUse { .. } => Code::AlreadyExists,

@@ -4,7 +4,7 @@
 use espalier_common::candidate::Candidate;
 use espalier_common::ids::TrialNumber;
 use espalier_common::known::Known;
-use espalier_core::search::{LimitsChange, Prepared, Steer, TrialState};
+use espalier_core::search::{LimitsChange, Prepared, Rejection, Steer, TrialState};
 use espalier_core::searcher::prepare;
 use espalier_proto::v1;
 use tonic::{Request, Response, Status};
@@ -119,17 +119,30 @@ impl SearchApi {
         }
         let missing = request.trials.iter();
         let mut missing = missing.filter(|trial| !rows.iter().any(|row| row.number.0 == **trial));
-        if let Some(trial) = missing.next() {
-            return Err(CallError::Invalid(format!(
-                "trial {trial} is not one that failed or was cancelled{}",
-                if request.reason.is_empty() {
-                    ""
-                } else {
-                    " for that reason"
-                }
-            )));
+        if let Some(&trial) = missing.next() {
+            return Err(self.not_closed(search, TrialNumber(trial), request).await?);
         }
         rows.into_iter().map(prepared).collect()
+    }
+
+    /// Why a trial cannot be tried again that is not among those that failed or were cancelled.
+    async fn not_closed(
+        &self,
+        search: &SearchHandle,
+        trial: TrialNumber,
+        request: &v1::RetryRequest,
+    ) -> Result<CallError, CallError> {
+        let last = search.status().await?.counts.trials();
+        let rejection = match trial.0 {
+            number if number == 0 || number > last => Rejection::NoTrial { trial, last },
+            _ if request.reason.is_empty() => Rejection::NotNow(format!(
+                "trial {trial} is not one that failed or was cancelled"
+            )),
+            _ => Rejection::NotNow(format!(
+                "trial {trial} is not one that failed or was cancelled for that reason"
+            )),
+        };
+        Ok(rejection.into())
     }
 }
 

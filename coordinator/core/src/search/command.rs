@@ -212,7 +212,21 @@ pub enum Rejection {
     /// The search has ended.
     #[error("the search has ended: {0}")]
     Finished(FinishReason),
-    /// What a worker sent cannot be.
+    /// There is no such trial.
+    #[error("there is no trial {trial}; {}", match last {
+        0 => "the search has none yet".to_owned(),
+        last => format!("the last one is {last}"),
+    })]
+    NoTrial {
+        /// The trial that was named.
+        trial: TrialNumber,
+        /// The number of the last one.
+        last: u32,
+    },
+    /// What a user wants cannot be as the search is now.
+    #[error("{0}")]
+    NotNow(String),
+    /// What somebody sent cannot be.
     #[error("{0}")]
     Invalid(String),
 }

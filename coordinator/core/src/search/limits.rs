@@ -113,7 +113,7 @@ impl Search {
         change: &LimitsChange,
         now_ms: u64,
     ) -> Result<Limits, Rejection> {
-        let wrong = |message: String| Err(Rejection::Invalid(message));
+        let used_up = |message: String| Err(Rejection::NotNow(message));
         let between = |what: &str, value: Option<u32>, least: u32, most: u32| match value {
             Some(value) if !(least..=most).contains(&value) => Err(Rejection::Invalid(format!(
                 "{what}: {value} is not between {least} and {most}"
@@ -126,14 +126,14 @@ impl Search {
         between("weight", change.weight, 1, MAX_WEIGHT)?;
         let charged = self.charged();
         if change.trials.is_some_and(|trials| trials < charged) {
-            return wrong(format!(
+            return used_up(format!(
                 "trials: {charged} have been proposed already, so the budget cannot be less; `espalier stop` \
                  ends the search now"
             ));
         }
         let elapsed = self.elapsed_ms(now_ms);
         if change.time_ms.is_some_and(|time| time <= elapsed) {
-            return wrong(format!(
+            return used_up(format!(
                 "time: {} have passed already; `espalier stop` ends the search now",
                 seconds(elapsed)
             ));
@@ -144,7 +144,7 @@ impl Search {
             .compute_ms
             .is_some_and(|budget| compute * 1_000.0 >= budget as f64)
         {
-            return wrong(format!(
+            return used_up(format!(
                 "compute: {compute:.1} s are used already; `espalier stop` ends the search now"
             ));
         }
@@ -152,13 +152,14 @@ impl Search {
             .deadline_ms
             .is_some_and(|deadline| deadline <= now_ms)
         {
-            return wrong(
+            return used_up(
                 "deadline: that time has passed, by the coordinator's clock; `espalier stop` ends the search now"
                     .to_owned(),
             );
         }
         if change.target.is_some_and(|target| !target.is_finite()) {
-            return wrong("target: must be a finite number".to_owned());
+            let message = "target: must be a finite number".to_owned();
+            return Err(Rejection::Invalid(message));
         }
         Ok(change.on(self.limits))
     }

@@ -201,6 +201,14 @@ pub struct Counts {
     pub attempts: u32,
 }
 
+impl Counts {
+    /// Trials of all kinds: the number of the last one.
+    #[must_use]
+    pub fn trials(&self) -> u32 {
+        self.accepted.saturating_add(self.infeasible)
+    }
+}
+
 /// Different trials in a row whose attempts failed in the same way.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RepeatedFailure {

@@ -172,12 +172,12 @@ impl Search {
                 "queued" => "; `espalier pin` runs it next",
                 _ => "",
             };
-            return Err(Rejection::Invalid(format!(
+            return Err(Rejection::NotNow(format!(
                 "this candidate is trial {of} already, which is {state}{advice}"
             )));
         }
         if self.trials_used_up() {
-            return Err(Rejection::Invalid(format!(
+            return Err(Rejection::NotNow(format!(
                 "the budget of {} trials is used up; give it more first (`espalier set SEARCH --trials +1`)",
                 self.charged()
             )));
@@ -200,7 +200,7 @@ impl Search {
         match known.state {
             TrialState::Queued if self.queue.front() == Some(&trial) => Ok(Vec::new()),
             TrialState::Queued => Ok(vec![Event::TrialPinned { trial }]),
-            state => Err(Rejection::Invalid(format!(
+            state => Err(Rejection::NotNow(format!(
                 "trial {trial} is {}: only a queued one can be run next",
                 state.name()
             ))),
@@ -212,7 +212,7 @@ impl Search {
         match known.state {
             TrialState::Queued | TrialState::Running => Ok(vec![Event::TrialCancelled { trial }]),
             TrialState::Cancelled => Ok(Vec::new()),
-            state => Err(Rejection::Invalid(format!(
+            state => Err(Rejection::NotNow(format!(
                 "trial {trial} is {} already: only a queued or running one can be cancelled",
                 state.name()
             ))),
@@ -259,12 +259,12 @@ impl Search {
                     if !alone {
                         continue;
                     }
-                    return Err(Rejection::Invalid(format!(
+                    return Err(Rejection::NotNow(format!(
                         "the candidate of trial {trial} was banned since, as trial {of}"
                     )));
                 }
                 _ => {
-                    return Err(Rejection::Invalid(format!(
+                    return Err(Rejection::NotNow(format!(
                         "trial {trial} has another candidate"
                     )));
                 }
@@ -276,7 +276,7 @@ impl Search {
                 // Said before.
                 TrialState::Queued | TrialState::Running => {}
                 state => {
-                    return Err(Rejection::Invalid(format!(
+                    return Err(Rejection::NotNow(format!(
                         "trial {trial} is {}: only a failed or cancelled one can be run again",
                         state.name()
                     )));
@@ -298,7 +298,7 @@ impl Search {
             .trials
             .is_some_and(|budget| room(budget) < wanted)
         {
-            return Err(Rejection::Invalid(format!(
+            return Err(Rejection::NotNow(format!(
                 "the budget has no room for {wanted} trials that never ran; give it more first \
                  (`espalier set SEARCH --trials +{wanted}`)"
             )));
@@ -307,10 +307,8 @@ impl Search {
     }
 
     fn required(&self, trial: TrialNumber) -> Result<&Trial, Rejection> {
-        self.trial(trial).ok_or_else(|| {
-            let last = self.trials.len();
-            Rejection::Invalid(format!("there is no trial {trial}; the last one is {last}"))
-        })
+        let last = super::state::count(self.trials.len());
+        self.trial(trial).ok_or(Rejection::NoTrial { trial, last })
     }
 
     /// The number of the next trial.

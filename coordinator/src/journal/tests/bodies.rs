@@ -8,26 +8,19 @@ use espalier_core::search::Search;
 use espalier_core::searcher::Proposer;
 use espalier_fuzzing::{changed, changed_json, check};
 use proptest::prelude::*;
-use serde_json::Value;
 
+use super::goldens::records;
 use super::*;
 use crate::actors::{ClusterEvent, Learned, recover};
 use crate::journal::JournalError;
 
-const GOLDEN: &str = include_str!("../../../tests/goldens/journal.jsonl");
-
-/// The bodies of real streams: those of a journal that was written once, and every kind of event there is.
+/// The bodies of real streams: those of journals that were written once, and every kind of event there is.
 fn streams() -> Vec<Vec<String>> {
     let mut streams: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for line in GOLDEN.lines() {
-        let line: Value = serde_json::from_str(line).unwrap();
-        if let Some(stream) = line["stream"]
-            .as_str()
-            .filter(|stream| *stream != "cluster")
-        {
-            let bodies = streams.entry(stream.to_owned()).or_default();
-            bodies.push(line["body"].to_string());
-        }
+    for record in records().filter(|record| record["stream"] != "cluster") {
+        let stream = record["stream"].as_str().unwrap();
+        let bodies = streams.entry(stream.to_owned()).or_default();
+        bodies.push(record["body"].to_string());
     }
     let body = |event: &Event| serde_json::to_string(event).unwrap();
     let every_kind = history().iter().map(body).collect();
@@ -114,15 +107,8 @@ fn a_damaged_event_is_refused_or_replays_to_one_state_whenever_it_is_read() {
 
 #[test]
 fn a_damaged_event_of_the_cluster_is_refused_or_learned() {
-    let cluster = GOLDEN
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let cluster = cluster.filter(|line| line["stream"] == "cluster");
-    let mut real: Vec<String> = cluster.map(|line| line["body"].to_string()).collect();
-    let digest = Digest::of(b"data");
-    real.push(format!(
-        r#"{{"dataset_stored":{{"dataset":{{"fingerprint":"{digest}","path":"tiny","files":[{{"name":"a","digest":"{digest}","size":3}}],"stored_ms":1}}}}}}"#
-    ));
+    let cluster = records().filter(|record| record["stream"] == "cluster");
+    let real: Vec<String> = cluster.map(|record| record["body"].to_string()).collect();
     let (taken, refused) = (Cell::new(0), Cell::new(0));
     check(1_000, damaged(&real), |body| {
         let Ok(event) = serde_json::from_str::<ClusterEvent>(&body) else {

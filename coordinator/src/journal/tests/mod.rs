@@ -4,6 +4,7 @@ mod bodies;
 mod chain;
 mod commit;
 mod damage;
+mod goldens;
 mod listings;
 mod recovery;
 mod results;
