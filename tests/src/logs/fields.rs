@@ -172,6 +172,10 @@ pub const FIELDS: &[Field] = &[
     text("signal", "name of a signal"),
     number("group", "id of a process group"),
     number("process", "id of a process"),
+    number(
+        "exit_code",
+        "what the program ends with: 2 when another start would end like this too, until somebody mends it",
+    ),
     text("task", "name of a task of the program"),
     text("location", "place in the source"),
     text(

@@ -18,6 +18,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
+use crate::ending;
 use crate::traces::{self, LastSpans, SpanLayer, TracesError};
 use layers::{Spans, subscriber, traced};
 use rotating::RotatingFile;
@@ -118,6 +119,18 @@ pub enum LoggingError {
     /// A second call.
     #[error("logging was started before in this process")]
     StartedBefore,
+}
+
+impl LoggingError {
+    /// Whether another start with the same settings would end like this too.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::BadFilter { .. } | Self::Traces(_) => true,
+            Self::File { source, .. } => ending::is_lasting(source),
+            Self::StartedBefore => false,
+        }
+    }
 }
 
 /// Lines that could not be written since the start of the process.
