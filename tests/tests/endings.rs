@@ -199,3 +199,39 @@ fn the_units_start_nothing_again_that_would_end_like_before() -> Result<()> {
     ensure!(units == 3, "{units} units");
     Ok(())
 }
+
+#[test]
+fn a_mistake_in_rust_log_is_told_and_every_crate_may_be_named_there() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // Ends in any case: at the filter, or with what is wrong besides.
+    let run = |filter: &str| -> Result<String> {
+        let mut command = program("espalier");
+        command
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--data-dir",
+                "/dev/null/x",
+            ])
+            .env("RUST_LOG", filter);
+        let (code, said, _) = ended(folder.path(), command)?;
+        ensure!(code == Some(LASTING), "{filter}: {code:?}: {said}");
+        Ok(said)
+    };
+    let said = run("debgu")?;
+    ensure!(said.contains("did you mean debug?"), "{said}");
+    let manifest = std::fs::read_to_string(repository().join("Cargo.toml"))?;
+    let crates = manifest
+        .lines()
+        .filter_map(|line| line.split_once(" = { path")?.0.into());
+    let crates: Vec<&str> = crates
+        .filter(|name: &&str| name.starts_with("espalier-"))
+        .collect();
+    ensure!(crates.len() > 6, "{crates:?}");
+    for name in crates {
+        let said = run(&format!("{}=debug", name.replace('-', "_")))?;
+        ensure!(said.contains("/dev/null/x"), "{name}: {said}");
+    }
+    Ok(())
+}
