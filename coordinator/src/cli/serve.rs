@@ -66,6 +66,13 @@ async fn coordinate(args: &ServeArgs) -> Result<(), CliError> {
     if let Some(path) = &args.config.config {
         tracing::info!(path = %path.display(), "settings read from a file");
     }
+    if !tls && args.tls.token_dir.is_some() {
+        tracing::warn!(
+            address = %args.listen,
+            "no tokens are made: on loopback without TLS nobody needs one, and no other machine can join; listen on \
+             0.0.0.0:7777, or set tls to on"
+        );
+    }
     make_room_for_connections();
     let data_dir = match &args.data_dir {
         Some(folder) => folder.clone(),
