@@ -163,7 +163,10 @@ pub const FIELDS: &[Field] = &[
     number("tries", "how often it was tried so far"),
     number("tries_left", "how often it will be tried again"),
     number("wait_ms", "how long until the next try"),
-    number("missed", "changes that a watcher did not get one by one"),
+    number(
+        "missed",
+        "changes that a watcher did not get one by one, or lines that a reader did not get",
+    ),
     number("lines", "lines of an evaluator that were logged"),
     text("attempt_id", "the attempt that an evaluator named"),
     text("said", "what an evaluator said"),
