@@ -1,7 +1,7 @@
 //! The cluster's own stream in the journal: which workers came and went, and which tokens there are. May
 //! import common, access and the journal.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use espalier_common::ids::{Digest, WorkerId};
@@ -319,6 +319,15 @@ impl WorkerNames {
     pub(super) fn is_called(&self, worker: WorkerId, name: &str) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.get(&worker).is_some_and(|known| &*known.name == name)
+    }
+
+    /// The names under which instances have registered, in order.
+    pub(crate) fn all(&self) -> BTreeSet<Arc<str>> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names
+            .values()
+            .map(|known| Arc::clone(&known.name))
+            .collect()
     }
 
     /// The name of an instance that has registered once.

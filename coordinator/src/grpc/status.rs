@@ -23,6 +23,7 @@ impl From<CallError> for Status {
                 Code::InvalidArgument
             }
             CallError::UnknownSearch(_)
+            | CallError::NotThere(_)
             | CallError::UnknownToken(_)
             | CallError::UnknownDataset(_) => Code::NotFound,
             CallError::RevokedToken(_) => Code::Unauthenticated,
