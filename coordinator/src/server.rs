@@ -11,7 +11,6 @@ use espalier_proto::v1::search_service_server::SearchServiceServer;
 use espalier_proto::v1::worker_service_server::WorkerServiceServer;
 use espalier_proto::{DESCRIPTORS, MAX_LEASE_WAIT_MS, MAX_MESSAGE_BYTES};
 use espalier_runtime::Shutdown;
-use espalier_runtime::tls::TlsError;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::service::Routes;
@@ -19,15 +18,17 @@ use tonic::transport::Server;
 
 use crate::access::{Access, CallMeters, CertificateSource, GuardLayer, Role, Tokens, incoming};
 use crate::actors::{ClusterLog, Context, Dispatcher, Learned, Searches, Settings, recover};
-use crate::artifacts::{ArtifactError, ArtifactStore};
+use crate::artifacts::ArtifactStore;
 use crate::disk;
 use crate::grpc::{AccessApi, SearchApi, WorkerApi};
 use crate::journal::{Journal, JournalError, JournalHandle};
 use crate::logs::LogBook;
 use crate::metrics::{AskTimes, Metrics, Page, Sources, with_page};
 
+mod error;
 mod first_tokens;
 
+pub use error::ServerError;
 use first_tokens::first_tokens;
 
 /// A worker renews so often within a time to live: two renewals may be lost before the lease is.
@@ -125,50 +126,6 @@ impl ServerConfig {
             allow_inline_commands: false,
         }
     }
-}
-
-/// Why a coordinator did not start, or had to end.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// Everyone on the network could use it.
-    #[error(
-        "{address} is reachable from other machines, and without TLS whoever reaches it could do everything: \
-         leave --tls off out, or listen on 127.0.0.1"
-    )]
-    Exposed {
-        /// The address.
-        address: SocketAddr,
-    },
-    /// The lease's time to live makes no sense.
-    #[error("lease_ttl_ms is {0}; it must be 100 or more")]
-    LeaseTtl(u64),
-    /// The life of workers' certificates makes no sense.
-    #[error("worker_certificate_ms is {0}; it must be 1000 or more")]
-    WorkerCertificate(u64),
-    /// Keys and certificates.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The journal.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The artifacts' folder.
-    #[error(transparent)]
-    Artifacts(#[from] ArtifactError),
-    /// A search's thread could not be started.
-    #[error("a search's thread cannot be started: {0}; raise the limit on processes (ulimit -u)")]
-    Thread(std::io::Error),
-    /// The listener.
-    #[error("the listening socket: {0}")]
-    Listen(std::io::Error),
-    /// The gRPC server.
-    #[error("serving: {0}")]
-    Serve(#[from] tonic::transport::Error),
-    /// The services' descriptions.
-    #[error("gRPC reflection: {0}; this is a bug")]
-    Reflection(#[from] tonic_reflection::server::Error),
-    /// Something failed that the coordinator cannot live without.
-    #[error("{0}")]
-    Failed(String),
 }
 
 /// Runs a coordinator on `listener` until `shutdown` is requested, or until it cannot go on.

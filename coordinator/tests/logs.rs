@@ -92,7 +92,12 @@ async fn lines_are_taken_from_the_worker_that_holds_or_held_the_attempt_and_from
         trial: Some(2),
         ..of("printed")
     };
-    assert!(shown(&server, trial).await.is_empty());
+    let refused = server.searches().logs(trial).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused}");
+    assert!(
+        refused.message().contains("it has trial 1 so far"),
+        "{refused}"
+    );
     let worker_of = v1::LogsRequest {
         worker: "other".to_owned(),
         ..of("printed")
@@ -120,6 +125,9 @@ async fn what_evaluators_print_is_bounded_for_each_trial_over_restarts_and_messa
     assert_eq!(shown(&server, of("flood")).await.len(), 25);
     let size = file_size(folder.path(), &id);
     assert!(size < 300_000, "{size}");
+    // The file says where it was cut, once over both starts.
+    let file = std::fs::read_to_string(file_of(folder.path(), &id)).unwrap();
+    assert_eq!(file.matches("from here on is not kept").count(), 1);
 
     let mut wrong = line(attempt(&job), "printed");
     wrong.level = "LOUD".to_owned();

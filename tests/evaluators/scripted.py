@@ -9,6 +9,7 @@ $ESPALIER_TEST_CONTROL make it misbehave.
   stubborn     while it is there, SIGTERM does not end the process
   diverge      while it is there, every evaluation fails: the candidate diverges
   crash-once   the first evaluation that sees it takes it away and ends the process
+  crash        while it is there, every evaluation does that
   memory-once, segfault-once, endless-once, flood-once, disk-once, gpu-once
                the first evaluation that sees it takes it away and does that for ever, or until it breaks
 Every evaluation leaves a marker `started-TRIAL-ATTEMPT-PID`.
@@ -143,7 +144,7 @@ def evaluate(job):
     open(os.path.join(CONTROL, f"started-{trial}-{attempt}-{os.getpid()}"), "w").close()
     if take("hang-once"):
         time.sleep(3600)
-    if take("crash-once"):
+    if take("crash-once") or control("crash") is not None:
         print("scripted evaluator crashes on purpose", file=sys.stderr, flush=True)
         os._exit(3)
     if control("diverge") is not None:

@@ -8,6 +8,7 @@ mod cluster;
 mod data;
 pub mod logs;
 pub mod net;
+mod notice;
 mod process;
 mod secured;
 mod synthetic;
@@ -15,6 +16,7 @@ mod synthetic;
 pub use client::{Searches, wait_until};
 pub use cluster::{Cluster, WorkerOptions, free_address};
 pub use data::write_tiny_idx;
+pub use notice::not_tested;
 pub use process::{
     Process, binary, command, program, ready, scripted, scripted_spec, serve_command, token,
 };

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::chaos::{Mode, Proxy};
+use crate::notice::not_tested;
 use crate::process::command;
 
 /// The coordinator's port in its namespace, where nothing else is.
@@ -45,7 +46,8 @@ impl Net {
         match Namespaces::new(nodes) {
             Ok(namespaces) => Ok(Self::Namespaces(namespaces)),
             Err(error) => {
-                eprintln!("no network namespaces here ({error:#}): loopback and proxies instead");
+                let why = format!("{error:#}; loopback and proxies instead");
+                not_tested("a cluster in network namespaces", &why);
                 let mut proxies = Vec::new();
                 for _ in 0..nodes {
                     proxies.push(Proxy::start(hub).await?);

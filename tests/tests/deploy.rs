@@ -177,6 +177,67 @@ async fn the_command_lines_of_the_units_make_a_coordinator_and_a_worker_that_dra
     Ok(())
 }
 
+/// The shell lines of a section of docs/deploy.md, with the machine's folders replaced by those of a test, and without
+/// what only a machine with systemd and a release can do.
+fn documented(section: &str, folder: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(repository().join("docs/deploy.md"))?;
+    let (_, rest) = text
+        .split_once(&format!("\n## {section}\n"))
+        .context("a section")?;
+    let section = rest.split("\n## ").next().unwrap_or(rest);
+    let blocks = section.split("```sh\n").skip(1);
+    let lines = blocks.flat_map(|block| block.split("```").next().unwrap_or(block).lines());
+    let here = |line: &&str| line.starts_with("install ") || line.starts_with("sed ");
+    let lines = lines.filter(here).map(|line| {
+        line.replace(" /opt/", &format!(" {}/opt/", folder.display()))
+            .replace(" /etc/", &format!(" {}/etc/", folder.display()))
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn the_lines_of_the_document_make_settings_that_other_machines_can_join_by() -> Result<()> {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    let folder = TempDir::new()?;
+    std::fs::create_dir(folder.path().join("opt"))?;
+    symlink(repository(), folder.path().join("opt/espalier"))?;
+    let lines = documented("systemd", folder.path())?;
+    let done = clean("sh").args(["-e", "-c", &lines]).output()?;
+    ensure!(done.status.success(), "{lines}\n{done:?}");
+    let has = |file: &str, wanted: &str| -> Result<()> {
+        let text = std::fs::read_to_string(folder.path().join("etc/espalier").join(file))?;
+        let found = text.lines().any(|line| line == wanted);
+        ensure!(found, "{file} has no line {wanted}: {text}");
+        Ok(())
+    };
+    // Beyond loopback, so with TLS and tokens.
+    has("coordinator.toml", "listen = \"0.0.0.0:7777\"")?;
+    has("worker.toml", "join = \"coordinator:7777\"")?;
+    has("worker.toml", "data_root = \"/data\"")?;
+    let token = folder.path().join("etc/espalier/worker.token");
+    let mode = std::fs::metadata(token)?.permissions().mode() & 0o777;
+    ensure!(mode == 0o600, "{mode:o}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_unit_whose_settings_have_loopback_alone_says_that_there_are_no_tokens() -> Result<()> {
+    let folder = TempDir::new()?;
+    std::fs::create_dir(folder.path().join("etc"))?;
+    let settings = "listen = \"127.0.0.1:0\"\n";
+    std::fs::write(folder.path().join("etc/coordinator.toml"), settings)?;
+    let coordinator = start_unit("espalier.service", "coordinator", folder.path())?;
+    wait_until("a warning", LIMIT, || async {
+        let log = coordinator.log();
+        let mut lines = log.lines().filter(|line| line.contains("\"WARN\""));
+        Ok(lines
+            .any(|line| line.contains("no tokens are made"))
+            .then_some(()))
+    })
+    .await
+}
+
 #[tokio::test]
 async fn the_slurm_script_is_a_worker_that_drains_on_the_signal_before_the_time_limit() -> Result<()>
 {

@@ -297,7 +297,7 @@ async fn logs_have_what_evaluators_printed_by_search_and_by_trial_also_after_a_r
     cluster.control("prints", "loss 0.25\u{1b}[2J")?;
     cluster.control("seconds", "0.3")?;
     let searches = cluster.searches()?;
-    let _worker = cluster.start_worker("node", &WorkerOptions::default())?;
+    let worker = cluster.start_worker("node", &WorkerOptions::default())?;
     let search = searches.create(&spec("printed", 3), String::new()).await?;
     // Follows to the end by itself.
     let followed = logs(&cluster, &[&search, "--follow"])?;
@@ -330,6 +330,21 @@ async fn logs_have_what_evaluators_printed_by_search_and_by_trial_also_after_a_r
     assert!(texts(&all).contains(&"coordinator started"), "{all:?}");
     let of_worker = logs(&cluster, &["--worker", "node"])?;
     assert!(of_worker.iter().all(|line| line["worker"] == "node"));
+    // One that has left is known still; of what is not there no line would ever come, however long one waits.
+    drop(worker);
+    assert!(!logs(&cluster, &[&search, "--worker", "node"])?.is_empty());
+    for (arguments, said) in [
+        (&[search.as_str(), "999", "-f"][..], "it has trials 1 to 3"),
+        (&["printed", "4"], "it has trials 1 to 3"),
+        (&["-f", "--worker", "nobody"], "there are node"),
+        (&["printed", "--worker", "Node"], "there are node"),
+        (&["nothing"], "there is no search"),
+    ] {
+        let output = cluster.espalier(&[&["logs"], arguments].concat())?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {errors}");
+        assert!(errors.contains(said), "{arguments:?}: {errors}");
+    }
     // For people, without control characters.
     let output = espalier_tests::program("espalier")
         .args(["logs", "--address", cluster.address(), &search, "2"])

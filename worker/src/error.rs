@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use espalier_common::ids::ClusterId;
 use espalier_proto::PROTOCOL_VERSION;
+use espalier_runtime::ending;
 
 use crate::config::ConfigError;
 
@@ -64,6 +65,14 @@ pub enum WorkerError {
         /// What it said.
         status: String,
     },
+    /// Nobody can tell whether the coordinator's certificate is valid, since a clock is wrong.
+    #[error("cannot join the coordinator at {address}: {reason}")]
+    Clock {
+        /// The coordinator.
+        address: String,
+        /// Which clock, as far as that is known, and what to do.
+        reason: String,
+    },
     /// The coordinator speaks another version of the wire.
     #[error(
         "the coordinator at {address} is Espalier {} and speaks version {spoken} of the workers' protocol, this \
@@ -107,6 +116,27 @@ pub enum WorkerError {
     /// A part of the worker broke.
     #[error("{0}")]
     Broken(String),
+}
+
+impl WorkerError {
+    /// Whether another start with the same settings would end like this too, so that it is of no use.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::NoEvaluator | Self::Device { .. } | Self::Refused { .. } => {
+                true
+            }
+            Self::Folder { source, .. } => ending::is_lasting(source),
+            // A driver that is not up yet, another worker that ends or whose name is free one day, an upgrade under way, a clock that is set soon.
+            Self::WorkDirInUse(_)
+            | Self::NameInUse { .. }
+            | Self::Evaluator { .. }
+            | Self::Protocol { .. }
+            | Self::OtherCluster { .. }
+            | Self::Clock { .. }
+            | Self::Broken(_) => false,
+        }
+    }
 }
 
 fn tail(log: &str) -> String {

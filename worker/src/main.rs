@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use espalier_runtime::Shutdown;
 use espalier_runtime::config::ConfigError;
-use espalier_runtime::{Shutdown, logging};
-use espalier_worker::{Args, WorkerConfig};
+use espalier_runtime::ending;
+use espalier_runtime::logging::{self, LoggingError};
+use espalier_worker::{Args, WorkerConfig, WorkerError};
 
-/// What clap ends with when the command line is wrong; a file that is wrong is the same to whoever asks.
-const WRONG_USAGE: u8 = 2;
 /// For blocking work at the end (hashing, a file system that hangs): what it holds up is done by then, and
 /// its results are of no use any more.
 const BLOCKING_END_LIMIT: Duration = Duration::from_millis(500);
@@ -30,13 +30,13 @@ fn main() -> ExitCode {
         Err(ConfigError::CommandLine(error)) => error.exit(),
         Err(error) => {
             eprintln!("espalier-worker: {error}");
-            return ExitCode::from(WRONG_USAGE);
+            return ExitCode::from(ending::WRONG_SETTINGS);
         }
     };
     // Built by hand: its end would otherwise wait for blocking work without limit.
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&error.into()),
+        Err(error) => return failed(&Failure::System(error)),
     };
     let ended = runtime.block_on(start(args));
     runtime.shutdown_timeout(BLOCKING_END_LIMIT);
@@ -46,14 +46,39 @@ fn main() -> ExitCode {
     }
 }
 
-fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("espalier-worker: {error:#}");
-    ExitCode::FAILURE
+/// Says why this worker ends: in the log, which may be a file, and on stderr, where whoever started it looks.
+fn failed(failure: &Failure) -> ExitCode {
+    let exit_code = ending::code(failure.is_lasting());
+    tracing::error!(reason = %failure, exit_code, "worker ends with an error");
+    eprintln!("espalier-worker: {failure}");
+    ExitCode::from(exit_code)
 }
 
-async fn start(args: Args) -> anyhow::Result<()> {
+/// Why this process ends with an error.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+impl Failure {
+    /// Whether another start would end like this too.
+    fn is_lasting(&self) -> bool {
+        match self {
+            Self::Logging(error) => error.is_lasting(),
+            Self::Worker(error) => error.is_lasting(),
+            Self::System(_) => false,
+        }
+    }
+}
+
+async fn start(args: Args) -> Result<(), Failure> {
     let _spans = logging::init(&args.log, "espalier-worker")?;
-    let config = WorkerConfig::from_args(args)?;
+    let config = WorkerConfig::from_args(args).map_err(WorkerError::from)?;
     let shutdown = Shutdown::on_signals()?;
     espalier_worker::run(config, shutdown).await?;
     Ok(())

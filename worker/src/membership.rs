@@ -9,7 +9,8 @@ use espalier_proto::v1::access_service_client::AccessServiceClient;
 use espalier_runtime::backoff::Waits;
 use espalier_runtime::logging::millis;
 use espalier_runtime::tls::{
-    ClientTls, Fingerprint, Identity, JoinToken, KeyRequest, TlsError, read_private, write_private,
+    ClientTls, Fingerprint, Identity, JoinToken, KeyRequest, TlsError, is_about_the_clock,
+    read_private, write_private,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -75,6 +76,21 @@ pub(crate) enum Refused {
     Final(String),
     /// The certificate that was shown is not taken (any more).
     Unidentified(String),
+    /// A clock is wrong.
+    Clock(String),
+}
+
+impl Refused {
+    /// What a worker ends with that is refused for good.
+    pub(crate) fn error(self, address: &str) -> WorkerError {
+        let address = address.to_owned();
+        match self {
+            Self::Clock(reason) => WorkerError::Clock { address, reason },
+            Self::Away(status) | Self::Final(status) | Self::Unidentified(status) => {
+                WorkerError::Refused { address, status }
+            }
+        }
+    }
 }
 
 /// A certificate that was given just now.
@@ -146,12 +162,7 @@ impl Membership {
             let reason = match self.identify().await {
                 Ok(given) => return Ok(given),
                 Err(Refused::Away(reason)) => reason,
-                Err(Refused::Final(reason) | Refused::Unidentified(reason)) => {
-                    return Err(WorkerError::Refused {
-                        address: self.url.clone(),
-                        status: reason,
-                    });
-                }
+                Err(refused) => return Err(refused.error(&self.url)),
             };
             let wait = waits.next_wait();
             if tries.is_multiple_of(WARN_EVERY) {
@@ -265,16 +276,19 @@ pub(crate) fn retry_after(renew_after: Duration) -> Duration {
 
 fn not_connected(error: &tonic::transport::Error) -> Refused {
     let mut deepest: &(dyn std::error::Error + 'static) = error;
-    let mut untrusted = false;
+    let (mut untrusted, mut clock) = (false, false);
     loop {
         let io = deepest.downcast_ref::<std::io::Error>();
         untrusted |= io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData);
+        clock |= io.is_some_and(is_about_the_clock);
         match deepest.source() {
             Some(source) => deepest = source,
             None => break,
         }
     }
-    if untrusted {
+    if clock {
+        Refused::Clock(deepest.to_string())
+    } else if untrusted {
         Refused::Final(deepest.to_string())
     } else {
         Refused::Away(deepest.to_string())

@@ -266,7 +266,7 @@ fn with_defaults(command: Command, commands: &[String], settings: &[Setting]) ->
 }
 
 /// The known word that is meant, if one is near enough.
-fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
     // A longer word is no misspelling, and the distance costs time with its length.
     if word.len() > 64 {
         return None;

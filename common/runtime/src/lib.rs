@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod config;
+pub mod ending;
 #[cfg(test)]
 mod fuzz;
 pub mod logging;

@@ -1,7 +1,7 @@
 //! The cluster's own stream in the journal: which workers came and went, and which tokens there are. May
 //! import common, access and the journal.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use espalier_common::ids::{Digest, WorkerId};
@@ -333,6 +333,15 @@ impl WorkerNames {
     pub(super) fn home(&self, worker: WorkerId) -> Option<Home> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.get(&worker).and_then(|known| known.home)
+    }
+
+    /// The names under which instances have registered, in order.
+    pub(crate) fn all(&self) -> BTreeSet<Arc<str>> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names
+            .values()
+            .map(|known| Arc::clone(&known.name))
+            .collect()
     }
 
     /// The name of an instance that has registered once.

@@ -27,6 +27,9 @@ pub enum CallError {
     /// There is no such search.
     #[error("there is no search {0:?}; `espalier list` shows those there are")]
     UnknownSearch(String),
+    /// There is none of what was named within what there is; says what there is.
+    #[error("{0}")]
+    NotThere(String),
     /// More than one search goes by this name.
     #[error("{name:?} may mean {}; give more of the id", matches.join(", "))]
     AmbiguousSearch {

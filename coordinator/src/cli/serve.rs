@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use espalier_coordinator::server::{self, Ready, ServerConfig};
+use espalier_coordinator::journal::JournalError;
+use espalier_coordinator::server::{self, Ready, ServerConfig, ServerError};
 use espalier_coordinator::{CertificateSource, Role, raise_open_files};
-use espalier_runtime::{Shutdown, logging};
+use espalier_runtime::{Shutdown, ending, logging};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -37,6 +38,19 @@ struct TokenLine<'a> {
 
 /// `espalier serve`.
 pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
+    // Before anything else, so that what is wrong is in the log too.
+    let _spans = logging::init(&args.log, "espalier")
+        .map_err(|error| ended(error.is_lasting(), error.to_string()))?;
+    let served = coordinate(args).await;
+    if let Err(error) = &served {
+        let exit_code = error.code();
+        tracing::error!(reason = %error, exit_code, "coordinator ends with an error");
+    }
+    served
+}
+
+/// A coordinator from its start to its end.
+async fn coordinate(args: &ServeArgs) -> Result<(), CliError> {
     let mode = args.tls.tls.mode();
     // Before anything is done.
     let usage = |error: &dyn std::fmt::Display| {
@@ -49,10 +63,15 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
             &"without TLS a certificate is of no use; add --tls on",
         ));
     }
-    let _spans =
-        logging::init(&args.log, "espalier").map_err(|error| CliError::Usage(error.to_string()))?;
     if let Some(path) = &args.config.config {
         tracing::info!(path = %path.display(), "settings read from a file");
+    }
+    if !tls && args.tls.token_dir.is_some() {
+        tracing::warn!(
+            address = %args.listen,
+            "no tokens are made: on loopback without TLS nobody needs one, and no other machine can join; listen on \
+             0.0.0.0:7777, or set tls to on"
+        );
     }
     make_room_for_connections();
     let data_dir = match &args.data_dir {
@@ -61,11 +80,12 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
     };
     let shutdown = Shutdown::on_signals()
         .map_err(|error| CliError::Failed(format!("cannot handle signals: {error}")))?;
-    let unbound = |error| {
-        CliError::Failed(format!(
+    let unbound = |error: std::io::Error| {
+        let what = format!(
             "cannot listen on {}: {error}; name another address or port with --listen",
             args.listen
-        ))
+        );
+        ended(ending::is_lasting(&error), what)
     };
     let listener = TcpListener::bind(args.listen).await.map_err(unbound)?;
     let address = listener.local_addr().map_err(unbound)?;
@@ -96,10 +116,22 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
             server.await
         }
     };
-    served.map_err(|error| CliError::Failed(error.to_string()))?;
+    served.map_err(|error| match &error {
+        ServerError::Journal(JournalError::InUse { .. }) => CliError::Refused(error.to_string()),
+        _ => ended(error.is_lasting(), error.to_string()),
+    })?;
     match shutdown.failure() {
         Some(reason) => Err(CliError::Failed(reason.to_owned())),
         None => Ok(()),
+    }
+}
+
+/// The end of a coordinator, by whether another start would end like it.
+fn ended(lasting: bool, what: String) -> CliError {
+    if lasting {
+        CliError::Usage(what)
+    } else {
+        CliError::Failed(what)
     }
 }
 

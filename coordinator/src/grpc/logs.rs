@@ -7,7 +7,7 @@ use espalier_proto::{attempt_from_wire, v1};
 use futures::{Stream, StreamExt as _};
 use tonic::Status;
 
-use crate::actors::{CallError, DispatcherHandle, Searches, WorkerNames};
+use crate::actors::{CallError, DispatcherHandle, SearchHandle, Searches, WorkerNames};
 use crate::logs::{EvaluatorLine, Filter, Line, LogBook, Piece, Place, ReadError, read};
 
 /// The most lines of one message.
@@ -19,6 +19,9 @@ const MAX_NAME_BYTES: usize = 64;
 const MAX_FILTER_BYTES: usize = 256;
 /// The most lines that are asked for by number; they lie in memory for a moment.
 const MAX_LAST: u32 = 1_000_000;
+
+/// The most names that a refusal lists.
+const SHOWN_NAMES: usize = 10;
 
 /// What a reader gets.
 pub(super) type Lines = Pin<Box<dyn Stream<Item = Result<v1::LogsReply, Status>> + Send>>;
@@ -80,23 +83,30 @@ fn at_most(what: &str, text: String, most: usize) -> Result<String, CallError> {
 }
 
 /// The lines that a user asks for.
-pub(super) fn show(
+pub(super) async fn show(
     book: LogBook,
     searches: &Searches,
+    names: &WorkerNames,
     request: v1::LogsRequest,
 ) -> Result<Lines, CallError> {
     let search = match request.search.as_str() {
         "" => None,
-        name => Some(searches.find(name)?.profile().id),
+        name => Some(searches.find(name)?),
     };
-    if search.is_none() && request.trial.is_some() {
-        return Err(CallError::Invalid("trial: of which search?".to_owned()));
+    match (&search, request.trial) {
+        (None, Some(_)) => return Err(CallError::Invalid("trial: of which search?".to_owned())),
+        (Some(search), Some(trial)) => check_trial(search, trial).await?,
+        (_, None) => {}
     }
+    let search = search.map(|search| search.profile().id);
     let from = match request.from.as_str() {
         "" => None,
         text => Some(place(text, search.is_some())?),
     };
     let worker = at_most("worker", request.worker, MAX_FILTER_BYTES)?;
+    if !worker.is_empty() && !book.mentions(&worker) {
+        check_worker(names, &worker)?;
+    }
     let filter = Filter {
         search,
         trial: request.trial,
@@ -114,6 +124,41 @@ pub(super) fn show(
         Err(error) => Err(Status::internal(error.to_string())),
     });
     Ok(Box::pin(replies))
+}
+
+/// Of a trial that is not there no line would ever come.
+async fn check_trial(search: &SearchHandle, trial: u32) -> Result<(), CallError> {
+    let counts = search.status().await?.counts;
+    let proposed = counts.accepted.saturating_add(counts.infeasible);
+    if (1..=proposed).contains(&trial) {
+        return Ok(());
+    }
+    let there_are = match proposed {
+        0 => "it has none yet".to_owned(),
+        1 => "it has trial 1 so far".to_owned(),
+        last => format!("it has trials 1 to {last} so far"),
+    };
+    let name = &search.profile().name;
+    Err(CallError::NotThere(format!(
+        "{name} has no trial {trial}; {there_are}"
+    )))
+}
+
+/// The same of a worker that was never here; one that has left is known.
+fn check_worker(names: &WorkerNames, worker: &str) -> Result<(), CallError> {
+    let all = names.all();
+    if all.contains(worker) {
+        return Ok(());
+    }
+    let shown: Vec<&str> = all.iter().take(SHOWN_NAMES).map(AsRef::as_ref).collect();
+    let there_are = match (all.len(), all.len() - shown.len()) {
+        (0, _) => "none has so far".to_owned(),
+        (_, 0) => format!("there are {}", shown.join(", ")),
+        (_, more) => format!("there are {} and {more} more", shown.join(", ")),
+    };
+    Err(CallError::NotThere(format!(
+        "no worker {worker:?} has registered here; {there_are}"
+    )))
 }
 
 /// A place that was given with lines of the same kind.

@@ -368,7 +368,8 @@ impl SearchService for SearchApi {
         &self,
         request: Request<v1::LogsRequest>,
     ) -> Result<Response<Self::LogsStream>, Status> {
-        let lines = logs::show(self.book.clone(), &self.searches, request.into_inner())?;
+        let request = request.into_inner();
+        let lines = logs::show(self.book.clone(), &self.searches, &self.names, request).await?;
         Ok(Response::new(lines))
     }
 

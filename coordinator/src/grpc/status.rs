@@ -27,6 +27,7 @@ impl From<CallError> for Status {
             // Several of a name are as good as none: as of data sets.
             CallError::UnknownSearch(_)
             | CallError::AmbiguousSearch { .. }
+            | CallError::NotThere(_)
             | CallError::UnknownToken(_)
             | CallError::UnknownDataset(_) => Code::NotFound,
             CallError::RevokedToken(_) => Code::Unauthenticated,

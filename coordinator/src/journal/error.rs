@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use espalier_runtime::ending;
 use rusqlite::ErrorCode;
 
 use super::folder_of;
@@ -146,6 +147,35 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// Whether it stays like this until somebody mends the journal or the settings; what the disk or another process does
+    /// may be over by the next start.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Folder { source, .. } => ending::is_lasting(source),
+            Self::Foreign { .. }
+            | Self::Newer { .. }
+            | Self::Broken { .. }
+            | Self::Lost { .. }
+            | Self::DamagedLog { .. }
+            | Self::NewerRecord { .. }
+            | Self::Refused { .. }
+            | Self::NoStream(_)
+            | Self::Scattered(_)
+            | Self::Exists { .. }
+            | Self::Name { .. } => true,
+            Self::Sqlite { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+            ),
+            Self::InUse { .. }
+            | Self::Thread(_)
+            | Self::Failed(_)
+            | Self::Closed
+            | Self::Interrupted(_) => false,
+        }
+    }
+
     /// Names the file of an SQLite error.
     pub(super) fn at(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
         move |source| Self::Sqlite {

@@ -11,6 +11,9 @@ const EVALUATOR: &str = "evaluator";
 /// The event after which nothing more comes of a search.
 const LAST: &str = "search finished";
 
+/// Where what a trial's evaluator prints is kept no further.
+const CUT: &str = "what this trial's evaluator prints from here on is not kept: it is too much";
+
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
@@ -91,6 +94,21 @@ impl Line {
             timestamp: head.timestamp,
             text: text.to_owned(),
         })
+    }
+
+    /// What a file says where it keeps nothing more of what a trial's evaluator prints. Not by the logger: the line is
+    /// the file's alone.
+    pub(super) fn cut(search: SearchId, trial: u32) -> String {
+        let timestamp = logging::timestamp();
+        format!(
+            "{{\"timestamp\":\"{timestamp}\",\"level\":\"WARN\",\"message\":\"{CUT}\",\"search\":\"{search}\",\
+             \"trial\":{trial},\"target\":\"espalier_coordinator::logs\"}}"
+        )
+    }
+
+    /// Whether it says so.
+    pub(super) fn is_cut(&self) -> bool {
+        !self.printed && self.text.contains(CUT)
     }
 
     /// What an evaluator printed.

@@ -129,6 +129,13 @@ impl LogBook {
         )
     }
 
+    /// Whether one of the newest lines is about a worker of this name.
+    pub(crate) fn mentions(&self, worker: &str) -> bool {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = recent.lines.iter();
+        lines.any(|line| line.worker.as_deref() == Some(worker))
+    }
+
     /// Waits until the lines so far lie in the files.
     pub(crate) async fn flush(&self) {
         self.written(None).await;

@@ -11,7 +11,7 @@ use espalier_common::ids::SearchId;
 use espalier_runtime::logging;
 use tokio::sync::{mpsc, oneshot};
 
-use super::kept::Kept;
+use super::kept::{Kept, Take};
 use super::line::{Line, texts};
 use super::{ToWriter, Written};
 
@@ -98,10 +98,12 @@ fn append(
     };
     let mut text = String::new();
     for line in lines {
-        if kept.take(&line) {
-            text.push_str(&line.text);
-            text.push('\n');
+        match (kept.take(&line), line.trial) {
+            (Take::Whole, _) => text.push_str(&line.text),
+            (Take::Cut, Some(trial)) => text.push_str(&Line::cut(search, trial)),
+            (Take::Cut | Take::Not, _) => continue,
         }
+        text.push('\n');
     }
     if text.is_empty() {
         return Ok(());

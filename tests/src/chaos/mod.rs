@@ -145,7 +145,7 @@ async fn next_result(
 ) -> Result<()> {
     let outcome = struck.with_context(|| format!("{step:?}"))?;
     if let Outcome::Skipped(reason) = &outcome {
-        eprintln!("chaos: skipped: {}: {reason}", step.fault);
+        crate::not_tested(&format!("chaos: {}", step.fault), reason);
         lock(report).note(step.fault, outcome, Duration::ZERO);
         return Ok(());
     }

@@ -168,7 +168,10 @@ pub const FIELDS: &[Field] = &[
         "by how many milliseconds a clock jumped; negative: back",
     ),
     number("wait_ms", "how long until the next try"),
-    number("missed", "changes that a watcher did not get one by one"),
+    number(
+        "missed",
+        "changes that a watcher did not get one by one, or lines that a reader did not get",
+    ),
     number("lines", "lines of an evaluator that were logged"),
     text("attempt_id", "the attempt that an evaluator named"),
     text("said", "what an evaluator said"),
@@ -177,6 +180,10 @@ pub const FIELDS: &[Field] = &[
     text("signal", "name of a signal"),
     number("group", "id of a process group"),
     number("process", "id of a process"),
+    number(
+        "exit_code",
+        "what the program ends with: 2 when another start would end like this too, until somebody mends it",
+    ),
     text("task", "name of a task of the program"),
     text("location", "place in the source"),
     text(

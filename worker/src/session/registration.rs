@@ -188,6 +188,7 @@ impl Registration {
                     tracing::debug!(reason, "no new certificate yet");
                     tokio::time::sleep(waits.next_wait()).await;
                 }
+                Err(clock @ Refused::Clock(_)) => return Err(clock.error(&self.address)),
                 Err(Refused::Final(reason) | Refused::Unidentified(reason)) => {
                     return Err(self.refused(&format!("{} ({reason})", status.message())));
                 }

@@ -2,6 +2,7 @@
 //! aside when it gets large. `RUST_LOG` says what is shown (default `info`). Lines that end something become
 //! spans as well where `--otlp-endpoint` asks for it. May import tracing, tracing-subscriber and clap.
 
+mod filter;
 mod layers;
 mod rotating;
 
@@ -13,17 +14,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tracing::Subscriber;
 use tracing::field::display;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
+use crate::ending;
 use crate::traces::{self, LastSpans, SpanLayer, TracesError};
+use filter::filter;
 use layers::{Spans, subscriber, traced};
 use rotating::RotatingFile;
-
-/// What is shown when `RUST_LOG` is not set.
-const DEFAULT_FILTER: &str = "info";
 
 /// A duration as whole milliseconds, the form of `duration_ms` in every log line. (`as_millis` has 128 bits,
 /// which JSON lines carry as text, and then nothing can be computed from them.)
@@ -118,6 +117,18 @@ pub enum LoggingError {
     /// A second call.
     #[error("logging was started before in this process")]
     StartedBefore,
+}
+
+impl LoggingError {
+    /// Whether another start with the same settings would end like this too.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::BadFilter { .. } | Self::Traces(_) => true,
+            Self::File { source, .. } => ending::is_lasting(source),
+            Self::StartedBefore => false,
+        }
+    }
 }
 
 /// Lines that could not be written since the start of the process.
@@ -283,17 +294,6 @@ where
     Ok(())
 }
 
-fn filter(value: Option<String>) -> Result<EnvFilter, LoggingError> {
-    let value = match value {
-        Some(value) if !value.trim().is_empty() => value,
-        _ => DEFAULT_FILTER.to_owned(),
-    };
-    EnvFilter::try_new(&value).map_err(|error| LoggingError::BadFilter {
-        reason: error.to_string(),
-        value,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -415,13 +415,5 @@ mod tests {
         );
         let text = logged(false, Some("debug"), events);
         assert!(text.contains("detail"), "{text}");
-    }
-
-    #[test]
-    fn a_wrong_filter_is_refused_with_its_text() {
-        let error = filter(Some("espalier=loud".to_owned()))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("espalier=loud"), "{error}");
     }
 }

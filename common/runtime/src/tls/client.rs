@@ -1,6 +1,7 @@
 //! The side of whoever calls a coordinator: trusts the one authority whose fingerprint it knows, for the one
 //! name that coordinators have. May import rustls, tokio and tower's trait.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -48,6 +49,18 @@ impl From<Untrusted> for Error {
     fn from(error: Untrusted) -> Self {
         Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
     }
+}
+
+/// Whether a connection failed because the clock here, or the coordinator's, is wrong: it may be right a moment later, as
+/// it is on a machine that has just been started.
+#[must_use]
+pub fn is_about_the_clock(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let untrusted = inner.and_then(|OtherError(why)| why.downcast_ref());
+    matches!(
+        untrusted,
+        Some(Untrusted::ClockBehind { .. } | Untrusted::ClockAhead { .. })
+    )
 }
 
 /// How to reach a coordinator over TLS. Cheap to clone.
@@ -105,7 +118,7 @@ fn explained(error: std::io::Error) -> std::io::Error {
         .and_then(|inner| inner.downcast_ref::<Error>());
     match tls {
         Some(Error::InvalidCertificate(CertificateError::Other(other))) => {
-            std::io::Error::new(std::io::ErrorKind::InvalidData, other.0.to_string())
+            std::io::Error::new(std::io::ErrorKind::InvalidData, other.clone())
         }
         Some(Error::InvalidMessage(_)) => std::io::Error::new(
             std::io::ErrorKind::InvalidData,

@@ -14,8 +14,10 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
+use crate::ending;
+
 pub use authority::{Authority, ServerCertificate};
-pub use client::{ClientTls, Connector};
+pub use client::{ClientTls, Connector, is_about_the_clock};
 pub use identity::{Identity, KeyRequest};
 pub use peer::PeerCertificate;
 pub use server::server_config;
@@ -57,6 +59,18 @@ pub enum TlsError {
     /// The cryptographic library failed.
     #[error("TLS: {0}; this is a bug")]
     Library(String),
+}
+
+impl TlsError {
+    /// Whether another start with the same settings would end like this too.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::File { source, .. } => ending::is_lasting(source),
+            Self::BadFile { .. } | Self::Unfit(_) => true,
+            Self::BadRequest(_) | Self::Library(_) => false,
+        }
+    }
 }
 
 impl From<rcgen::Error> for TlsError {
