@@ -6,7 +6,8 @@
 //! coordinator. `goldens/later.jsonl` has the kinds of events that it lacks: six searches with a time budget, a trial
 //! broken off with a checkpoint and one cancelled, a space used up, results of another search, a test of the best,
 //! weights whose upload was interrupted and weights that were lost with their worker; tokens, one of them revoked, and a
-//! data set that was kept for a while.
+//! data set that was kept for a while. `goldens/still.jsonl` is of a search with a time budget whose coordinator was
+//! stopped for eight seconds, and whose worker was killed and followed by another one of its name.
 
 #![allow(clippy::unwrap_used)]
 
@@ -73,5 +74,12 @@ fn a_journal_of_before_replays_to_the_state_it_had() {
 fn a_journal_with_the_kinds_of_events_that_came_later_replays_to_the_state_it_had() {
     let state = state_of("later.jsonl");
     assert_eq!(state.len(), 6);
+    insta::assert_json_snapshot!(state);
+}
+
+#[test]
+fn a_journal_of_a_coordinator_that_stood_still_replays_to_the_state_it_had() {
+    let state = state_of("still.jsonl");
+    assert_eq!(state.len(), 1);
     insta::assert_json_snapshot!(state);
 }

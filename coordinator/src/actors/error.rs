@@ -1,6 +1,8 @@
 //! Why something that was asked of the coordinator was not done. One type for all handles, so that one
 //! place can turn it into a gRPC status. May import core, proto and the stores.
 
+use std::time::Duration;
+
 use espalier_common::ids::SearchId;
 use espalier_core::search::Rejection;
 use espalier_proto::{PROTOCOL_VERSION, WireError};
@@ -55,13 +57,13 @@ pub enum CallError {
     /// A worker that is alive has the name, and runs elsewhere.
     #[error(
         "the name {name:?} belongs to another worker, which is at work: give each worker a --name of its own; if \
-         the other one is gone, its name is free {free_after_ms} ms after the last sign of it"
+         the other one is gone, its name is free {free_after:?} after the last sign of it"
     )]
     NameInUse {
         /// The name.
         name: String,
         /// After so long a silence it counts as gone.
-        free_after_ms: u64,
+        free_after: Duration,
     },
     /// The worker belongs to another coordinator's journal.
     #[error(

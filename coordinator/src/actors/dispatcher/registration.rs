@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 
 use espalier_common::ids::{AttemptKey, WorkerId};
 use espalier_core::search::ReleaseReason;
-use espalier_runtime::logging::millis;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -43,7 +42,7 @@ impl Dispatcher {
             self.say_clash(*owner, &registration);
             let _ = reply.send(Err(CallError::NameInUse {
                 name: registration.name,
-                free_after_ms: millis(self.settings.lease_ttl),
+                free_after: self.settings.lease_ttl,
             }));
             return;
         }

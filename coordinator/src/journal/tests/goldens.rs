@@ -12,9 +12,10 @@ use super::*;
 use crate::actors::ClusterEvent;
 
 /// The goldens, oldest first. They never change.
-pub(super) const GOLDENS: [&str; 2] = [
+pub(super) const GOLDENS: [&str; 3] = [
     include_str!("../../../tests/goldens/journal.jsonl"),
     include_str!("../../../tests/goldens/later.jsonl"),
+    include_str!("../../../tests/goldens/still.jsonl"),
 ];
 
 /// Their records, whatever the stream; the first and the last line of an export are none.
