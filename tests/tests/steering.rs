@@ -104,11 +104,17 @@ async fn a_search_is_steered_while_it_runs_and_the_journal_remembers_who_did_it(
         .filter_map(|wish| wish["wish"].as_str())
         .collect();
     let cancelled = format!("cancel trial {trial}");
+    let identity = own["candidate_id"].as_str().unwrap_or_default();
+    let enqueued = format!(
+        "enqueue candidate {} as trial {}, before all others",
+        identity.get(..12).context("an identity")?,
+        own["trial"]
+    );
     ensure!(
         wishes
             == [
                 "pause",
-                "enqueue a candidate before all others",
+                enqueued.as_str(),
                 cancelled.as_str(),
                 "set trials 5, parallel all",
                 "resume"
@@ -296,7 +302,8 @@ async fn a_fork_begins_with_what_the_first_trials_found() -> Result<()> {
     let history = cluster.json(&["history", "second"])?;
     let wish = history[0]["wish"].as_str().unwrap_or_default();
     ensure!(
-        wish == format!("fork of search {id} up to trial 15"),
+        wish == format!("fork of search {id} up to trial 15")
+            && history[0]["by"].as_str().is_some_and(|by| !by.is_empty()),
         "{history}"
     );
     let wrong = refused(&cluster, &["fork", "first", "--set", "searcher=nothing"])?;

@@ -98,6 +98,46 @@ fn every_wish_is_an_event_that_says_who_and_what() {
 }
 
 #[test]
+fn a_wish_about_a_candidate_says_which_and_as_which_trial_it_is_known() {
+    let mut run = Run::new(&definition(FLAT));
+    let wish = |run: &mut Run, steer: Steer| {
+        let step = run.command(steer.into()).unwrap();
+        match &step.events[0] {
+            Event::Steered { wish, .. } => wish.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let proposals = [0, 1, 2].map(|value| constant(&run, value));
+    let [own, first, never] = proposals;
+    let short = |proposal: &Prepared| proposal.candidate_id.short();
+    let enqueue = |proposal: &Prepared, first| Steer::Enqueue {
+        proposal: Box::new(proposal.clone()),
+        first,
+    };
+    let ban = |proposal: &Prepared| Steer::Ban {
+        proposal: Box::new(proposal.clone()),
+    };
+    let said = wish(&mut run, enqueue(&own, false));
+    assert_eq!(
+        said,
+        format!("enqueue candidate {} as trial 1", short(&own))
+    );
+    let said = wish(&mut run, enqueue(&first, true));
+    assert_eq!(
+        said,
+        format!(
+            "enqueue candidate {} as trial 2, before all others",
+            short(&first)
+        )
+    );
+    let said = wish(&mut run, ban(&never));
+    assert_eq!(said, format!("ban candidate {} as trial 3", short(&never)));
+    assert_eq!(state(&run, 3), TrialState::Infeasible);
+    let said = wish(&mut run, ban(&own));
+    assert_eq!(said, format!("ban candidate {} of trial 1", short(&own)));
+}
+
+#[test]
 fn a_budget_that_is_extended_goes_on_and_one_that_is_used_cannot_be_taken_back() {
     let mut run = Run::new(&definition(&FLAT.replace("trials: 100", "trials: 2")));
     let limit = |trials| {

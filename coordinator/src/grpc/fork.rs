@@ -8,8 +8,9 @@ use espalier_common::known::Known;
 use espalier_common::spec::set;
 use espalier_core::search::{Definition, Forked};
 use espalier_proto::v1;
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
+use super::caller::said_by;
 use super::convert::status_to_wire;
 use super::searches::{SearchApi, new_id};
 use crate::actors::{CallError, NewSearch, earlier};
@@ -24,8 +25,9 @@ const FILE: &str = "fork.yaml";
 impl SearchApi {
     pub(super) async fn fork_search(
         &self,
-        request: v1::ForkRequest,
+        request: Request<v1::ForkRequest>,
     ) -> Result<Response<v1::CreateReply>, Status> {
+        let (by, request) = said_by(request)?;
         let id = new_id(&request.id)?;
         let from = self.searches.find(&request.search)?.profile().id;
         let source = Arc::clone(&self.searches.require(from)?.profile().definition);
@@ -43,7 +45,7 @@ impl SearchApi {
             let mut all: Vec<Known> = before.cloned().collect();
             all.append(&mut known);
             definition.known = of_space(all, &definition)?;
-            definition.forked = Some(Forked { from, at });
+            definition.forked = Some(Forked { from, at, by });
             Ok::<Definition, CallError>(definition)
         };
         let defined = tokio::task::spawn_blocking(define).await;

@@ -166,7 +166,7 @@ pub(super) async fn wishes(
         let mut wishes = VecDeque::new();
         each(reader, search, |event, time_ms| {
             if let Event::SearchCreated { definition } = event
-                && let Some(Forked { from, at }) = definition.forked
+                && let Some(Forked { from, at, by }) = &definition.forked
             {
                 let until = match at.0 {
                     u32::MAX => "its last trial".to_owned(),
@@ -174,7 +174,7 @@ pub(super) async fn wishes(
                 };
                 wishes.push_back(v1::Wish {
                     time_ms,
-                    by: String::new(),
+                    by: by.clone().unwrap_or_default(),
                     wish: format!("fork of search {from} up to {until}"),
                 });
             }

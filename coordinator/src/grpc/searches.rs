@@ -187,7 +187,7 @@ impl SearchService for SearchApi {
         &self,
         request: Request<v1::ForkRequest>,
     ) -> Result<Response<v1::CreateReply>, Status> {
-        self.fork_search(request.into_inner()).await
+        self.fork_search(request).await
     }
 
     async fn get(

@@ -33,12 +33,22 @@ pub struct Definition {
 }
 
 /// Where a search was forked from another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forked {
     /// The other search.
     pub from: SearchId,
     /// It begins with what the other one's trials up to this had found.
     pub at: TrialNumber,
+    /// Who forked it, in words; absent when nobody said so, and in searches of before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+impl Forked {
+    /// Whether another fork begins with the same, whoever wanted it.
+    fn is_of(&self, other: &Self) -> bool {
+        (self.from, self.at) == (other.from, other.at)
+    }
 }
 
 impl Definition {
@@ -70,12 +80,16 @@ impl Definition {
     /// Whether another definition was submitted in the same words with the same data.
     #[must_use]
     pub fn is_submitted_as(&self, other: &Self) -> bool {
+        let forked = match (&self.forked, &other.forked) {
+            (Some(own), Some(others)) => own.is_of(others),
+            (own, others) => own.is_none() && others.is_none(),
+        };
         self.spec == other.spec
             && self.text == other.text
             && self.dataset == other.dataset
             && self.table == other.table
             // An earlier search may have gone on since; what came of it first stays.
-            && self.forked == other.forked
+            && forked
             && (self.known == other.known
                 || self.forked.is_some()
                 || matches!(self.spec.warm_start, Some(WarmStart::Search(_))))

@@ -52,22 +52,32 @@ impl Steer {
         Origin::new(USER, USER)
     }
 
-    /// What is wanted, in a few words.
-    fn words(&self) -> String {
+    /// What is wanted of this search, in a few words.
+    fn words(&self, search: &Search) -> String {
         let trials = |trials: &[(TrialNumber, Box<Prepared>)]| {
             let numbers: Vec<String> = trials.iter().map(|(n, _)| n.to_string()).collect();
             numbers.join(", ")
+        };
+        // As which trial the candidate is known, or will be.
+        let candidate = |proposal: &Prepared| {
+            let short = proposal.candidate_id.short();
+            match search.identities.get(&proposal.candidate_id) {
+                Some(of) => format!("candidate {short} of trial {of}"),
+                None => format!("candidate {short} as trial {}", search.next_trial()),
+            }
         };
         match self {
             Self::Pause => "pause".to_owned(),
             Self::Resume => "resume".to_owned(),
             Self::Stop => "stop".to_owned(),
             Self::Limit(change) => format!("set {}", change.words()),
-            Self::Enqueue { first: true, .. } => "enqueue a candidate before all others".to_owned(),
-            Self::Enqueue { first: false, .. } => "enqueue a candidate".to_owned(),
+            Self::Enqueue { proposal, first } => {
+                let before = if *first { ", before all others" } else { "" };
+                format!("enqueue {}{before}", candidate(proposal))
+            }
             Self::Pin(trial) => format!("pin trial {trial}"),
             Self::Cancel(trial) => format!("cancel trial {trial}"),
-            Self::Ban { .. } => "ban a candidate".to_owned(),
+            Self::Ban { proposal } => format!("ban {}", candidate(proposal)),
             Self::Retry(several) => format!("retry trial {}", trials(several)),
         }
     }
@@ -89,7 +99,7 @@ impl Search {
     ) -> Result<Vec<Event>, Rejection> {
         let said = Event::Steered {
             by,
-            wish: steer.words(),
+            wish: steer.words(self),
         };
         let events = match steer {
             Steer::Pause => self.pause()?,
