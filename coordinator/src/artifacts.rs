@@ -16,6 +16,7 @@ use tempfile::TempPath;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
+use crate::private;
 use crate::steps::{Step, done};
 use claims::Claims;
 pub use claims::Hold;
@@ -126,7 +127,7 @@ impl ArtifactStore {
     /// The folder cannot be written.
     pub fn open(folder: &Path, most: u64) -> Result<Self, ArtifactError> {
         let temporary = folder.join(TEMPORARY);
-        std::fs::create_dir_all(&temporary).map_err(io_error("created", &temporary))?;
+        private::make_folder(&temporary).map_err(io_error("created", &temporary))?;
         let entries = std::fs::read_dir(&temporary).map_err(io_error("read", &temporary))?;
         for entry in entries {
             let path = entry.map_err(io_error("read", &temporary))?.path();
@@ -241,7 +242,7 @@ impl ArtifactStore {
             move || {
                 let folder = path.parent().unwrap_or(&root);
                 let new = !folder.exists();
-                std::fs::create_dir_all(folder)?;
+                private::make_folder(folder)?;
                 done(Step::ArtifactFolder);
                 temporary.persist(&path).map_err(|refused| refused.error)?;
                 done(Step::ArtifactNamed);

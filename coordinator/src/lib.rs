@@ -13,6 +13,7 @@ mod logs;
 pub mod maintenance;
 mod metrics;
 mod open_files;
+mod private;
 pub mod server;
 pub mod steps;
 

@@ -15,6 +15,7 @@ use super::log::log_of;
 use super::reader::JournalReader;
 use super::stream::{StreamId, record_row};
 use super::{FILE, rebuild, schema};
+use crate::private;
 use crate::steps::{Step, done};
 
 /// The file until it is whole. Left behind by an import that was cut off, it is removed by the next one.
@@ -48,7 +49,7 @@ impl Import {
             folder: folder.to_owned(),
             source,
         };
-        std::fs::create_dir_all(folder).map_err(unusable)?;
+        private::make_folder(folder).map_err(unusable)?;
         let lock = FolderLock::take(folder)?;
         // A log without its journal would be taken for the new one's.
         for path in with_log(folder.join(FILE)) {

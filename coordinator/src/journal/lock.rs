@@ -1,10 +1,11 @@
 //! One coordinator per data folder: a lock that the operating system gives back when its process ends.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use super::error::JournalError;
+use crate::private;
 
 /// The locked file's name. It stays behind: a file that is removed while another process opens it would
 /// let two of them hold "the" lock.
@@ -23,10 +24,9 @@ impl FolderLock {
             folder: folder.to_owned(),
             source,
         };
-        let mut file = OpenOptions::new()
+        let mut file = private::options()
             .read(true)
             .write(true)
-            .create(true)
             .truncate(false)
             .open(folder.join(FILE))
             .map_err(unusable)?;

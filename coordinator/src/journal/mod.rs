@@ -46,6 +46,7 @@ pub use results::FoundResult;
 pub use rows::RowChange;
 pub use stream::StreamId;
 
+use crate::private;
 use crate::steps::{Step, done};
 use lock::FolderLock;
 
@@ -69,7 +70,7 @@ impl Journal {
     /// Another coordinator has the folder; it cannot be written; the file is not a journal, or is one of a
     /// newer version.
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
-        std::fs::create_dir_all(folder).map_err(|source| JournalError::Folder {
+        private::make_folder(folder).map_err(|source| JournalError::Folder {
             folder: folder.to_owned(),
             source,
         })?;

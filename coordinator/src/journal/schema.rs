@@ -6,6 +6,7 @@ use espalier_common::ids::ClusterId;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::error::JournalError;
+use crate::private;
 
 /// The format of the file. Raise it when the tables `journal`, `stream` or `record` change.
 pub(super) const FORMAT: u32 = 1;
@@ -96,6 +97,8 @@ CREATE TABLE measurement (
 
 /// Opens the connection that writes.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, JournalError> {
+    // SQLite gives its other files the mode of this one. What is wrong with the place SQLite says with more words.
+    let _ = private::options().append(true).open(path);
     let open = || {
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "wal")?;

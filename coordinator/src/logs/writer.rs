@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::kept::{Kept, Take};
 use super::line::{Line, texts};
 use super::{ToWriter, Written};
+use crate::private;
 
 /// Lines written at once.
 const BATCH: usize = 4_096;
@@ -109,13 +110,9 @@ fn append(
         return Ok(());
     }
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        private::make_folder(folder)?;
     }
-    let mut file = File::options()
-        .create(true)
-        .read(true)
-        .append(true)
-        .open(path)?;
+    let mut file = private::options().read(true).append(true).open(path)?;
     let before = file.metadata()?.len();
     if before > 0 && last_byte(&mut file)? != b'\n' {
         // A crash cut the last line off; what comes now is a line of its own.
