@@ -10,7 +10,7 @@ mod played;
 
 use std::path::{Path, PathBuf};
 
-use cli_support::{Coordinator, SPEC, stderr, stdout, write_spec};
+use cli_support::{Coordinator, SPEC, espalier, stderr, stdout, write_spec};
 use played::Played;
 
 /// A coordinator with the search `tiny`, and a worker.
@@ -99,4 +99,67 @@ async fn what_is_banned_is_not_counted_among_what_is_retried() {
         [state(1), state(2), state(3)],
         ["failed", "queued", "queued"]
     );
+}
+
+#[tokio::test]
+async fn what_is_banned_stays_banned_in_a_fork_through_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    // Two candidates in all.
+    let two = SPEC
+        .replace(
+            "x: {range: [0.0, 1.0]}, y: {choice: [1, 2, 3]}",
+            "y: {choice: [1, 2]}",
+        )
+        .replace("trials: 3", "trials: 9");
+    let (coordinator, mut worker) = started(folder.path(), &two).await;
+    let attempt = worker.lease().await.expect("a job");
+    let tried = coordinator.json(&["trials", "tiny"])[0]["decisions"].clone();
+    let other = 3 - tried["hyperparameters.y"].as_u64().unwrap();
+    let other = serde_json::json!({ "hyperparameters.y": other });
+    let file = folder.path().join("other.json");
+    std::fs::write(&file, other.to_string()).unwrap();
+    ban(&coordinator, "tiny", &file);
+    worker.complete(attempt, 0.5).await;
+
+    let beyond = coordinator.output(&["fork", "tiny", "--at", "3"]);
+    assert_eq!(beyond.status.code(), Some(3));
+    let message = stderr(&beyond);
+    assert!(
+        message.contains("there is no trial 3; the last one is 2"),
+        "{message}"
+    );
+    let forked = coordinator.json(&["fork", "tiny", "--at", "1", "--set", "searcher=random"]);
+    assert_eq!(forked["trials"]["infeasible"], 1, "{forked}");
+    let history = coordinator.json(&["history", "tiny-fork"]);
+    let wish = history[0]["wish"].as_str().unwrap();
+    assert!(
+        wish.ends_with("up to trial 1, with its banned candidate"),
+        "{history}"
+    );
+    assert!(history[0]["by"].is_string(), "{history}");
+
+    let port = coordinator.port();
+    coordinator.kill();
+    let coordinator = Coordinator::start(&folder.path().join("data"), port);
+    let mut worker = Played::join(&coordinator.address).await;
+    while let Some(attempt) = worker.lease().await {
+        worker.complete(attempt, 0.25).await;
+    }
+    let ended = coordinator.json(&["status", "tiny-fork"]);
+    assert_eq!(ended["phase"], "finished", "{ended}");
+    assert_eq!(ended["trials"]["completed"], 1, "{ended}");
+    let trials = coordinator.json(&["trials", "tiny-fork"]);
+    assert_eq!(trials[0]["decisions"], other);
+    assert_eq!(trials[0]["reason"], "banned by a user");
+    assert_eq!(trials[1]["decisions"], tried);
+    // And in a fork of the fork.
+    let again = coordinator.json(&["fork", "tiny-fork", "--name", "again"]);
+    assert_eq!(again["trials"]["infeasible"], 1, "{again}");
+    coordinator.kill();
+    let replayed = espalier()
+        .args(["replay", "tiny-fork", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .output()
+        .unwrap();
+    assert!(replayed.status.success(), "{}", stdout(&replayed));
 }

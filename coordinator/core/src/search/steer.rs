@@ -254,7 +254,20 @@ impl Search {
                 _ => events.extend(self.cancel(of)?),
             }
         }
-        events.push(Event::ProposalRefused {
+        events.push(self.banned(proposal));
+        Ok(events)
+    }
+
+    /// The event by which a search has a ban from its beginning: of a candidate that was banned in the search it is
+    /// forked from. None, if it is known here already.
+    #[must_use]
+    pub fn banned_before(&self, proposal: Prepared) -> Option<Event> {
+        let known = self.identities.contains_key(&proposal.candidate_id);
+        (!known).then(|| self.banned(proposal))
+    }
+
+    fn banned(&self, proposal: Prepared) -> Event {
+        Event::ProposalRefused {
             ask: NO_ASK,
             refusal: Refusal {
                 candidate: proposal.candidate,
@@ -266,8 +279,7 @@ impl Search {
                     reason: "banned by a user".to_owned(),
                 },
             },
-        });
-        Ok(events)
+        }
     }
 
     /// What was banned since, each with the trial as which it was, and the others.
