@@ -6,7 +6,7 @@
 mod cli_support;
 
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use cli_support::{Coordinator, SPEC, espalier, stderr, stdout, write_spec};
 
@@ -172,4 +172,71 @@ fn a_reader_that_closes_the_pipe_ends_an_export_quietly() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     drop(coordinator);
+}
+
+/// Whether nothing but these is in a folder.
+fn holds_only(folder: &Path, names: &[&str]) -> bool {
+    let mut found: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    found.sort();
+    found == names
+}
+
+#[test]
+fn a_copy_that_cannot_be_written_to_its_end_leaves_nothing_behind_and_says_so() {
+    let (coordinator, folder) = with_a_search();
+    let state = folder.path().join("state");
+    coordinator.kill();
+    let copies = folder.path().join("copies");
+    std::fs::create_dir(&copies).unwrap();
+    // Room for what a reader of the journal needs, and not for a journal. The signal that goes with the limit is
+    // ignored: then a write fails, as it does on a disk that fails.
+    let script = "trap '' XFSZ; ulimit -f 66; exec \"$0\" journal backup \"$1\" --data-dir \"$2\"";
+    let limited = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_espalier")])
+        .arg(copies.join("copy.db"))
+        .arg(&state)
+        .output()
+        .unwrap();
+    let said = stderr(&limited);
+    assert_eq!(limited.status.code(), Some(1), "{said}");
+    let place = copies.display().to_string();
+    assert!(
+        said.contains("copy.db could not be written: ")
+            && said.contains(&format!("the disk of {place} fails or is full"))
+            && said.contains("nothing of it was left behind")
+            && !said.contains(".espalier-"),
+        "{said}"
+    );
+    assert!(holds_only(&copies, &[]));
+    // A disk of its own, where mounting is permitted.
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=48k", "espalier-test"])
+        .arg(&copies)
+        .output();
+    if !mount.is_ok_and(|mounted| mounted.status.success()) {
+        eprintln!("a full disk cannot be made here: mounting is not permitted");
+        return;
+    }
+    let full = std::fs::write(copies.join("ballast"), [0; 64 << 10]);
+    let outputs = ["backup", "export"].map(|verb| {
+        let target = copies.join(verb);
+        journal(&[verb, target.to_str().unwrap()], &state)
+    });
+    let alone = holds_only(&copies, &["ballast"]);
+    let unmounted = Command::new("umount").arg(&copies).output().unwrap();
+    assert!(unmounted.status.success(), "{}", stderr(&unmounted));
+    assert!(full.is_err() && alone);
+    for output in outputs {
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains(&format!(
+                "the disk of {place} is full; nothing of it was left behind"
+            )),
+            "{said}"
+        );
+    }
 }

@@ -5,6 +5,7 @@ $ESPALIER_TEST_CONTROL make it misbehave.
   prints       print this before the first measurement
   weights      leave a file of so many bytes as the weights, another one for each candidate
   checkpoints  it knows checkpoints, when the file is there at its start; they are files of so many bytes
+  waits        while it is there, an evaluation does nothing until it is told to stop, and leaves a marker `told-TRIAL`
   hang-once    the first evaluation that sees it takes it away and is silent for ever
   stubborn     while it is there, SIGTERM does not end the process
   diverge      while it is there, every evaluation fails: the candidate diverges
@@ -151,6 +152,14 @@ def evaluate(job):
         time.sleep(float(control("seconds") or 0))
         failure = {"domain": "candidate", "kind": "diverged", "message": "the loss is NaN"}
         send("failed", attempt_id=attempt_id, failure=failure)
+        return
+    if control("waits") is not None:
+        while (message := wait_for_message())["type"] == "checkpoint":
+            pass
+        open(os.path.join(CONTROL, f"told-{trial}"), "w").close()
+        if message["type"] == "shutdown":
+            sys.exit()
+        send("done", attempt_id=attempt_id)
         return
     for name in MISDEEDS:
         if take(f"{name}-once"):

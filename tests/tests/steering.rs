@@ -54,7 +54,7 @@ async fn a_search_is_steered_while_it_runs_and_the_journal_remembers_who_did_it(
     let twice = refused(&cluster, &["enqueue", "steered", candidate])?;
     ensure!(twice.contains("is trial"), "{twice}");
 
-    // The running trial is given up, and its evaluator is told within a heartbeat.
+    // The running trial is given up, and its evaluator, which sleeps and does not listen, is ended.
     cluster.control("seconds", "0.05")?;
     cluster.json(&["cancel", "steered", &trial.to_string()])?;
     let gone = || async { Ok(kill(Pid::from_raw(evaluator), None).is_err().then_some(())) };
@@ -237,6 +237,40 @@ async fn a_spec_runs_on_workers_with_its_labels_only() -> Result<()> {
         labels.contains(&&serde_json::json!({ "gpu": "h100", "zone": "a" })),
         "{workers}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_runs_what_is_given_up_is_told_by_the_next_heartbeat() -> Result<()> {
+    // A heartbeat is a third of the lease. Nothing else tells the worker: the evaluators report nothing.
+    let heartbeat = Duration::from_secs(3);
+    let cluster = Cluster::start(9_000).await?;
+    let searches = cluster.searches()?;
+    cluster.control("waits", "")?;
+    let options = WorkerOptions {
+        slots: 2,
+        ..WorkerOptions::default()
+    };
+    let _worker = cluster.start_worker("only", &options)?;
+    searches
+        .create(&spec("given-up", 4, "parallel: 2"), String::new())
+        .await?;
+    let first = cluster.started(&[], LIMIT).await?;
+    let second = cluster.started(&[(first.0, first.1)], LIMIT).await?;
+    // Nothing further starts when the first slot is free.
+    cluster.json(&["pause", "given-up"])?;
+    let told = |trial: u32| {
+        let marker = format!("told-{trial}");
+        let is_there = cluster.has_control(&marker);
+        async move { Ok(is_there.then_some(())) }
+    };
+    // One that was just missed, the next, and one for a machine that does much else.
+    let limit = 3 * heartbeat;
+    cluster.json(&["cancel", "given-up", &first.0.to_string()])?;
+    wait_until("word of a cancelled trial", limit, || told(first.0)).await?;
+    ensure!(!cluster.has_control(&format!("told-{}", second.0)));
+    cluster.json(&["stop", "given-up"])?;
+    wait_until("word of a stopped search", limit, || told(second.0)).await?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::TrialNumber;
 use espalier_common::job::LeasedJob;
 use espalier_core::search::{
-    Command, Effect, Event, FinishReason, LimitsChange, Phase, Prepared, Rejection, Steer,
+    Command, Effect, Event, FinishReason, LimitsChange, Phase, Prepared, Rejection, Reply, Steer,
     TrialState,
 };
 use espalier_core::searcher::{AskPlaces, Replay, prepare};
@@ -381,13 +381,26 @@ fn a_ban_holds_whatever_became_of_the_trial_and_nothing_that_is_banned_runs_agai
             "{trial}"
         );
         let again = Steer::Retry(vec![(*trial, proposal.clone())]);
-        assert!(refusal(&mut run, again).contains("was banned"), "{trial}");
+        let step = run.command(again.into()).unwrap();
+        assert!(step.events.is_empty(), "{trial}");
+        let Reply::Retried { banned } = step.reply else {
+            panic!("{:?}", step.reply);
+        };
+        assert_eq!(banned[0].0, *trial);
+        assert!(banned[0].1.0 > 4, "{banned:?}");
     }
     assert_eq!(state(&run, 1), TrialState::Failed);
     assert_eq!(state(&run, 4), TrialState::Cancelled);
     let failed = Steer::Retry(proposals[..2].to_vec());
-    run.command(failed.into()).unwrap();
+    let step = run.command(failed.into()).unwrap();
     assert_eq!(state(&run, 1), TrialState::Failed, "it is banned");
+    let banned = vec![(TrialNumber(1), TrialNumber(5))];
+    assert_eq!(step.reply, Reply::Retried { banned });
+    assert!(
+        matches!(&step.events[0], Event::Steered { wish, .. } if wish == "retry trial 2"),
+        "{:?}",
+        step.events
+    );
     assert_eq!(state(&run, 2), TrialState::Queued);
     assert_eq!(run.replayed().0, run.search);
 }

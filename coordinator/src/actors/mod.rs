@@ -24,4 +24,4 @@ pub(crate) use search::{
     Context, Retry, SearchHandle, SearchStatus, SearchTally, TrialChange, reused_from,
 };
 pub(crate) use searches::Searches;
-pub(crate) use warm_start::earlier;
+pub(crate) use warm_start::{banned, earlier};

@@ -79,7 +79,7 @@ impl Recovered {
     }
 
     /// The same calls, in the same order, that the search's actor made when the event happened.
-    fn apply(&mut self, event: &Event, time_ms: u64) {
+    pub(crate) fn apply(&mut self, event: &Event, time_ms: u64) {
         // Of what follows only tells: a worker that is to drop its job learns that when it asks for it.
         let effects = self.search.apply(event, time_ms);
         if let Some(proposer) = &mut self.proposer {

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use espalier_common::ids::SearchId;
-use espalier_core::search::{Definition, Event};
+use espalier_core::search::{Definition, Event, Prepared};
 use espalier_runtime::spawn_named;
 use tokio::task::JoinSet;
 
@@ -68,7 +68,8 @@ impl Searches {
         Ok(handle)
     }
 
-    /// Creates a search, or finds the one that an earlier call with this id has created.
+    /// Creates a search in which these candidates are banned, or finds the one that an earlier call with this id has
+    /// created.
     ///
     /// # Errors
     /// The id is that of a search with another definition; the journal cannot be written.
@@ -76,11 +77,12 @@ impl Searches {
         &self,
         id: SearchId,
         definition: Definition,
+        bans: Vec<Prepared>,
     ) -> Result<SearchHandle, CallError> {
         let searches = self.clone();
         // In a task of its own: a caller that goes away drops its call, and a search whose first event is
         // durable and whose actor was never started would be a ghost until the next start.
-        let creating = async move { searches.create_undisturbed(id, definition).await };
+        let creating = async move { searches.create_undisturbed(id, definition, bans).await };
         spawn_named("create a search", creating)
             .await
             .unwrap_or_else(|error| Err(CallError::Internal(error.to_string())))
@@ -91,6 +93,7 @@ impl Searches {
         &self,
         id: SearchId,
         definition: Definition,
+        bans: Vec<Prepared>,
     ) -> Result<SearchHandle, CallError> {
         let _one_at_a_time = self.creating.lock().await;
         if let Some(existing) = self.get(id) {
@@ -105,18 +108,19 @@ impl Searches {
                 format!("this coordinator has {MAX_SEARCHES} searches, the most it takes");
             return Err(CallError::TooMany(message));
         }
-        let recovered = self.commit_first(id, definition).await?;
+        let recovered = self.commit_first(id, definition, bans).await?;
         tracing::info!(search = %id, name = recovered.search.definition().spec.name, to = "running", "search created");
         self.open(recovered).await.map_err(|error| {
             CallError::Internal(format!("the new search cannot be started: {error}"))
         })
     }
 
-    /// Makes the first event of a search durable.
+    /// Makes the first event of a search durable, and the bans that it begins with, in one commit.
     async fn commit_first(
         &self,
         id: SearchId,
         definition: Definition,
+        bans: Vec<Prepared>,
     ) -> Result<Recovered, CallError> {
         let listing = Listing::of(&definition);
         let event = Event::SearchCreated {
@@ -126,13 +130,24 @@ impl Searches {
         let broken = |error: &dyn std::fmt::Display| {
             CallError::Internal(format!("the new search cannot be recorded: {error}"))
         };
-        let body = serde_json::to_string(&event).map_err(|error| broken(&error))?;
-        let recovered = Recovered::begin(id, &event, time_ms).map_err(|error| broken(&error))?;
-        let rows = rows(&listing, &event);
+        let record = |event: &Event| {
+            let body = serde_json::to_string(event).map_err(|error| broken(&error))?;
+            let rows = rows(&listing, event);
+            Ok::<Record, CallError>(Record { body, rows })
+        };
+        let mut records = vec![record(&event)?];
+        let mut recovered =
+            Recovered::begin(id, &event, time_ms).map_err(|error| broken(&error))?;
+        for proposal in bans {
+            if let Some(event) = recovered.search.banned_before(proposal) {
+                records.push(record(&event)?);
+                recovered.apply(&event, time_ms);
+            }
+        }
         let batch = Batch {
             stream: StreamId::Search(id),
             time_ms,
-            records: vec![Record { body, rows }],
+            records,
             after: None,
         };
         let committed = self.context.journal.commit(batch).await;
@@ -299,7 +314,7 @@ budget: {trials: 3}
         let searches = searches(folder.path(), &journal, &shutdown);
         let id = SearchId(Uuid::from_u128(7));
         // Polled once, which is as far as the journal's queue, and dropped: the caller has gone.
-        let answer = searches.create(id, definition()).now_or_never();
+        let answer = searches.create(id, definition(), Vec::new()).now_or_never();
         assert!(answer.is_none(), "nothing is durable that early");
         let there = async {
             while searches.get(id).is_none() {
@@ -311,7 +326,7 @@ budget: {trials: 3}
         assert_eq!(streams, [StreamId::Search(id)], "it was to be durable");
         there.expect("the journal has a search that nobody finds");
         // The same call again finds it rather than writing a second first event.
-        searches.create(id, definition()).await.unwrap();
+        searches.create(id, definition(), Vec::new()).await.unwrap();
         shutdown.request();
         searches.join(Duration::from_secs(5)).await;
         journal.close().await;

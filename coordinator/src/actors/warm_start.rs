@@ -1,8 +1,11 @@
 //! What an earlier search found, for one that begins with it. May import the core and the journal.
 
-use espalier_common::ids::{SearchId, TrialNumber};
+use std::collections::BTreeMap;
+
+use espalier_common::ids::{Digest, SearchId, TrialNumber};
 use espalier_common::known::{Known, MAX_KNOWN};
-use espalier_core::search::{Definition, TrialState};
+use espalier_core::search::{Definition, Prepared, Steer, TrialState};
+use espalier_core::searcher::prepare;
 
 use super::create::bounded;
 use super::error::CallError;
@@ -42,6 +45,44 @@ pub(crate) fn earlier(
         )));
     }
     bounded(known)
+}
+
+/// The candidates that users have banned in a search and that the new one could propose. Blocks.
+///
+/// # Errors
+/// There are too many, or the journal cannot be read.
+pub(crate) fn banned(
+    reader: &JournalReader,
+    from: SearchId,
+    definition: &Definition,
+) -> Result<Vec<Prepared>, CallError> {
+    let mut banned: BTreeMap<Digest, Prepared> = BTreeMap::new();
+    let mut after = TrialNumber(0);
+    loop {
+        let states = States::from(TrialState::Infeasible);
+        let page = reader.trials(from, after, MAX_ROWS, states)?;
+        after = page.trials.last().map_or(after, |trial| trial.number);
+        // What a searcher proposed is infeasible by itself; users can only ban.
+        let bans = page.trials.into_iter();
+        for ban in bans.filter(|trial| trial.origin == Steer::origin()) {
+            let known = Known {
+                decisions: ban.candidate,
+                score: None,
+            };
+            // What is none of the new space, or cannot be built there, is not proposed either.
+            let known = known.of_space(&definition.spec.space).ok();
+            let prepared =
+                known.and_then(|known| prepare(definition, known.decisions, Steer::origin()).ok());
+            banned.extend(prepared.map(|one| (one.candidate_id, one)));
+        }
+        if banned.len() > MAX_KNOWN {
+            let message = format!("more than {MAX_KNOWN} candidates are banned there");
+            return Err(CallError::TooMany(message));
+        }
+        if !page.more {
+            return Ok(banned.into_values().collect());
+        }
+    }
 }
 
 fn known_of(

@@ -261,14 +261,14 @@ impl Client {
         self.call(self.service.clone().cancel(request)).await
     }
 
-    /// Tries trials again; answers with their numbers.
+    /// Tries trials again; answers with how many wait, and how many stay as they are since they are banned.
     pub(super) async fn retry(
         &self,
         request: v1::RetryRequest,
-    ) -> Result<(v1::SearchStatus, Vec<u32>), CliError> {
+    ) -> Result<(v1::SearchStatus, usize, usize), CliError> {
         let reply = self.call(self.service.clone().retry(request)).await?;
         let status = reply.status.ok_or_else(|| self.broken("an empty reply"))?;
-        Ok((status, reply.trials))
+        Ok((status, reply.trials.len(), reply.banned.len()))
     }
 
     /// Begins a search with what another one found.

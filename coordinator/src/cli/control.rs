@@ -127,17 +127,30 @@ pub(super) async fn retry(client: &Client, args: &RetryArgs) -> Result<(), CliEr
         trials: args.trials.clone(),
         reason: args.reason.clone().unwrap_or_default(),
     };
-    let (status, trials) = client.retry(request).await?;
+    let (status, waiting, banned) = client.retry(request).await?;
     if !args.output.json() {
         let mut out = stdout();
-        out.line(&match trials.len() {
-            0 => "no trial failed so".to_owned(),
-            1 => "1 trial waits again".to_owned(),
-            several => format!("{several} trials wait again"),
-        })?;
+        out.line(&retried(waiting, banned))?;
         out.flush()?;
     }
     print(&status, args.output)
+}
+
+/// What became of trials that were to be tried again.
+fn retried(waiting: usize, banned: usize) -> String {
+    let waiting = match (waiting, banned) {
+        (0, 0) => return "no trial failed so".to_owned(),
+        (0, _) => "no trial waits again".to_owned(),
+        (1, _) => "1 trial waits again".to_owned(),
+        (several, _) => format!("{several} trials wait again"),
+    };
+    match banned {
+        0 => waiting,
+        1 => format!("{waiting}; 1 stays as it is, since its candidate is banned"),
+        several => {
+            format!("{waiting}; {several} stay as they are, since their candidates are banned")
+        }
+    }
 }
 
 /// `espalier fork`.

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use espalier_common::ids::TrialNumber;
+use espalier_common::ids::{SearchId, TrialNumber};
 use espalier_common::known::Known;
 use espalier_common::spec::set;
-use espalier_core::search::{Definition, Forked};
+use espalier_core::search::{Definition, Forked, Prepared, Rejection};
 use espalier_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::caller::said_by;
 use super::convert::status_to_wire;
 use super::searches::{SearchApi, new_id};
-use crate::actors::{CallError, NewSearch, earlier};
+use crate::actors::{CallError, NewSearch, banned, earlier};
 
 /// The most settings that one fork changes.
 const MAX_SETTINGS: usize = 100;
@@ -31,10 +31,7 @@ impl SearchApi {
         let id = new_id(&request.id)?;
         let from = self.searches.find(&request.search)?.profile().id;
         let source = Arc::clone(&self.searches.require(from)?.profile().definition);
-        let at = match request.at {
-            0 => TrialNumber(u32::MAX),
-            at => TrialNumber(at),
-        };
+        let at = self.last_of(from, request.at).await?;
         let (reader, inline) = (self.reader.clone(), self.allow_inline_commands);
         let define = move || {
             let new = resubmitted(&source, &request.name, &request.settings)?;
@@ -45,16 +42,36 @@ impl SearchApi {
             let mut all: Vec<Known> = before.cloned().collect();
             all.append(&mut known);
             definition.known = of_space(all, &definition)?;
-            definition.forked = Some(Forked { from, at, by });
-            Ok::<Definition, CallError>(definition)
+            let bans = banned(&reader, from, &definition)?;
+            definition.forked = Some(Forked {
+                from,
+                at,
+                by,
+                bans: u32::try_from(bans.len()).unwrap_or(u32::MAX),
+            });
+            Ok::<(Definition, Vec<Prepared>), CallError>((definition, bans))
         };
         let defined = tokio::task::spawn_blocking(define).await;
-        let definition = defined.map_err(|error| CallError::Internal(error.to_string()))??;
-        let search = self.searches.create(id, definition).await?;
+        let (definition, bans) =
+            defined.map_err(|error| CallError::Internal(error.to_string()))??;
+        let search = self.searches.create(id, definition, bans).await?;
         let status = search.status().await?;
         Ok(Response::new(v1::CreateReply {
             status: Some(status_to_wire(&status)),
         }))
+    }
+
+    /// The last of the trials that a fork begins with; 0: of all there are.
+    async fn last_of(&self, from: SearchId, at: u32) -> Result<TrialNumber, CallError> {
+        if at == 0 {
+            return Ok(TrialNumber(u32::MAX));
+        }
+        let trial = TrialNumber(at);
+        let last = self.searches.require(from)?.status().await?.counts.trials();
+        if at > last {
+            return Err(Rejection::NoTrial { trial, last }.into());
+        }
+        Ok(trial)
     }
 }
 

@@ -166,16 +166,21 @@ pub(super) async fn wishes(
         let mut wishes = VecDeque::new();
         each(reader, search, |event, time_ms| {
             if let Event::SearchCreated { definition } = event
-                && let Some(Forked { from, at, by }) = &definition.forked
+                && let Some(Forked { from, at, by, bans }) = &definition.forked
             {
                 let until = match at.0 {
                     u32::MAX => "its last trial".to_owned(),
                     at => format!("trial {at}"),
                 };
+                let with = match bans {
+                    0 => "",
+                    1 => ", with its banned candidate",
+                    _ => ", with its banned candidates",
+                };
                 wishes.push_back(v1::Wish {
                     time_ms,
                     by: by.clone().unwrap_or_default(),
-                    wish: format!("fork of search {from} up to {until}"),
+                    wish: format!("fork of search {from} up to {until}{with}"),
                 });
             }
             if let Event::Steered { by, wish } = event {

@@ -176,7 +176,7 @@ impl SearchService for SearchApi {
             .await
             .map_err(|error| CallError::Internal(error.to_string()))??;
         let definition = self.after_an_earlier_search(id, definition).await?;
-        let search = self.searches.create(id, definition).await?;
+        let search = self.searches.create(id, definition, Vec::new()).await?;
         let status = search.status().await?;
         Ok(Response::new(v1::CreateReply {
             status: Some(status_to_wire(&status)),

@@ -4,7 +4,7 @@
 use espalier_common::candidate::Candidate;
 use espalier_common::ids::TrialNumber;
 use espalier_common::known::Known;
-use espalier_core::search::{LimitsChange, Prepared, Rejection, Steer, TrialState};
+use espalier_core::search::{Command, LimitsChange, Prepared, Rejection, Reply, Steer, TrialState};
 use espalier_core::searcher::prepare;
 use espalier_proto::v1;
 use tonic::{Request, Response, Status};
@@ -68,15 +68,27 @@ impl SearchApi {
         let (by, request) = said_by(request)?;
         let search = self.searches.find(&request.search)?;
         let trials = self.closed_trials(&search, &request).await?;
-        let numbers = trials.iter().map(|(number, _)| number.0).collect();
-        let status = if trials.is_empty() {
-            self.status(&search).await?
-        } else {
-            self.steer(&search, Steer::Retry(trials), by).await?
-        };
+        let mut numbers: Vec<u32> = trials.iter().map(|(number, _)| number.0).collect();
+        let mut banned = Vec::new();
+        if !trials.is_empty() {
+            let steer = Steer::Retry(trials);
+            let reply = search.command(Command::Steer { steer, by }).await?;
+            if let Reply::Retried { banned: found } = reply {
+                banned = found;
+            }
+        }
+        numbers.retain(|number| banned.iter().all(|(trial, _)| trial.0 != *number));
+        // Among others it stays as it is; one that was named and is the only one should say why.
+        if let (true, Some((trial, of))) = (numbers.is_empty(), banned.first())
+            && !request.trials.is_empty()
+        {
+            let message = format!("the candidate of trial {trial} was banned since, as trial {of}");
+            return Err(CallError::from(Rejection::NotNow(message)).into());
+        }
         Ok(Response::new(v1::RetryReply {
-            status: Some(status.into_inner()),
+            status: Some(self.status(&search).await?.into_inner()),
             trials: numbers,
+            banned: banned.iter().map(|(trial, _)| trial.0).collect(),
         }))
     }
 

@@ -183,6 +183,19 @@ impl JournalError {
             source,
         }
     }
+
+    /// Whether it is of the disk on which this file lies: if so, whether that is known to be full, and what SQLite says.
+    pub(crate) fn of_the_disk(&self, file: &Path) -> Option<(bool, String)> {
+        let Self::Sqlite { path, source } = self else {
+            return None;
+        };
+        let code = source.sqlite_error_code().filter(|_| path == file)?;
+        match code {
+            ErrorCode::DiskFull => Some((true, source.to_string())),
+            ErrorCode::SystemIoFailure => Some((false, source.to_string())),
+            _ => None,
+        }
+    }
 }
 
 /// What the operator can do about an error of SQLite's.

@@ -65,6 +65,25 @@ pub enum MaintenanceError {
         /// The file.
         path: PathBuf,
     },
+    /// A new file could not be written to its end, so there is none.
+    #[error(
+        "{} could not be written: {}; nothing of it was left behind. Make room, or name a file on another disk",
+        path.display(),
+        match full {
+            true => format!("the disk of {} is full", folder.display()),
+            false => format!("the disk of {} fails or is full ({reason})", folder.display()),
+        }
+    )]
+    NotWritten {
+        /// The file.
+        path: PathBuf,
+        /// Where it was to be.
+        folder: PathBuf,
+        /// Whether it is known that there is no room.
+        full: bool,
+        /// What the system, or SQLite, says.
+        reason: String,
+    },
     /// A file cannot be used.
     #[error("{} cannot be {what}: {source}", path.display())]
     Io {
@@ -93,6 +112,37 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Mainte
     }
 }
 
+/// What an error while a new file was written comes to, if it is the disk's.
+fn not_written(
+    error: MaintenanceError,
+    temporary: &Path,
+    path: &Path,
+    folder: &Path,
+) -> MaintenanceError {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+
+    let (full, reason) = match &error {
+        MaintenanceError::Journal(journal) => match journal.of_the_disk(temporary) {
+            Some((full, reason)) => (full, reason),
+            None => return error,
+        },
+        MaintenanceError::Io { source, .. } | MaintenanceError::Text { source, .. } => {
+            let full = matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge);
+            match full {
+                true => (true, source.to_string()),
+                false => return error,
+            }
+        }
+        _ => return error,
+    };
+    MaintenanceError::NotWritten {
+        path: path.to_owned(),
+        folder: folder.to_owned(),
+        full,
+        reason,
+    }
+}
+
 /// Writes a new file, whole and durable or not at all. Only its owner may read it: a journal says who may do
 /// what.
 pub fn create_file<T>(
@@ -113,12 +163,15 @@ pub fn create_file<T>(
         .tempfile_in(folder)
         .map_err(io_error("written", folder))?;
     done(Step::FileBegun);
-    let written = write(temporary.path())?;
+    let written = write(temporary.path());
+    // By its own name: the other one means nothing to whoever asked.
+    let written = written.map_err(|error| not_written(error, temporary.path(), path, folder))?;
     done(Step::FileWritten);
     temporary
         .as_file()
         .sync_all()
-        .map_err(io_error("written", path))?;
+        .map_err(io_error("written", path))
+        .map_err(|error| not_written(error, temporary.path(), path, folder))?;
     done(Step::FileSynced);
     temporary
         .persist_noclobber(path)

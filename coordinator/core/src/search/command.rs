@@ -155,6 +155,12 @@ pub enum Reply {
     Leased(Vec<LeasedJob>),
     /// What to do with the weights of a completed attempt.
     Weights(WeightsAnswer),
+    /// Trials were to be tried again; these stay as they are, since their candidates were banned: each with the
+    /// trial as which it was.
+    Retried {
+        /// The trials, by number, and what they are banned as.
+        banned: Vec<(TrialNumber, TrialNumber)>,
+    },
 }
 
 /// What the worker does with the weights.

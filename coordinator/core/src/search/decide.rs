@@ -100,7 +100,7 @@ pub(super) fn decide(
             attempt,
             weights,
         } => search.decide_weights(trial, attempt, weights),
-        Command::Steer { steer, by } => search.decide_steer(steer, by, now_ms).map(Decision::done),
+        Command::Steer { steer, by } => search.decide_steer(steer, by, now_ms),
         Command::Recover => Ok(Decision::done(recover(search))),
         Command::CheckTime => Ok(Decision::done(search.decide_time(now_ms))),
         Command::ClockJumped { by_ms } => Ok(Decision::done(search.decide_jump(by_ms))),

@@ -42,10 +42,17 @@ pub struct Forked {
     /// Who forked it, in words; absent when nobody said so, and in searches of before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// So many candidates were banned in the other search, and are in this one from the beginning.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bans: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Forked {
-    /// Whether another fork begins with the same, whoever wanted it.
+    /// Whether another fork begins with the same, whoever wanted it and whatever was banned by then.
     fn is_of(&self, other: &Self) -> bool {
         (self.from, self.at) == (other.from, other.at)
     }

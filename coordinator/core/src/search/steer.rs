@@ -4,7 +4,8 @@
 use espalier_common::ids::TrialNumber;
 use espalier_common::observation::Origin;
 
-use super::command::{Command, Rejection};
+use super::command::{Command, Rejection, Reply};
+use super::decide::Decision;
 use super::event::{Event, FinishReason, PauseReason, Prepared, Refusal, Refused};
 use super::limits::LimitsChange;
 use super::state::{Phase, Search, Trial, TrialState};
@@ -13,6 +14,9 @@ use super::state::{Phase, Search, Trial, TrialState};
 pub(crate) const NO_ASK: u64 = 0;
 /// The searcher of what a user proposed.
 const USER: &str = "user";
+
+/// A trial that has ended, and what was tried.
+type Closed = (TrialNumber, Box<Prepared>);
 
 /// What a user wants of a search.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +58,7 @@ impl Steer {
 
     /// What is wanted of this search, in a few words.
     fn words(&self, search: &Search) -> String {
-        let trials = |trials: &[(TrialNumber, Box<Prepared>)]| {
+        let trials = |trials: &[Closed]| {
             let numbers: Vec<String> = trials.iter().map(|(n, _)| n.to_string()).collect();
             numbers.join(", ")
         };
@@ -96,7 +100,16 @@ impl Search {
         steer: Steer,
         by: Option<String>,
         now_ms: u64,
-    ) -> Result<Vec<Event>, Rejection> {
+    ) -> Result<Decision, Rejection> {
+        let mut reply = Reply::Done;
+        let steer = match steer {
+            Steer::Retry(trials) => {
+                let (banned, trials) = self.without_banned(trials);
+                reply = Reply::Retried { banned };
+                Steer::Retry(trials)
+            }
+            other => other,
+        };
         let said = Event::Steered {
             by,
             wish: steer.words(self),
@@ -112,10 +125,11 @@ impl Search {
             Steer::Ban { proposal } => self.ban(*proposal)?,
             Steer::Retry(trials) => self.retry(trials)?,
         };
-        if events.is_empty() {
-            return Ok(events);
-        }
-        Ok(std::iter::once(said).chain(events).collect())
+        let said = Some(said).filter(|_| !events.is_empty());
+        Ok(Decision {
+            events: said.into_iter().chain(events).collect(),
+            reply,
+        })
     }
 
     fn pause(&self) -> Result<Vec<Event>, Rejection> {
@@ -240,7 +254,20 @@ impl Search {
                 _ => events.extend(self.cancel(of)?),
             }
         }
-        events.push(Event::ProposalRefused {
+        events.push(self.banned(proposal));
+        Ok(events)
+    }
+
+    /// The event by which a search has a ban from its beginning: of a candidate that was banned in the search it is
+    /// forked from. None, if it is known here already.
+    #[must_use]
+    pub fn banned_before(&self, proposal: Prepared) -> Option<Event> {
+        let known = self.identities.contains_key(&proposal.candidate_id);
+        (!known).then(|| self.banned(proposal))
+    }
+
+    fn banned(&self, proposal: Prepared) -> Event {
+        Event::ProposalRefused {
             ask: NO_ASK,
             refusal: Refusal {
                 candidate: proposal.candidate,
@@ -252,32 +279,41 @@ impl Search {
                     reason: "banned by a user".to_owned(),
                 },
             },
-        });
-        Ok(events)
+        }
     }
 
-    fn retry(&self, trials: Vec<(TrialNumber, Box<Prepared>)>) -> Result<Vec<Event>, Rejection> {
+    /// What was banned since, each with the trial as which it was, and the others.
+    fn without_banned(
+        &self,
+        trials: Vec<Closed>,
+    ) -> (Vec<(TrialNumber, TrialNumber)>, Vec<Closed>) {
+        let mut banned = Vec::new();
+        let mut others = Vec::with_capacity(trials.len());
+        for (trial, proposal) in trials {
+            let of = self.identities.get(&proposal.candidate_id).copied();
+            let is_ban = |of: &TrialNumber| {
+                *of != trial
+                    && self
+                        .trial(*of)
+                        .is_some_and(|known| known.state == TrialState::Infeasible)
+            };
+            match of.filter(is_ban) {
+                Some(of) => banned.push((trial, of)),
+                None => others.push((trial, proposal)),
+            }
+        }
+        (banned, others)
+    }
+
+    fn retry(&self, trials: Vec<Closed>) -> Result<Vec<Event>, Rejection> {
         self.goes_on()?;
         let mut events = Vec::with_capacity(trials.len());
-        let alone = trials.len() == 1;
         for (trial, proposal) in trials {
             let known = self.required(trial)?;
-            match self.identities.get(&proposal.candidate_id) {
-                Some(of) if *of == trial => {}
-                Some(of) if self.required(*of)?.state == TrialState::Infeasible => {
-                    // Among others it stays as it is.
-                    if !alone {
-                        continue;
-                    }
-                    return Err(Rejection::NotNow(format!(
-                        "the candidate of trial {trial} was banned since, as trial {of}"
-                    )));
-                }
-                _ => {
-                    return Err(Rejection::NotNow(format!(
-                        "trial {trial} has another candidate"
-                    )));
-                }
+            if self.identities.get(&proposal.candidate_id) != Some(&trial) {
+                return Err(Rejection::NotNow(format!(
+                    "trial {trial} has another candidate"
+                )));
             }
             match known.state {
                 TrialState::Failed | TrialState::Cancelled => {

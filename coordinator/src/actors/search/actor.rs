@@ -393,7 +393,7 @@ impl SearchActor {
                 self.record(outcome.events, outcome.effects, poll.call);
                 match outcome.reply {
                     Reply::Leased(jobs) => jobs,
-                    Reply::Done | Reply::Weights(_) => Vec::new(),
+                    Reply::Done | Reply::Weights(_) | Reply::Retried { .. } => Vec::new(),
                 }
             }
             Err(_) => Vec::new(),

@@ -182,7 +182,7 @@ impl SearchHandle {
         match self.command_of(worker, command).await? {
             Reply::Weights(answer) => Ok(answer),
             // A test leaves no weights, and neither does a completion that counted as a failure.
-            Reply::Done | Reply::Leased(_) => Ok(WeightsAnswer::Discard),
+            Reply::Done | Reply::Leased(_) | Reply::Retried { .. } => Ok(WeightsAnswer::Discard),
         }
     }
 

@@ -213,8 +213,8 @@ pub(in crate::cli) struct RetryArgs {
 /// Start a new search that begins with what the first trials of another one found
 ///
 /// The new search has the other one's spec but for what --set changes, and its searcher is told the scores of those
-/// trials before it proposes anything, as with a warm start; its budget counts its own trials only. The other search
-/// goes on as it was, or stays ended.
+/// trials before it proposes anything, as with a warm start; its budget counts its own trials only. What is banned in the
+/// other one is banned in it, too. The other search goes on as it was, or stays ended.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
