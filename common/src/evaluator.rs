@@ -120,6 +120,10 @@ pub enum FromEvaluator {
         step: u32,
         /// What was measured. `null` stands for a number that is not finite.
         metrics: BTreeMap<String, Option<f64>>,
+        /// What the time since the measurement before went into, as far as the evaluator says: `load`, `train`,
+        /// `validate`. For traces; nothing is decided by it.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        seconds: BTreeMap<String, Option<f64>>,
     },
     /// A line for the trial's log.
     Log {

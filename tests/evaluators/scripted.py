@@ -2,6 +2,7 @@
 $ESPALIER_TEST_CONTROL make it misbehave.
 
   seconds      sleep so long before every measurement
+  parts        what it says of its time with every measurement, a JSON object
   prints       print this before the first measurement
   weights      leave a file of so many bytes as the weights, another one for each candidate
   checkpoints  it knows checkpoints, when the file is there at its start; they are files of so many bytes
@@ -179,7 +180,10 @@ def evaluate(job):
             return
         time.sleep(float(control("seconds") or 0))
         score = (1.0 - (x - 0.3) ** 2) * y * epoch / job["training"]["epochs"]
-        send("measurement", attempt_id=attempt_id, step=epoch, metrics={"score": score})
+        said = {"step": epoch, "metrics": {"score": score}}
+        if control("parts"):
+            said["seconds"] = json.loads(control("parts"))
+        send("measurement", attempt_id=attempt_id, **said)
     if control("weights"):
         leave(job, "weights", control("weights"), [x, y])
         send("done", attempt_id=attempt_id, weights="weights")

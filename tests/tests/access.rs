@@ -188,8 +188,10 @@ async fn a_viewer_looks_and_changes_nothing_and_a_context_needs_no_flags() -> Re
 
 #[tokio::test]
 async fn revocation_cuts_a_worker_off_and_its_trial_runs_elsewhere() -> Result<()> {
-    let cluster = Secured::start_with_leases(9_000)?;
-    cluster.control("seconds", "30")?;
+    // A heartbeat is a third of it. By nothing but the revocation does anything end before a lease has.
+    let lease = Duration::from_secs(24);
+    let cluster = Secured::start_with_leases(24_000)?;
+    cluster.control("seconds", "3600")?;
     let made = cluster.admin(&["token", "create", "--role", "worker", "--label", "bad"])?;
     let mut worker = cluster.worker("bad", made["token"].as_str())?;
     cluster.submit("moved", 1)?;
@@ -209,17 +211,20 @@ async fn revocation_cuts_a_worker_off_and_its_trial_runs_elsewhere() -> Result<(
     cluster.admin(&["token", "revoke", id])?;
     // Its lease goes with the token, long before its end, and the other one gets the trial at once.
     let status = cluster.finished("moved").await?;
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < lease, "{:?}", started.elapsed());
+    let said = cluster.coordinator.log();
+    assert!(!said.contains("lease expired"), "{said}");
+    assert_eq!(said.matches("worker cut off").count(), 1, "{said}");
     assert_eq!(status["trials"]["completed"], 1);
     assert_eq!(status["trials"]["attempts"], 2, "{status}");
-    // A heartbeat is a third of the lease's nine seconds; the rest is the end of its evaluator.
-    let ended = worker.wait(Duration::from_secs(15))?;
+    // It hears of it with its next heartbeat; what is left of the lease's time is for the end of its evaluator and for a
+    // machine that has much else to do.
+    let ended = worker.wait(lease.saturating_sub(started.elapsed()))?;
     assert!(
         ended.code() == Some(2) && worker.log().contains("revoked"),
         "{}",
         worker.log()
     );
-    assert!(started.elapsed() < Duration::from_secs(12));
     assert_eq!(cluster.workers()?, ["heir"]);
     // It does not get in again, with its certificate or with the token.
     let mut again = cluster.worker("bad", made["token"].as_str())?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use espalier_tests::{Cluster, WorkerOptions, wait_until};
+use espalier_tests::{Cluster, WorkerOptions, scripted_spec, wait_until};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -347,5 +347,45 @@ async fn a_fork_begins_with_what_the_first_trials_found() -> Result<()> {
     );
     let lost = refused(&cluster, &["fork", "first", "--set", "budget.trials.x=1"])?;
     ensure!(lost.contains("give all of `budget`"), "{lost}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn status_says_what_a_slot_without_a_job_does_and_takes_no_running_search_for_one_that_waits()
+-> Result<()> {
+    let cluster = Cluster::start(30_000).await?;
+    // It hears of its end when it has slept.
+    cluster.control("seconds", "3")?;
+    let _worker = cluster.start_worker("node", &WorkerOptions::default())?;
+    let searches = cluster.searches()?;
+    searches
+        .create(&scripted_spec("first", 9), String::new())
+        .await?;
+    cluster.started(&[], LIMIT).await?;
+    searches
+        .create(&scripted_spec("second", 1), String::new())
+        .await?;
+    let status = |arguments: &[&str]| -> Result<String> {
+        let output = cluster.espalier(&[&["status"], arguments].concat())?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let busy = "all slots of the 1 worker that fits are busy";
+    let said = status(&[])?;
+    ensure!(
+        said.contains(&format!("first could run more: {busy}")),
+        "{said}"
+    );
+    ensure!(said.contains(&format!("second waits: {busy}")), "{said}");
+    let said = status(&["first"])?;
+    ensure!(said.contains(&format!("could run more: {busy}")), "{said}");
+
+    cluster.espalier(&["stop", "first"])?;
+    let said = status(&[])?;
+    ensure!(said.contains("0 of 1 slots busy"), "{said}");
+    ensure!(
+        said.contains("second waits: 1 of the workers that fit have a slot without a job"),
+        "{said}"
+    );
     Ok(())
 }

@@ -96,6 +96,31 @@ impl Collector {
     }
 }
 
+/// A part of a step lies in one: training behind nothing, validation behind the training.
+fn within(spans: &[(String, Span)], part: &Span) -> Result<()> {
+    let steps = spans.iter().filter(|(_, span)| span.name == "step");
+    let mut own = steps.filter(|(_, span)| span.span_id == part.parent_span_id);
+    let (_, step) = own.next().with_context(|| format!("no step of {part:?}"))?;
+    ensure!(
+        step.start_time_unix_nano <= part.start_time_unix_nano,
+        "{step:?} {part:?}"
+    );
+    // Spans are made one right after the other.
+    let late = 20_000_000;
+    ensure!(
+        part.end_time_unix_nano <= step.end_time_unix_nano + late,
+        "{step:?} {part:?}"
+    );
+    let took = part.end_time_unix_nano - part.start_time_unix_nano;
+    let said = if part.name == "train" {
+        100_000_000
+    } else {
+        50_000_000
+    };
+    ensure!(took == said, "{part:?}");
+    Ok(())
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -113,6 +138,8 @@ fn environment(address: String) -> Vec<(&'static str, String)> {
 async fn every_trial_is_one_trace_from_its_proposal_to_its_end() -> Result<()> {
     let (collector, address) = Collector::start().await?;
     let mut cluster = Cluster::start_with(5_000, environment(address)).await?;
+    cluster.control("seconds", "0.2")?;
+    cluster.control("parts", r#"{"train": 0.1, "validate": 0.05, "lunch": 1}"#)?;
     let mut worker = cluster.start_worker("one", &WorkerOptions::default())?;
     let searches = cluster.searches()?;
     let search = searches.create(SPEC, String::new()).await?;
@@ -153,6 +180,10 @@ async fn every_trial_is_one_trace_from_its_proposal_to_its_end() -> Result<()> {
                 "attempt" => id("trial")?,
                 "work" => id("attempt")?,
                 "step" => id("evaluation")?,
+                "train" | "validate" => {
+                    within(&spans, span)?;
+                    continue;
+                }
                 _ => id("work")?,
             };
             ensure!(span.parent_span_id == parent, "{service}: {span:?}");
@@ -161,6 +192,12 @@ async fn every_trial_is_one_trace_from_its_proposal_to_its_end() -> Result<()> {
         ensure!(from("espalier") >= 2 && from("espalier-worker") >= 5);
         let steps = spans.iter().filter(|(_, span)| span.name == "step").count();
         ensure!(steps >= 2, "{spans:?}");
+        let parts = |name: &str| spans.iter().filter(|(_, span)| span.name == name).count();
+        ensure!(
+            parts("train") == steps && parts("validate") == steps,
+            "{spans:?}"
+        );
+        ensure!(parts("lunch") == 0, "{spans:?}");
         // From the lines to the trace, and from the evaluator's own words.
         let trace = hex(&trace);
         ensure!(

@@ -1,6 +1,8 @@
 //! One job in one evaluator: hands it over, checks what comes back, and ends with what to tell the
 //! coordinator. May import common, tokio.
 
+mod parts;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -19,6 +21,7 @@ use crate::delivery::{MAX_WAITING, Reporter};
 use crate::evaluator::{Evaluator, Heard};
 use crate::limits;
 use crate::stop::{Stop, StopSignal};
+use parts::{Part, parts};
 
 /// How a job ended.
 #[derive(Debug)]
@@ -188,13 +191,22 @@ impl Running<'_> {
     /// What a message means; a failure when it does not fit the job.
     async fn message(&mut self, message: FromEvaluator) -> Result<Option<JobEnd>, Failure> {
         Ok(match message {
-            FromEvaluator::Measurement { step, metrics } => {
+            FromEvaluator::Measurement {
+                step,
+                metrics,
+                seconds,
+            } => {
                 let measurement = self.checker.measurement(step, &metrics)?;
                 let reported = self.reporter.report(measurement);
                 reported.map_err(|_| too_many_waiting())?;
                 let (key, took) = (self.key, self.measured.elapsed());
                 tracing::debug!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, step,
                     span = "step", duration_ms = millis(took), "measured by the evaluator");
+                for Part { name, took, before } in parts(&seconds, took) {
+                    tracing::debug!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, step,
+                        span = name, duration_ms = millis(took), ended_ms_ago = millis(before),
+                        "part of a step, as the evaluator says");
+                }
                 self.measured = Instant::now();
                 None
             }

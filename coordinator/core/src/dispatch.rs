@@ -23,6 +23,8 @@ pub struct Offer {
     pub worker: WorkerId,
     /// Slots that are free.
     pub slots: u32,
+    /// Slots that hold no lease, and for which it does not ask for a job.
+    pub unasked: u32,
     /// The evaluators it offers, with what each can do.
     pub evaluators: BTreeMap<String, Abilities>,
     /// Fingerprints of data sets it was found to lack.

@@ -16,6 +16,7 @@ fn offer(id: u128, slots: u32) -> Offer {
     Offer {
         worker: WorkerId(Uuid::from_u128(id)),
         slots,
+        unasked: 0,
         evaluators: BTreeMap::from([("trainer".to_owned(), Abilities::of([Train, Test]))]),
         missing: BTreeSet::new(),
         labels: Labels::default(),
@@ -217,6 +218,13 @@ fn the_reason_why_jobs_wait_is_named() {
             data.short()
         )
     );
+    // As one whose job was dropped a moment ago.
+    let mut ending = offer(5, 0);
+    ending.unasked = 1;
+    assert_eq!(
+        explain(&search, &[busy.clone(), ending]),
+        [Waiting::NotReady { workers: 1 }]
+    );
     assert_eq!(explain(&search, &[lacking, busy, offer(4, 1)]), []);
 
     search.parallel = Some(2);
@@ -262,7 +270,7 @@ prop_compose! {
             })
             .collect();
         let labels = Labels::default();
-        Offer { worker: WorkerId(Uuid::nil()), slots, evaluators, missing, labels, resting }
+        Offer { worker: WorkerId(Uuid::nil()), slots, unasked: 0, evaluators, missing, labels, resting }
     }
 }
 

@@ -47,6 +47,10 @@ pub const FIELDS: &[Field] = &[
         "trial_ms",
         "how long a trial that is open no more was so, from its proposal on",
     ),
+    number(
+        "ended_ms_ago",
+        "how long before this line a part of a step had ended",
+    ),
     text(
         "span",
         "the span of the trial's trace that ends with this line",

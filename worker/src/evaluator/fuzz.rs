@@ -50,6 +50,7 @@ fn messages() -> Vec<FromEvaluator> {
         FromEvaluator::Measurement {
             step: 3,
             metrics: metrics(),
+            seconds: metrics(),
         },
         FromEvaluator::Log {
             level: LogLevel::Warn,
@@ -199,6 +200,7 @@ fn what_comes_after_any_output_is_read_as_if_nothing_had_come_before() {
     let last = FromEvaluator::Measurement {
         step: 77,
         metrics: metrics(),
+        seconds: metrics(),
     };
     let end = format!("\n{}\n", line(last.clone()));
     check(300, prop::collection::vec(printed(), 0..5), |before| {

@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn numbers_that_json_does_not_have_count_as_null_and_strings_stay() {
         let line = r#"{"espalier": 1, "type": "measurement", "step": 2, "metrics": {"loss": NaN, "a": -Infinity, "b": Infinity, "NaN \" NaN": 1}}"#;
-        let Parsed::Message(None, FromEvaluator::Measurement { step, metrics }) = parse(line)
+        let Parsed::Message(None, FromEvaluator::Measurement { step, metrics, .. }) = parse(line)
         else {
             panic!("{:?}", parse(line));
         };

@@ -2,8 +2,10 @@
 //! `done`, `checkpoint` or `failed`, also when it panics.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use espalier_common::evaluator::{Evaluate, FromEvaluator, LogLevel, PROTOCOL_VERSION, Ready};
 use espalier_common::failure::{Failure, FailureDomain, FailureKind};
@@ -60,6 +62,7 @@ fn evaluate<W: Write>(
         attempt,
         inbox,
         outbox,
+        began: Some(Instant::now()),
     };
     // What a panic may leave half done belongs to the job (network, optimizer) and is dropped; libtorch's
     // own state is set anew by the next job.
@@ -89,6 +92,8 @@ struct JobSession<'a, W> {
     attempt: AttemptKey,
     inbox: &'a Inbox,
     outbox: &'a mut Outbox<W>,
+    /// When the job began; until its first measurement.
+    began: Option<Instant>,
 }
 
 impl<W: Write> Session for JobSession<'_, W> {
@@ -112,9 +117,19 @@ impl<W: Write> Session for JobSession<'_, W> {
     fn measured(&mut self, epoch: Epoch) -> Result<(), JobError> {
         let mut metrics = metrics(epoch.score);
         metrics.insert("train_loss".to_owned(), Some(epoch.train_loss));
+        let (train, validate) = epoch.seconds;
+        let mut seconds = BTreeMap::from([("train", train), ("validate", validate)]);
+        if let Some(began) = self.began.take() {
+            // The data, the network, a checkpoint: whatever came before the first batch.
+            seconds.insert("load", began.elapsed().as_secs_f64() - train - validate);
+        }
+        let seconds = seconds.into_iter();
         self.outbox.send(FromEvaluator::Measurement {
             step: epoch.number,
             metrics,
+            seconds: seconds
+                .map(|(name, value)| (name.to_owned(), Some(value)))
+                .collect(),
         })?;
         let message = format!(
             "epoch {}/{}: train loss {:.4}, validation loss {:.4}, accuracy {:.4}; {:.0} images/s",

@@ -49,6 +49,8 @@ pub struct Epoch {
     pub of: u32,
     /// Mean loss over the training split while it was trained on.
     pub train_loss: f64,
+    /// What training took, and what measuring did.
+    pub seconds: (f64, f64),
     /// Speed of the training part. Differs from run to run, so it is no metric.
     pub images_per_second: f64,
     /// What the validation split gave.
@@ -149,7 +151,7 @@ impl Training<'_> {
                 session.between_batches(share(part * TRAINING_SHARE))
             })?;
             let images = self.examples_of(batches) - self.examples_of(before);
-            let images_per_second = images as f64 / started.elapsed().as_secs_f64();
+            let training = started.elapsed().as_secs_f64();
             let batch_size = self.recipe.batch_size;
             let score = measure(self.model, self.validation, batch_size, |part| {
                 session.between_batches(share(TRAINING_SHARE + part * (1.0 - TRAINING_SHARE)))
@@ -159,7 +161,8 @@ impl Training<'_> {
                 number: epoch + 1,
                 of: self.recipe.epochs,
                 train_loss,
-                images_per_second,
+                seconds: (training, started.elapsed().as_secs_f64() - training),
+                images_per_second: images as f64 / training,
                 score,
             })?;
         }

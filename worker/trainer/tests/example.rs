@@ -49,7 +49,7 @@ fn its_measurements_come_from_the_decisions() {
         let losses: Vec<(u32, f64)> = messages
             .iter()
             .filter_map(|message| match message {
-                FromEvaluator::Measurement { step, metrics } => Some((
+                FromEvaluator::Measurement { step, metrics, .. } => Some((
                     *step,
                     checked_metrics(metrics).unwrap().get("loss").unwrap(),
                 )),

@@ -44,7 +44,20 @@ fn training_and_testing_answer_with_measurements_and_done() {
     let messages = trainer.answer();
     let mut steps = Vec::new();
     for message in &messages {
-        if let FromEvaluator::Measurement { step, metrics } = message {
+        if let FromEvaluator::Measurement {
+            step,
+            metrics,
+            seconds,
+        } = message
+        {
+            // For the trace of the trial.
+            let parts: Vec<&str> = seconds.keys().map(String::as_str).collect();
+            let loaded = *step == 1;
+            assert_eq!(parts, ["load", "train", "validate"][usize::from(!loaded)..]);
+            assert!(
+                seconds.values().all(|part| *part > Some(0.0)),
+                "{seconds:?}"
+            );
             let metrics = checked_metrics(metrics).unwrap();
             let names: Vec<&str> = metrics.0.keys().map(String::as_str).collect();
             assert_eq!(names, ["accuracy", "loss", "train_loss"]);
@@ -124,9 +137,12 @@ fn the_same_job_in_two_processes_gives_the_same_measurements() {
     let measure = || {
         let mut trainer = start();
         trainer.evaluate(&fixture.job(network(), 1));
-        let mut messages = trainer.answer();
-        messages.retain(|message| matches!(message, FromEvaluator::Measurement { .. }));
-        messages
+        let messages = trainer.answer();
+        let of = |message| match message {
+            FromEvaluator::Measurement { step, metrics, .. } => Some((step, metrics)),
+            _ => None,
+        };
+        messages.into_iter().filter_map(of).collect::<Vec<_>>()
     };
     let once = measure();
     assert_eq!(once.len(), 3);

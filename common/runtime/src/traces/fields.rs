@@ -17,6 +17,7 @@ pub(super) struct Fields {
     pub(super) span: Option<String>,
     pub(super) duration_ms: Option<u64>,
     pub(super) trial_ms: Option<u64>,
+    pub(super) ended_ms_ago: Option<u64>,
     /// Everything, in the order of the line.
     pub(super) all: Vec<(&'static str, FieldValue)>,
 }
@@ -53,6 +54,7 @@ impl Visit for Fields {
             "step" => Some(&mut self.step),
             "duration_ms" => Some(&mut self.duration_ms),
             "trial_ms" => Some(&mut self.trial_ms),
+            "ended_ms_ago" => Some(&mut self.ended_ms_ago),
             _ => None,
         };
         if let Some(place) = place {

@@ -12,6 +12,14 @@ const WORK: &str = "work";
 /// The span of an attempt in its evaluator.
 pub(super) const EVALUATION: &str = "evaluation";
 
+/// The span from one measurement to the next.
+const STEP: &str = "step";
+
+/// Whether there is a span of this name for each step of an evaluation.
+pub(super) fn is_of_step(span: &str) -> bool {
+    span == STEP || parent(span) == Some(STEP)
+}
+
 /// The span that a span is part of; `None` for a trial's, which is the root. What a worker does for an attempt and
 /// has no line here is part of its work.
 pub(super) fn parent(span: &str) -> Option<&'static str> {
@@ -19,7 +27,8 @@ pub(super) fn parent(span: &str) -> Option<&'static str> {
         TRIAL => None,
         ATTEMPT => Some(TRIAL),
         WORK => Some(ATTEMPT),
-        "step" => Some(EVALUATION),
+        STEP => Some(EVALUATION),
+        "load" | "train" | "validate" => Some(STEP),
         _ => Some(WORK),
     }
 }

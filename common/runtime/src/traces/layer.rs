@@ -43,9 +43,13 @@ impl<P: SpanProcessor> SpanLayer<P> {
         let (attempt, step) = (fields.attempt.unwrap_or(0), fields.step.unwrap_or(0));
         let trace = ids::trace_id(search, trial);
         // A step counts what is measured in an evaluation; elsewhere it is but told.
-        let id =
-            |span: &str| ids::span_id(trace, span, attempt, if span == "step" { step } else { 0 });
-        let end_time = SystemTime::now();
+        let id = |span: &str| {
+            let step = if ids::is_of_step(span) { step } else { 0 };
+            ids::span_id(trace, span, attempt, step)
+        };
+        let now = SystemTime::now();
+        let ago = Duration::from_millis(fields.ended_ms_ago.unwrap_or(0));
+        let end_time = now.checked_sub(ago).unwrap_or(now);
         let start_time = end_time.checked_sub(Duration::from_millis(duration_ms));
         let reason = fields.all.iter().find_map(|(name, value)| match value {
             FieldValue::Text(text) if *name == "reason" => Some(text.clone()),
@@ -80,7 +84,7 @@ impl<P: SpanProcessor> SpanLayer<P> {
 
 /// A field as an attribute. The times are those of the span.
 fn attribute((name, value): &(&'static str, FieldValue)) -> Option<KeyValue> {
-    if matches!(*name, "span" | "duration_ms" | "trial_ms") {
+    if matches!(*name, "span" | "duration_ms" | "trial_ms" | "ended_ms_ago") {
         return None;
     }
     let value: Value = match value {

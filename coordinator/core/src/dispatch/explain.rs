@@ -46,6 +46,11 @@ pub enum Waiting {
         /// So many jobs.
         jobs: usize,
     },
+    /// Slots that fit hold no job, and their workers do not ask for one yet.
+    NotReady {
+        /// So many workers.
+        workers: usize,
+    },
     /// Every slot that fits is taken.
     Busy {
         /// Workers that fit.
@@ -88,6 +93,11 @@ impl fmt::Display for Waiting {
             Self::Retries { jobs } => write!(
                 f,
                 "{jobs} failed on the workers that are free, and wait for another worker or a second try"
+            ),
+            Self::NotReady { workers } => write!(
+                f,
+                "{workers} of the workers that fit have a slot without a job and do not ask for one: they still end \
+                 another job, or their program does not start, which their logs say"
             ),
             Self::Busy { workers: 1 } => {
                 f.write_str("all slots of the 1 worker that fits are busy")
@@ -174,11 +184,18 @@ fn why_not_taken(demand: &Demand, fitting: &[(&Offer, Fit)]) -> Waiting {
             .count()
     };
     let workers = free(true);
+    let not_ready = fitting
+        .iter()
+        .filter(|(offer, _)| offer.unasked > 0)
+        .count();
     if free(false) > 0 && !demand.retries.is_empty() {
         let jobs = demand.retries.len();
         Waiting::Retries { jobs }
     } else if workers > 0 {
         Waiting::Resting { workers }
+    } else if not_ready > 0 {
+        let workers = not_ready;
+        Waiting::NotReady { workers }
     } else {
         let workers = fitting.len();
         Waiting::Busy { workers }

@@ -443,6 +443,7 @@ fn offer(worker: WorkerId, evaluator: String, labels: Labels) -> Offer {
     Offer {
         worker,
         slots: 1,
+        unasked: 0,
         evaluators: BTreeMap::from([(evaluator, Abilities::of([JobKind::Train]))]),
         missing: BTreeSet::new(),
         labels,

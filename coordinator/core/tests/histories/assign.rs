@@ -66,6 +66,7 @@ impl Coordinator {
         Offer {
             worker,
             slots,
+            unasked: 0,
             evaluators: ["mine", "trainer"]
                 .map(|evaluator| (evaluator.to_owned(), abilities(name)))
                 .into(),

@@ -45,6 +45,7 @@ impl Worker {
         Offer {
             worker: self.registration.worker,
             slots,
+            unasked: 0,
             evaluators: self.registration.evaluators.clone(),
             missing: self.missing.clone(),
             labels: self.registration.labels.clone(),

@@ -19,6 +19,8 @@ const DECISIONS: usize = 240;
 const NARROWEST: u16 = 80;
 /// Characters of a name.
 const NAME: usize = 40;
+/// Before the reason why a search that runs has no more slots: all may be well with it.
+const COULD_RUN_MORE: &str = "could run more: ";
 /// Rows of workers' jobs that are spelled out.
 const HELD: usize = 8;
 
@@ -117,8 +119,15 @@ pub(in crate::cli) fn status_text(status: &v1::SearchStatus, waiting: Option<&st
     line("search", &clean(&status.name, LONG_TEXT));
     line("id", &uuid_text(&status.id));
     line("phase", &phase_text(status));
+    // Of a paused search the phase says why.
+    let waiting = waiting.filter(|waiting| !phase_text(status).starts_with(*waiting));
     if let Some(waiting) = waiting {
-        line("waiting", &clean(waiting, LONG_TEXT));
+        let running = status.counts.is_some_and(|counts| counts.running > 0);
+        let more = if running { COULD_RUN_MORE } else { "" };
+        line(
+            "waiting",
+            &format!("{more}{}", clean(waiting, LONG_TEXT * 4)),
+        );
     }
     line("trials", &counts_text(status));
     if let Some(best) = best_score(status) {
@@ -392,10 +401,10 @@ pub(in crate::cli) fn cluster_text(
         None => short_id(id),
     };
     let mut text = format!(
-        "cluster {}, coordinator {}: {} workers, {} of {} slots busy\n",
+        "cluster {}, coordinator {}: {}, {} of {} slots busy\n",
         short_id(&cluster.cluster),
         clean(&cluster.version, NAME),
-        cluster.workers.len(),
+        workers_text(cluster.workers.len()),
         cluster.busy,
         cluster.slots
     );
@@ -427,14 +436,23 @@ pub(in crate::cli) fn cluster_text(
         text.push_str(&finish(&table));
     }
     for waiting in &cluster.waiting {
-        let _ = writeln!(
-            text,
-            "\n{} waits: {}",
-            named(&waiting.search),
-            clean(&waiting.reason, LONG_TEXT * 4)
-        );
+        let mut held = cluster.workers.iter().flat_map(|worker| &worker.held);
+        let waits = if held.any(|attempt| attempt.search == waiting.search) {
+            COULD_RUN_MORE
+        } else {
+            "waits: "
+        };
+        let reason = clean(&waiting.reason, LONG_TEXT * 4);
+        let _ = writeln!(text, "\n{} {waits}{reason}", named(&waiting.search));
     }
     text
+}
+
+fn workers_text(count: usize) -> String {
+    match count {
+        1 => "1 worker".to_owned(),
+        count => format!("{count} workers"),
+    }
 }
 
 fn held_text(held: &[v1::Attempt], named: &impl Fn(&[u8]) -> String) -> String {

@@ -91,7 +91,37 @@ fn no_searches_are_a_header() {
 
 #[test]
 fn a_running_search_that_waits() {
-    insta::assert_snapshot!(status_text(&running(), Some("no worker is connected")));
+    let mut status = running();
+    status.counts.as_mut().unwrap().running = 0;
+    insta::assert_snapshot!(status_text(&status, Some("no worker is connected")));
+}
+
+#[test]
+fn a_search_that_runs_does_not_wait_but_could_run_more() {
+    let busy = "all slots of the 1 worker that fits are busy";
+    let text = status_text(&running(), Some(busy));
+    let line = format!("waiting    could run more: {busy}\n");
+    assert!(text.contains(&line), "{text}");
+    let mut cluster = cluster();
+    for (search, says) in [(running().id, "could run more"), (finished().id, "waits")] {
+        cluster.waiting = vec![v1::Waiting {
+            search,
+            reason: busy.to_owned(),
+        }];
+        let text = cluster_text(&cluster, |_| Some("it".to_owned()), None);
+        assert!(text.ends_with(&format!("\nit {says}: {busy}\n")), "{text}");
+    }
+    cluster.workers.truncate(1);
+    let text = cluster_text(&cluster, |_| None, None);
+    assert!(text.contains(": 1 worker, "), "{text}");
+}
+
+#[test]
+fn why_a_search_is_paused_is_said_once() {
+    let mut status = running();
+    (status.phase, status.reason) = ("paused".to_owned(), "paused by the user (a@b)".to_owned());
+    let text = status_text(&status, Some("paused by the user"));
+    assert_eq!(text.matches("paused by the user").count(), 1, "{text}");
 }
 
 #[test]

@@ -145,7 +145,14 @@ impl Dispatcher {
             .iter()
             .map(|worker| {
                 let id = worker.registration.worker;
-                worker.offer(self.waiting.free_slots(id), self.rests(worker, now))
+                let free = self.waiting.free_slots(id);
+                let held = self.leases.of_worker(id).count();
+                let held = u32::try_from(held).unwrap_or(u32::MAX);
+                let asked = free.saturating_add(held);
+                Offer {
+                    unasked: worker.registration.slots.saturating_sub(asked),
+                    ..worker.offer(free, self.rests(worker, now))
+                }
             })
             .collect();
         let reasons: Vec<String> = dispatch::explain(&demand, &offers)
