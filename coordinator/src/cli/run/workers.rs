@@ -5,10 +5,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use espalier_common::table::TABLE;
-use espalier_runtime::Shutdown;
 use espalier_runtime::backoff::Waits;
 use espalier_runtime::logging::millis;
 use espalier_runtime::secrets::{TOKEN_FILE_VARIABLE, TOKEN_VARIABLE};
+use espalier_runtime::{Shutdown, ending};
 use tokio::task::JoinSet;
 
 use super::super::args::NamedCommand;
@@ -106,18 +106,21 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// Until it is asked to end, or dies too often: then says why.
+    /// Until it is asked to end, dies too often, or of what would end it again: then says why.
     async fn keep(self) -> Result<(), String> {
         let name = &self.place.name;
         let (mut deaths, mut waits) = (0, Waits::default());
         loop {
             let started = Instant::now();
-            let died = match self.start().await {
-                Err(error) => format!("cannot be started: {error}"),
+            let (died, lasting) = match self.start().await {
+                Err(error) => (format!("cannot be started: {error}"), false),
                 Ok(mut child) => {
                     tracing::info!(worker = name, process = child.id(), "worker started");
                     tokio::select! {
-                        status = child.wait() => death(status, &self.place.log),
+                        status = child.wait() => {
+                            let lasting = status.as_ref().is_ok_and(is_lasting);
+                            (death(status, &self.place.log), lasting)
+                        }
                         () = self.shutdown.requested() => {
                             drain(&mut child, name).await;
                             return Ok(());
@@ -132,6 +135,9 @@ impl Keeper {
             deaths += 1;
             let text = format!("{name} {died}; its log: {}", self.place.log.display());
             tracing::warn!(worker = name, deaths, reason = died, "worker died");
+            if lasting {
+                return Err(format!("{text}; it would end like this again"));
+            }
             if deaths >= MOST_DEATHS {
                 return Err(format!("{text}; given up after {deaths} times in a row"));
             }
@@ -203,6 +209,11 @@ fn command(plan: &WorkerPlan, place: &Place) -> std::io::Result<Command> {
         .stdout(log.try_clone()?)
         .stderr(log);
     Ok(command)
+}
+
+/// Whether the worker says itself that another start is of no use.
+fn is_lasting(status: &ExitStatus) -> bool {
+    status.code() == Some(i32::from(ending::WRONG_SETTINGS))
 }
 
 /// How it ended, and the last thing it said.
@@ -327,6 +338,18 @@ mod tests {
         );
         let log = std::fs::read_to_string(folder.path().join("worker-1.log")).unwrap();
         assert_eq!(log.lines().count(), MOST_DEATHS as usize);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_would_end_the_same_again_is_started_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = script(folder.path(), "echo no such device >&2; exit 2");
+        let spawner = Spawner::start(Groups::default()).unwrap();
+        let mut workers = Workers::start(&plan(&program), vec![place(folder.path())], &spawner);
+        let reason = workers.all_given_up().await;
+        assert!(reason.contains("no such device"), "{reason}");
+        let log = std::fs::read_to_string(folder.path().join("worker-1.log")).unwrap();
+        assert_eq!(log.lines().count(), 1);
     }
 
     #[tokio::test]
