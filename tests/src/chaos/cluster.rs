@@ -1,7 +1,7 @@
 //! The cluster under attack: a coordinator, and workers that reach it through a proxy each. May import this
 //! crate's processes and std.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::disk::{self, Disk};
@@ -20,6 +21,8 @@ use crate::process::{Process, binary, program, scripted};
 
 /// Workers of the cluster, with two slots each: enough that one can be away.
 pub(super) const WORKERS: usize = 3;
+/// Jobs at one time.
+pub(super) const SLOTS: usize = 2 * WORKERS;
 /// An evaluator that is silent for so long is killed.
 pub(super) const SILENCE: Duration = Duration::from_millis(3_000);
 /// A start, on a machine that does much else.
@@ -266,6 +269,32 @@ impl Cluster {
             String::from_utf8_lossy(&output.stderr)
         );
         Ok(())
+    }
+
+    /// The events of every search, by its id, out of `espalier journal export`.
+    ///
+    /// # Errors
+    /// The journal cannot be exported.
+    pub(super) fn events(&self) -> Result<BTreeMap<String, Vec<Value>>> {
+        let output = program("espalier")
+            .args(["journal", "export", "-", "--data-dir"])
+            .arg(self.disk.path())
+            .output()?;
+        anyhow::ensure!(
+            output.status.success(),
+            "espalier journal export: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let mut events: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for line in String::from_utf8(output.stdout)?.lines() {
+            let mut record: Value = serde_json::from_str(line)?;
+            // The first and the last line are none.
+            if let Some(stream) = record["stream"].as_str().map(str::to_owned) {
+                let stream = events.entry(stream).or_default();
+                stream.push(record["body"].take());
+            }
+        }
+        Ok(events)
     }
 
     /// Keeps the logs and the journal for a person: copies, since the disks end with this.

@@ -51,6 +51,7 @@ impl Report {
 
     fn sum(&mut self, totals: Totals, files: Files) {
         self.totals.searches += totals.searches;
+        self.totals.by_time += totals.by_time;
         self.totals.trials += totals.trials;
         self.totals.attempts += totals.attempts;
         self.files.weights += files.weights;
@@ -97,11 +98,11 @@ impl Report {
         Ok(())
     }
 
-    /// Over many runs, jobs were broken off and uploads cut off and made again.
+    /// Over many runs, jobs were broken off and uploads cut off and made again, and budgets were of every kind.
     ///
     /// # Errors
     /// What never was.
-    pub fn files_moved(&self) -> Result<()> {
+    pub fn had_everything(&self) -> Result<()> {
         let Files {
             weights,
             checkpoints,
@@ -111,6 +112,8 @@ impl Report {
             weights > 0 && checkpoints > 0 && again > 0,
             "uploads: {weights} of weights, {checkpoints} of checkpoints, {again} made again"
         );
+        let by_time = self.totals.by_time;
+        ensure!(by_time > 0, "no search had a budget of time or compute");
         Ok(())
     }
 
@@ -146,13 +149,15 @@ impl Report {
         let faults: u64 = self.rows.values().map(|row| row.fired).sum();
         let Totals {
             searches,
+            by_time,
             trials,
             attempts,
         } = self.totals;
         let _ = writeln!(
             text,
-            "\n{} runs, {faults} faults; {searches} searches with {trials} trials in {attempts} attempts; \
-             every trial once, no result lost, none twice, budgets exact, no process left, replay without a \
+            "\n{} runs, {faults} faults; {searches} searches ({by_time} with a budget of time or compute) with {trials} \
+             trials in {attempts} attempts; every trial once, no result lost, none twice, budgets of trials exact, \
+             those of time and compute overshot by no more than what ran, no process left, replay without a \
              difference. Searches paused by failures and resumed: {}. Uploads: {} of weights, {} of checkpoints; \
              {} tries were cut off and made again. Kept at the end: the weights of every best, and no other file.",
             self.runs, self.resumed, self.files.weights, self.files.checkpoints, self.files.again

@@ -16,18 +16,47 @@ use crate::client::Searches;
 const EVERY: Duration = Duration::from_millis(150);
 /// A coordinator that is frozen does not answer; it is asked again.
 const CALL_LIMIT: Duration = Duration::from_secs(2);
-/// How many trials searches have: many ends and many beginnings, and room for faults in between.
-const TRIALS: [u32; 3] = [40, 61, 90];
+/// What searches may use: many ends and many beginnings, and room for faults in between.
+const BUDGETS: [Budget; 5] = [
+    Budget::Trials(40),
+    Budget::ComputeSeconds(20),
+    Budget::Trials(61),
+    Budget::TimeSeconds(6),
+    Budget::Trials(90),
+];
 /// They differ in how much they remember; each must go on as if nothing had happened.
 const SEARCHERS: [&str; 3] = ["evolution", "tpe", "random"];
+
+/// What a search may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Budget {
+    /// So many trials: exact.
+    Trials(u32),
+    /// So much time of evaluators; what runs when it is used up may end.
+    ComputeSeconds(u32),
+    /// So much time of the clock; the same.
+    TimeSeconds(u32),
+}
+
+impl Budget {
+    /// As in a spec.
+    fn yaml(self) -> String {
+        match self {
+            Self::Trials(trials) => format!("{{trials: {trials}}}"),
+            // A spec must have an end that comes whatever its trials take; this one is never reached.
+            Self::ComputeSeconds(seconds) => format!("{{compute: {seconds}s, trials: 10000}}"),
+            Self::TimeSeconds(seconds) => format!("{{time: {seconds}s}}"),
+        }
+    }
+}
 
 /// A search of the run.
 #[derive(Clone, Debug)]
 pub(super) struct Search {
     /// Its id.
     pub(super) id: Uuid,
-    /// Its budget.
-    pub(super) trials: u32,
+    /// What it may use.
+    pub(super) budget: Budget,
 }
 
 /// What the watcher shares with who waits for progress.
@@ -74,7 +103,7 @@ impl Watcher {
         while all.is_empty() || !self.progress.ending.load(Ordering::Relaxed) {
             let search = self.create(all.len()).await?;
             let seen = self.follow(&search).await?;
-            self.ended += u64::from(search.trials);
+            self.ended += u64::try_from(seen.len())?;
             all.push((search, seen));
         }
         Ok(all)
@@ -82,9 +111,9 @@ impl Watcher {
 
     /// The call is repeated with the same id until it is answered: it creates once.
     async fn create(&self, number: usize) -> Result<Search> {
-        let pick = number + usize::try_from(self.seed % 9)?;
-        let trials = TRIALS[pick % TRIALS.len()];
-        let searcher = SEARCHERS[pick / TRIALS.len() % SEARCHERS.len()];
+        let pick = number + usize::try_from(self.seed % 15)?;
+        let budget = BUDGETS[pick % BUDGETS.len()];
+        let searcher = SEARCHERS[pick / BUDGETS.len() % SEARCHERS.len()];
         let id = Uuid::new_v4();
         let spec = format!(
             "name: chaos-{number}
@@ -95,18 +124,19 @@ evaluator: scripted
 training: {{epochs: 2}}
 searcher: {searcher}
 objectives: [{{maximize: score}}]
-budget: {{trials: {trials}}}
+budget: {}
 attempts: 100
 reuse: false
 seed: {}
 ",
+            budget.yaml(),
             self.seed % 1_000_000
         );
         loop {
             let call = self.searches.create_as(id, &spec, String::new());
             match tokio::time::timeout(CALL_LIMIT, call).await {
                 Ok(Err(error)) if is_refusal(&error) => return Err(error),
-                Ok(Ok(())) => return Ok(Search { id, trials }),
+                Ok(Ok(())) => return Ok(Search { id, budget }),
                 _ => tokio::time::sleep(EVERY).await,
             }
         }
