@@ -95,7 +95,7 @@ pub(super) struct SearchActor {
     /// The summary that the dispatcher was sent last.
     pub(super) summary: SearchSummary,
     last_ask: u64,
-    /// How much the clock had jumped when it was last read.
+    /// How much the clock had jumped when it was last read; read when the actor begins.
     jumped_ms: i64,
     /// Asks without an answer yet.
     pub(super) asking: u32,
@@ -153,7 +153,7 @@ impl Context {
         let tally = Tally::of(&search);
         let mut actor = SearchActor {
             last_ask: search.next_ask().saturating_sub(1),
-            jumped_ms: clock::read().jumped_ms,
+            jumped_ms: 0,
             log: EventLog::new(&search, self.names.clone()),
             listing: Listing::of(search.definition()),
             search,
@@ -187,7 +187,9 @@ impl SearchActor {
     async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut inbox = Vec::with_capacity(BATCH);
         let shutdown = self.shutdown.clone();
-        self.begin();
+        // What the clock did before does not matter here: to the search it is time without a coordinator.
+        let reading = clock::read();
+        (self.pending.time_ms, self.jumped_ms) = (reading.unix_ms, reading.jumped_ms);
         if self.search.events() > 1 {
             self.internal(Command::Recover);
         }
