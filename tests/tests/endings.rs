@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use espalier_tests::logs::Catalogue;
-use espalier_tests::{Process, command, program, repository, serve_command};
+use espalier_tests::{Process, command, program, repository, scripted, serve_command};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -69,10 +69,11 @@ fn a_worker_says_in_its_log_why_it_ends_and_by_its_code_whether_to_start_it_agai
             .arg(folder.path().join("none"))
             .arg("--cache-dir")
             .arg(folder.path().join("cache"))
+            .env("ESPALIER_TEST_CONTROL", folder.path())
             .args(options);
         command
     };
-    let cases: [(&[&str], i32, &str); 7] = [
+    let cases: [(&[&str], i32, &str); 8] = [
         (&["--device", "gpu"], LASTING, "is not a device"),
         (&["--label", "x"], LASTING, "--label"),
         (&["--token-file", file], LASTING, "--token-file"),
@@ -80,6 +81,12 @@ fn a_worker_says_in_its_log_why_it_ends_and_by_its_code_whether_to_start_it_agai
         (&[], LASTING, "this worker has no evaluator"),
         (&["--work-dir", file], LASTING, "--work-dir"),
         (&["--evaluator", "x=false"], PASSING, "does not start"),
+        // The driver may not be up yet.
+        (
+            &["--evaluator", &scripted(), "--device", "cuda:0"],
+            PASSING,
+            "cannot use the device",
+        ),
     ];
     for (options, code, words) in cases {
         let ended = ended(folder.path(), worker(options))?;

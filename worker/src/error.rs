@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use espalier_common::ids::ClusterId;
 use espalier_proto::PROTOCOL_VERSION;
 use espalier_runtime::ending;
+use tonic::{Code, Status};
 
 use crate::config::ConfigError;
 
@@ -64,6 +65,8 @@ pub enum WorkerError {
         address: String,
         /// What it said.
         status: String,
+        /// Whether it would say so again: to this token, or to what this worker asks.
+        lasting: bool,
     },
     /// Nobody can tell whether the coordinator's certificate is valid, since a clock is wrong.
     #[error("cannot join the coordinator at {address}: {reason}")]
@@ -119,16 +122,30 @@ pub enum WorkerError {
 }
 
 impl WorkerError {
+    /// The coordinator's last word. Its release, its cluster and what it knows of workers may be others by the next
+    /// start; a token or a message that it does not take is not.
+    pub(crate) fn refused(address: &str, status: &Status) -> Self {
+        Self::Refused {
+            address: address.to_owned(),
+            status: status.message().to_owned(),
+            lasting: matches!(
+                status.code(),
+                Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument
+            ),
+        }
+    }
+
     /// Whether another start with the same settings would end like this too, so that it is of no use.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::Config(_) | Self::NoEvaluator | Self::Device { .. } | Self::Refused { .. } => {
-                true
-            }
+            Self::Config(_) | Self::NoEvaluator => true,
+            Self::Refused { lasting, .. } => *lasting,
             Self::Folder { source, .. } => ending::is_lasting(source),
-            // A driver that is not up yet, another worker that ends or whose name is free one day, an upgrade under way, a clock that is set soon.
-            Self::WorkDirInUse(_)
+            // A driver that is not up yet (until then an evaluator has no such device), another worker that ends or
+            // whose name is free one day, an upgrade under way, a clock that is set soon.
+            Self::Device { .. }
+            | Self::WorkDirInUse(_)
             | Self::NameInUse { .. }
             | Self::Evaluator { .. }
             | Self::Protocol { .. }

@@ -87,7 +87,11 @@ impl Refused {
         match self {
             Self::Clock(reason) => WorkerError::Clock { address, reason },
             Self::Away(status) | Self::Final(status) | Self::Unidentified(status) => {
-                WorkerError::Refused { address, status }
+                WorkerError::Refused {
+                    address,
+                    status,
+                    lasting: true,
+                }
             }
         }
     }
@@ -115,6 +119,7 @@ impl Membership {
                 "{}: {error}; remove the file and join by a token",
                 path.display()
             ),
+            lasting: true,
         };
         let text = read_private(&path).map_err(|error| unusable(&error))?;
         let saved: Option<Saved> = match text {
@@ -137,6 +142,7 @@ impl Membership {
                 "a coordinator with TLS wants a token from a worker that it does not know yet: \
                      ESPALIER_TOKEN, --token-file, or --token"
                     .to_owned(),
+            lasting: true,
         })?;
         let own = saved.filter(|saved| saved.name == config.name && known == Some(authority));
         let identity = match own {

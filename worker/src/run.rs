@@ -155,6 +155,7 @@ async fn connect(
     let unusable = |error: tonic::transport::Error| WorkerError::Refused {
         address: config.join.clone(),
         status: error.to_string(),
+        lasting: true,
     };
     let Some(membership) = Membership::of(config)? else {
         let client = Client::new(&config.join, None).map_err(unusable)?;

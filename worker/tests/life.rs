@@ -256,6 +256,25 @@ async fn a_worker_whose_name_another_one_has_waits_until_it_is_free() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_may_be_over_by_the_next_start_is_told_from_one_that_lasts() {
+    use tonic::Code;
+
+    for (code, lasting) in [
+        // Another release, while an upgrade is under way, or another cluster.
+        (Code::FailedPrecondition, false),
+        (Code::Unimplemented, false),
+        (Code::PermissionDenied, true),
+        (Code::InvalidArgument, true),
+    ] {
+        let bench = Bench::new();
+        bench.fake.lock().refuse_registers_with = Some(code);
+        let error = bench.start().wait().await.unwrap_err();
+        assert!(matches!(error, WorkerError::Refused { .. }), "{error}");
+        assert_eq!(error.is_lasting(), lasting, "{code:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_whose_name_stays_taken_says_so_and_ends() {
     let bench = Bench::new();
     bench.fake.lock().name_taken = usize::MAX;

@@ -287,10 +287,7 @@ impl Session {
                     Code::AlreadyExists => Unknown::Displaced,
                     Code::Unauthenticated => Unknown::Unidentified,
                     _ => {
-                        return Err(WorkerError::Refused {
-                            address: self.config.join.clone(),
-                            status: status.to_string(),
-                        });
+                        return Err(WorkerError::refused(&self.config.join, &status));
                     }
                 };
                 // An answer to a call from before the last registration says nothing new.

@@ -142,7 +142,7 @@ impl Registration {
                 Err(status) => status,
             };
             if status.code() != Code::AlreadyExists {
-                return Err(self.refused(status.message()));
+                return Err(WorkerError::refused(&self.address, &status));
             }
             let waited = began.elapsed();
             if waited >= self.name_patience {
@@ -217,10 +217,12 @@ impl Registration {
         self.register().await
     }
 
+    /// Of what no other start would change.
     fn refused(&self, status: &str) -> WorkerError {
         WorkerError::Refused {
             address: self.address.clone(),
             status: status.to_owned(),
+            lasting: true,
         }
     }
 }

@@ -41,6 +41,7 @@ pub struct State {
     pub displaced: bool,
     /// So many registrations find their name taken.
     pub name_taken: usize,
+    pub refuse_registers_with: Option<tonic::Code>,
     pub artifacts: BTreeMap<String, Vec<u8>>,
     /// What uploads are refused with, and whether they are not answered at all.
     pub refuse_uploads_with: Option<Code>,
@@ -79,6 +80,7 @@ impl State {
             refuse_reports_with: None,
             displaced: false,
             name_taken: 0,
+            refuse_registers_with: None,
             artifacts: BTreeMap::new(),
             refuse_uploads_with: None,
             stall_uploads: false,
@@ -232,6 +234,9 @@ impl WorkerService for Service {
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterReply> {
         let request = request.into_inner();
         let (cluster, protocol) = self.record(Some("register"), |state| {
+            if let Some(code) = state.refuse_registers_with {
+                return Err(Status::new(code, "no"));
+            }
             if state.name_taken > 0 {
                 state.name_taken -= 1;
                 return Err(Status::already_exists("another worker has the name"));
