@@ -104,6 +104,8 @@ async fn a_worker_started_again_takes_its_place_at_once_and_another_one_when_not
     let job = again.one().await;
     assert_eq!((job.trial, job.attempt.0), (lost.trial, lost.attempt.0 + 1));
 
+    // Heard of now: its poll waited until the trial might go to the same machine again.
+    assert_eq!(again.renew(&[&job], again.call).await, vec![]);
     let mut other = at_home(&server, "node", 2);
     let began = std::time::Instant::now();
     while let Err(refused) = other.register_again().await {
@@ -115,6 +117,61 @@ async fn a_worker_started_again_takes_its_place_at_once_and_another_one_when_not
     let job = other.one().await;
     other.complete(&job, score(&job.decisions)).await.unwrap();
     assert_exact(&server, "again", 1).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_stays_with_its_worker_through_a_restart_of_the_coordinator_though_it_holds_nothing()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    let mut first = at_home(&server, "node", 1);
+    first.register_again().await.unwrap();
+    let mut second = at_home(&server, "node", 2);
+    assert!(second.register_again().await.is_err());
+    server.stop().await;
+
+    let server = TestServer::start(folder.path()).await;
+    second.reconnect(server.channel.clone());
+    let refused = second.register_again().await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    first.reconnect(server.channel.clone());
+    first.register_again().await.unwrap();
+    // Of one that has said goodbye the name is free, also after a restart.
+    first.leave().await;
+    server.stop().await;
+    let server = TestServer::start(folder.path()).await;
+    second.reconnect(server.channel.clone());
+    second.register_again().await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_never_delivered_holds_its_trial_for_one_more_time_to_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = |config: &mut espalier_coordinator::ServerConfig| config.lease_ttl_ms = 1_000;
+    let server = TestServer::start_with(folder.path(), short).await;
+    let mut worker = at_home(&server, "node", 1);
+    worker.register_again().await.unwrap();
+    server.create(&spec("looping", 1)).await;
+    let done = worker.one().await;
+    // Dies, and is started again, more often than leases run out.
+    let began = std::time::Instant::now();
+    let mut other = server.worker("other", 1).await;
+    let loops = async {
+        loop {
+            let mut again = at_home(&server, "node", 1);
+            again.results = vec![attempt(&done)];
+            again.register_again().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let elsewhere = tokio::select! {
+        job = other.one() => job,
+        () = loops => unreachable!(),
+    };
+    assert_eq!(elsewhere.trial, done.trial);
+    assert!(began.elapsed() >= Duration::from_millis(500));
     server.stop().await;
 }
 

@@ -2,7 +2,7 @@
 //! import common, access and the journal.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use espalier_common::ids::{Digest, WorkerId};
 use espalier_common::labels::Labels;
@@ -271,7 +271,14 @@ impl ClusterLog {
 /// which they joined.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WorkerNames {
-    names: Arc<RwLock<HashMap<WorkerId, Named>>>,
+    known: Arc<RwLock<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    instances: HashMap<WorkerId, Named>,
+    /// The instance that registered last under each name, unless it has gone.
+    owners: HashMap<Arc<str>, WorkerId>,
 }
 
 #[derive(Clone, Debug)]
@@ -281,24 +288,49 @@ struct Named {
     home: Option<Home>,
 }
 
+impl Known {
+    fn learn(&mut self, event: &ClusterEvent) {
+        match event {
+            ClusterEvent::WorkerRegistered {
+                worker,
+                name,
+                token,
+                home,
+                ..
+            } => {
+                let name: Arc<str> = name.as_str().into();
+                let named = Named {
+                    name: Arc::clone(&name),
+                    token: token.clone(),
+                    home: *home,
+                };
+                self.instances.insert(*worker, named);
+                self.owners.insert(name, *worker);
+            }
+            ClusterEvent::WorkerLeft { worker }
+            | ClusterEvent::WorkerLost { worker, .. }
+            | ClusterEvent::WorkerCutOff { worker } => {
+                let name = self.instances.get(worker).map(|known| &known.name);
+                if let Some(name) = name.filter(|name| self.owners.get(*name) == Some(worker)) {
+                    self.owners.remove(&Arc::clone(name));
+                }
+            }
+            ClusterEvent::TokenCreated { .. }
+            | ClusterEvent::TokenRevoked { .. }
+            | ClusterEvent::DatasetStored { .. }
+            | ClusterEvent::DatasetRemoved { .. } => {}
+        }
+    }
+}
+
 impl WorkerNames {
     pub(super) fn learn(&self, event: &ClusterEvent) {
-        if let ClusterEvent::WorkerRegistered {
-            worker,
-            name,
-            token,
-            home,
-            ..
-        } = event
-        {
-            let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-            let named = Named {
-                name: name.as_str().into(),
-                token: token.clone(),
-                home: *home,
-            };
-            names.insert(*worker, named);
-        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.learn(event);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
@@ -318,27 +350,36 @@ impl WorkerNames {
 
     /// Whether an instance joined by this token.
     pub(super) fn joined_by(&self, worker: WorkerId, token: &TokenId) -> bool {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        let named = names.get(&worker);
+        let known = self.read();
+        let named = known.instances.get(&worker);
         named.is_some_and(|named| named.token.as_ref() == Some(token))
     }
 
     /// Whether an instance goes by this name.
     pub(super) fn is_called(&self, worker: WorkerId, name: &str) -> bool {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.get(&worker).is_some_and(|known| &*known.name == name)
+        let known = self.read();
+        known
+            .instances
+            .get(&worker)
+            .is_some_and(|known| &*known.name == name)
+    }
+
+    /// The instance that registered last under a name and has not gone, as far as the journal says.
+    pub(super) fn owner(&self, name: &str) -> Option<WorkerId> {
+        self.read().owners.get(name).copied()
     }
 
     /// Where an instance runs, if it has said so.
     pub(super) fn home(&self, worker: WorkerId) -> Option<Home> {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.get(&worker).and_then(|known| known.home)
+        let known = self.read();
+        known.instances.get(&worker).and_then(|known| known.home)
     }
 
     /// The names under which instances have registered, in order.
     pub(crate) fn all(&self) -> BTreeSet<Arc<str>> {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names
+        let known = self.read();
+        known
+            .instances
             .values()
             .map(|known| Arc::clone(&known.name))
             .collect()
@@ -346,14 +387,17 @@ impl WorkerNames {
 
     /// The name of an instance that has registered once.
     pub(crate) fn known(&self, worker: WorkerId) -> Option<Arc<str>> {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.get(&worker).map(|known| Arc::clone(&known.name))
+        let known = self.read();
+        known
+            .instances
+            .get(&worker)
+            .map(|known| Arc::clone(&known.name))
     }
 
     /// The name of an instance, or its id when that is all that is known.
     pub(crate) fn name(&self, worker: WorkerId) -> String {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.get(&worker).map_or_else(
+        let known = self.read();
+        known.instances.get(&worker).map_or_else(
             || worker.to_string(),
             |known| known.name.as_ref().to_owned(),
         )

@@ -248,6 +248,14 @@ impl TestWorker {
         self.client.release(request).await.unwrap();
     }
 
+    /// Says goodbye.
+    pub async fn leave(&mut self) {
+        let request = v1::LeaveRequest {
+            worker: self.id.clone(),
+        };
+        self.client.leave(request).await.unwrap();
+    }
+
     /// Says that the job failed by a fault of this machine.
     pub async fn fail(&mut self, job: &LeasedJob) -> Result<(), Status> {
         let failure = v1::FailRequest {

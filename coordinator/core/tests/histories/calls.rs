@@ -100,7 +100,13 @@ impl Coordinator {
         let older: BTreeSet<WorkerId> = holders.chain(known).collect();
         for older in older {
             agenda.note("older instance displaced");
-            self.succeed(agenda, account, older, results);
+            // Instances count up with their starts.
+            let last = disk
+                .names
+                .iter()
+                .rfind(|(id, of)| **of == name && **id != worker);
+            let is_last = last.is_some_and(|(id, _)| *id == older);
+            self.succeed(agenda, account, (older, is_last), results);
             self.registry.remove(&older);
         }
         let calls_ended = self
@@ -122,12 +128,14 @@ impl Coordinator {
         &mut self,
         agenda: &mut Agenda,
         account: &mut Account,
-        older: WorkerId,
+        (older, is_last): (WorkerId, bool),
         results: &BTreeSet<AttemptKey>,
     ) {
         let held: Vec<AttemptKey> = self.leases.of_worker(older).map(|(key, _)| key).collect();
         for key in held {
-            if results.contains(&key) {
+            if results.contains(&key) && !is_last {
+                agenda.note("lease of an older result runs out");
+            } else if results.contains(&key) {
                 agenda.note("lease kept for a result that is to be delivered");
                 let now = Duration::from_millis(agenda.now);
                 self.leases.touch(older, &key, now);

@@ -34,31 +34,40 @@ impl Dispatcher {
             let _ = reply.send(Err(CallError::RevokedToken(token.to_string())));
             return;
         }
-        let (now, older) = (Instant::now(), self.older(&registration));
-        if let Some(owner) = older
-            .iter()
-            .find(|older| self.keeps_name(**older, &registration, now))
-        {
-            self.say_clash(*owner, &registration);
+        let (now, owner) = (Instant::now(), self.owner(&registration));
+        if let Some(owner) = owner.filter(|owner| self.keeps_name(*owner, &registration, now)) {
+            self.say_clash(owner, &registration);
             let _ = reply.send(Err(CallError::NameInUse {
                 name: registration.name,
                 free_after: self.settings.lease_ttl,
             }));
             return;
         }
-        let event = ClusterEvent::registered(&registration);
-        for older in older {
-            self.succeed(older, &registration.results, now);
+        for older in self.older(&registration) {
+            if self.is_elsewhere(older, &registration) {
+                // What it holds is its own for as long as it renews it.
+                self.waiting.dismiss(older);
+            } else {
+                self.succeed(older, owner == Some(older), &registration.results, now);
+            }
             self.events
                 .push((ClusterEvent::left(older, Departure::Restarted), None));
         }
+        let event = ClusterEvent::registered(&registration);
         self.registry.add(registration, now);
         self.events.push((event, Some(reply)));
     }
 
-    /// What an instance was at when it ended returns to the queue; what it had done is about to be delivered.
-    fn succeed(&mut self, older: WorkerId, results: &BTreeSet<AttemptKey>, now: Instant) {
-        for key in results {
+    /// What an instance was at when it ended returns to the queue; what it had done is about to be delivered, and has
+    /// time for that. Once: of one that ended before the last one, results wait only until their leases run out.
+    fn succeed(
+        &mut self,
+        older: WorkerId,
+        is_last: bool,
+        results: &BTreeSet<AttemptKey>,
+        now: Instant,
+    ) {
+        for key in results.iter().filter(|_| is_last) {
             self.leases.touch(older, key, now);
         }
         let lost = self.leases.of_worker(older).map(|(key, _)| key);
@@ -67,35 +76,48 @@ impl Dispatcher {
         self.waiting.dismiss(older);
     }
 
-    /// The other instances that go by its name. One from before this coordinator's start is known by its leases
-    /// alone.
+    /// The other instance that has the name, by what is known here or from before this coordinator's start.
+    fn owner(&self, registration: &Registration) -> Option<WorkerId> {
+        let name = &registration.name;
+        let owner = self.registry.named(name);
+        let owner = owner.or_else(|| self.cluster.names().owner(name));
+        owner.filter(|owner| *owner != registration.worker)
+    }
+
+    /// Other instances of this name that make room for it: the registered one, and those that held something at this
+    /// coordinator's start and have run in the same place.
     fn older(&self, registration: &Registration) -> BTreeSet<WorkerId> {
         let (worker, name) = (registration.worker, &registration.name);
         let holders = self.leases.holders().filter(|holder| {
-            self.registry.get(*holder).is_none() && self.cluster.names().is_called(*holder, name)
+            self.registry.get(*holder).is_none()
+                && self.cluster.names().is_called(*holder, name)
+                && !self.is_elsewhere(*holder, registration)
         });
         let registered = self.registry.named(name);
         let all = holders.chain(registered);
         all.filter(|older| *older != worker).collect()
     }
 
-    /// Whether an older instance is another worker and alive, as far as can be known.
-    fn keeps_name(&self, older: WorkerId, registration: &Registration, now: Instant) -> bool {
+    /// Whether an instance is another worker, and no earlier start of this one.
+    fn is_elsewhere(&self, older: WorkerId, registration: &Registration) -> bool {
         let known = self.registry.get(older);
         let home = known.map_or_else(
             || self.cluster.names().home(older),
             |known| known.registration.home,
         );
-        if home
-            .zip(registration.home)
-            .is_none_or(|(one, other)| one == other)
-        {
-            return false;
-        }
-        let heard = known.is_some_and(|known| {
-            now.saturating_duration_since(known.last_seen) <= self.settings.lease_ttl
-        });
-        heard || self.leases.of_worker(older).next().is_some()
+        let homes = home.zip(registration.home);
+        homes.is_some_and(|(one, other)| one != other)
+    }
+
+    /// Whether the one that has the name is another worker and alive, as far as can be known: one from before this
+    /// coordinator's start has had no time yet to say so.
+    fn keeps_name(&self, owner: WorkerId, registration: &Registration, now: Instant) -> bool {
+        let heard = self
+            .registry
+            .get(owner)
+            .map_or(self.listening_since, |known| known.last_seen);
+        self.is_elsewhere(owner, registration)
+            && now.saturating_duration_since(heard) <= self.settings.lease_ttl
     }
 
     /// Once for each that asks: it does so again and again.

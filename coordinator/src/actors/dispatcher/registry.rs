@@ -11,6 +11,9 @@ use tokio::time::Instant;
 use super::Registration;
 use crate::actors::search::SearchProfile;
 
+/// Of so many that ask for one name in vain each is told in the log; of more, no further one is.
+const MAX_CLASHES: usize = 16;
+
 /// A registered worker.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -59,8 +62,8 @@ impl Worker {
 pub(super) struct Registry {
     workers: BTreeMap<WorkerId, Worker>,
     names: BTreeMap<String, WorkerId>,
-    /// By the name they asked for in vain: who did so last.
-    clashes: BTreeMap<String, WorkerId>,
+    /// By the name they asked for in vain: who did so while the same worker had it.
+    clashes: BTreeMap<String, BTreeSet<WorkerId>>,
     /// Of all workers together: kept, since thousands of workers are not counted over for each message.
     slots: u64,
 }
@@ -86,6 +89,7 @@ impl Registry {
         if let Some(older) = older {
             self.remove(older);
         }
+        self.clashes.remove(&name);
         self.names.insert(name, worker);
     }
 
@@ -96,11 +100,10 @@ impl Registry {
         }
     }
 
-    /// Whether it is news that this instance asks for a name that is taken. Of a name that nobody registered
-    /// holds, it always is.
+    /// Whether it is news that this instance asks for a name that is taken.
     pub(super) fn note_clash(&mut self, name: &str, asking: WorkerId) -> bool {
-        let taken = self.names.contains_key(name);
-        !taken || self.clashes.insert(name.to_owned(), asking) != Some(asking)
+        let known = self.clashes.entry(name.to_owned()).or_default();
+        known.len() < MAX_CLASHES && known.insert(asking)
     }
 
     /// Whether a name stands for another instance than this one.
@@ -217,6 +220,7 @@ mod tests {
         assert!(registry.note_clash("node", asking(2)));
         assert!(!registry.note_clash("node", asking(2)));
         assert!(registry.note_clash("node", asking(3)));
+        assert!(!registry.note_clash("node", asking(2)));
         registry.remove(asking(1));
         registry.add(registration(4, "node"), Instant::now());
         assert!(registry.note_clash("node", asking(3)));

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
 
 /// The dispatcher's state.
 pub(crate) struct Dispatcher {
+    /// Since when workers can be heard: since the start, or the last time it stood still.
+    pub(super) listening_since: Instant,
     pub(super) settings: Settings,
     pub(super) cluster: ClusterLog,
     searches: OpenSearches,
@@ -71,6 +73,7 @@ impl Dispatcher {
         let (news, newspaper) = mpsc::unbounded_channel();
         let tally = Arc::new(ClusterTally::default());
         let dispatcher = Self {
+            listening_since: Instant::now(),
             tally: Arc::clone(&tally),
             settings,
             cluster,
@@ -318,6 +321,7 @@ impl Dispatcher {
                  every lease gets a fresh one"
             );
             self.registry.forgive_silence(now);
+            self.listening_since = now;
         }
         for key in looked.expired {
             self.outbox.push((key.search, Request::Expire { key }));
