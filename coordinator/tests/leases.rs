@@ -72,6 +72,8 @@ async fn a_second_worker_of_a_name_is_refused_while_the_first_one_is_at_work() {
     let refused = second.register_again().await.unwrap_err();
     assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
     assert!(refused.message().contains("--name"), "{refused}");
+    let free_after = refused.metadata().get(espalier_proto::FREE_AFTER_MS);
+    assert_eq!(free_after.unwrap(), "30000");
     assert_eq!(first.renew(&[&job], first.call).await, vec![]);
 
     // Nor after a restart of the coordinator, which then knows the first one by its lease alone.

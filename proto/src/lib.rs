@@ -41,3 +41,6 @@ pub const ARTIFACT_PIECE_BYTES: usize = 256 * 1024;
 pub const MAX_LEASE_WAIT_MS: u64 = 30_000;
 /// The most slots one worker may have.
 pub const MAX_SLOTS: u32 = 1_024;
+/// In the answer that a worker's name is taken: after how many milliseconds without a sign of the other worker it is
+/// free.
+pub const FREE_AFTER_MS: &str = "espalier-free-after-ms";

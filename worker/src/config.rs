@@ -23,7 +23,8 @@ use crate::membership;
 use limits::parse_duration;
 pub use limits::{LimitArgs, Limits};
 
-/// A worker that died elsewhere keeps its name for a lease's time to live, which is 30 s unless set.
+/// A worker that died elsewhere keeps its name for a lease's time to live: waited for so long at least, and twice
+/// that time.
 const NAME_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest name of a worker or an evaluator, in bytes: both travel with every registration.
 const MAX_NAME: usize = 64;

@@ -18,6 +18,7 @@ mod client;
 mod config;
 mod dataset;
 mod delivery;
+mod earlier;
 mod error;
 mod evaluator;
 #[cfg(target_os = "linux")]

@@ -21,6 +21,7 @@ use crate::client::{Client, keep_certificate};
 use crate::config::{Program, WorkerConfig};
 use crate::dataset::{Datasets, Places};
 use crate::delivery::Delivery;
+use crate::earlier::deliver_spooled;
 use crate::error::WorkerError;
 use crate::evaluator::{Evaluator, MemoryLimit};
 use crate::logs;
@@ -28,7 +29,7 @@ use crate::membership::Membership;
 use crate::session::{Registration, Session, offer};
 use crate::slot::{Broken, Slot};
 use crate::spool::Spool;
-use crate::transfer::{Transfers, blocking};
+use crate::transfer::Transfers;
 use crate::work_dir::WorkDir;
 
 /// Events wait no longer than the session takes for one call's answer; each slot has at most two.
@@ -112,7 +113,7 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         events: event_sender,
     });
     let recovered = tokio::select! {
-        recovered = deliver_spooled(&delivery) => recovered,
+        recovered = deliver_spooled(&delivery, welcome.renew_every) => recovered,
         () = shutdown.requested() => return ended(&shutdown),
     };
     recovered.map_err(in_folder(&config.work_dir))?;
@@ -249,17 +250,4 @@ fn check_device(program: &Program, can: &[String], wanted: &str) -> Result<(), W
             can.join(", ")
         },
     })
-}
-
-/// Delivers what an earlier instance left, before this one asks for jobs: one of them could be the same
-/// trial again.
-async fn deliver_spooled(delivery: &Delivery) -> io::Result<()> {
-    let spool = delivery.spool.clone();
-    for spooled in blocking(move || spool.load()).await? {
-        let key = spooled.record.attempt;
-        tracing::info!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0,
-            "delivering a result of an earlier run");
-        delivery.deliver(spooled, None).await;
-    }
-    Ok(())
 }

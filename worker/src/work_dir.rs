@@ -2,7 +2,8 @@
 //! common and std.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use espalier_common::ids::{AttemptKey, AttemptNumber, Digest, TrialNumber};
@@ -11,8 +12,6 @@ use uuid::Uuid;
 use crate::alive;
 use crate::error::WorkerError;
 
-/// The file of the folder's own number.
-const HOME: &str = "home";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The work folder, locked for as long as this lives: two workers in one folder would empty each other's
@@ -43,7 +42,7 @@ impl WorkDir {
         }
         let work_dir = Self {
             path: path.to_owned(),
-            home: home(path).map_err(folder)?,
+            home: home(&lock).map_err(folder)?,
             _lock: lock,
         };
         let scratch = work_dir.scratch_root();
@@ -80,30 +79,15 @@ impl WorkDir {
     }
 }
 
-/// The folder's own number, made when it is first used, together with the boot: copies of a machine have copies
-/// of the folder, but each has been started once.
-fn home(path: &Path) -> io::Result<Uuid> {
-    let file = path.join(HOME);
-    let kept = fs::read_to_string(&file).ok();
-    let kept = kept.and_then(|text| Uuid::parse_str(text.trim()).ok());
-    let folder = match kept {
-        Some(folder) => folder,
-        None => {
-            let made = Uuid::new_v4();
-            let mut new = tempfile::NamedTempFile::new_in(path)?;
-            writeln!(new, "{made}")?;
-            new.persist(&file)?;
-            made
-        }
-    };
+/// The place of the lock on this boot of the machine: a copy of the folder, or of the machine, has another one.
+fn home(lock: &File) -> io::Result<Uuid> {
+    let lock = lock.metadata()?;
     // Not there on other systems than Linux.
     let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
-    let both = Digest::of(format!("{folder} {}", boot.trim()).as_bytes());
-    Ok(Uuid::from_u128(
-        both.0[..16]
-            .iter()
-            .fold(0, |all, byte| all << 8 | u128::from(*byte)),
-    ))
+    let place = Digest::of(format!("{} {} {}", boot.trim(), lock.dev(), lock.ino()).as_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&place.0[..16]);
+    Ok(Uuid::from_bytes(id))
 }
 
 /// What an attempt's files are called.
@@ -183,11 +167,11 @@ mod tests {
         let first = home(folder.path());
         assert_eq!(home(folder.path()), first);
         assert_ne!(home(other.path()), first);
-        // A number that cannot be read is made anew.
-        fs::write(folder.path().join(HOME), "half").unwrap();
-        let again = home(folder.path());
-        assert_ne!(again, first);
-        assert_eq!(home(folder.path()), again);
+        // A copy of a folder is another one, whatever is in it.
+        let copy = other.path().join("copy");
+        fs::create_dir(&copy).unwrap();
+        fs::copy(folder.path().join("lock"), copy.join("lock")).unwrap();
+        assert_ne!(home(&copy), first);
     }
 
     #[test]

@@ -275,6 +275,76 @@ async fn a_refusal_that_may_be_over_by_the_next_start_is_told_from_one_that_last
 }
 
 #[tokio::test]
+async fn while_a_result_of_an_earlier_start_cannot_be_delivered_its_lease_is_renewed() {
+    let bench = Bench::new();
+    bench.fake.lock().complete_unavailable = true;
+    let worker = bench.start();
+    bench.fake.grant(job(1, "no weights"));
+    bench
+        .fake
+        .until("it was tried", |state| state.order.contains(&"complete"))
+        .await;
+    worker.kill().await;
+    let first = {
+        let mut state = bench.fake.lock();
+        state.renews.clear();
+        state.registers[0].worker.clone()
+    };
+
+    let worker = bench.start();
+    let renewed = |state: &State| {
+        let mut of_first = state.renews.iter().filter(|renew| renew.worker == first);
+        of_first.any(|renew| renew.held.len() == 1)
+            && state.renews.iter().any(|renew| renew.worker != first)
+    };
+    bench.fake.until("both are renewed", renewed).await;
+    {
+        let mut state = bench.fake.lock();
+        assert_eq!(state.registers[1].results.len(), 1);
+        assert_eq!(state.registers[1].home, state.registers[0].home);
+        state.complete_unavailable = false;
+    }
+    bench
+        .fake
+        .until("it is complete", |state| state.completes.len() == 1)
+        .await;
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_jobs_of_a_worker_that_waits_for_its_name_go_on_and_are_renewed() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.name_patience = Duration::from_millis(10);
+    let worker = Running::of(config);
+    bench.fake.grant(job(1, "slow"));
+    bench
+        .fake
+        .until("the first step is there", |state| steps(state) == [1])
+        .await;
+    {
+        let mut state = bench.fake.lock();
+        state.displaced = true;
+        state.name_taken = 2;
+        state.workers.clear();
+        state.renews.clear();
+    }
+    // It asks for its name every two seconds, and ends for want of it only when it holds nothing.
+    bench
+        .fake
+        .until("it is renewed meanwhile", |state| {
+            let held = state.renews.iter().filter(|renew| renew.held.len() == 1);
+            held.count() >= 2 && state.registers.len() == 1
+        })
+        .await;
+    bench
+        .fake
+        .until("it is registered again", |state| state.registers.len() == 2)
+        .await;
+    worker.end().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_worker_whose_name_stays_taken_says_so_and_ends() {
     let bench = Bench::new();
     bench.fake.lock().name_taken = usize::MAX;

@@ -4,11 +4,13 @@
 //! names is not there, `INVALID_ARGUMENT` that what it says can never be.
 
 use espalier_core::search::Rejection;
+use espalier_proto::FREE_AFTER_MS;
 use espalier_runtime::tls::TlsError;
 use tonic::{Code, Status};
 
 use crate::actors::CallError;
 use crate::artifacts::ArtifactError;
+use crate::clock::millis;
 
 impl From<CallError> for Status {
     fn from(error: CallError) -> Self {
@@ -57,6 +59,12 @@ impl From<CallError> for Status {
         if code == Code::Internal {
             tracing::error!(%error, "a call failed");
         }
-        Self::new(code, error.to_string())
+        let mut status = Self::new(code, error.to_string());
+        if let CallError::NameInUse { free_after, .. } = error {
+            status
+                .metadata_mut()
+                .insert(FREE_AFTER_MS, millis(free_after).into());
+        }
+        status
     }
 }

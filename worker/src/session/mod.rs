@@ -5,6 +5,7 @@
 //! free meanwhile need not break it off, since an open call means that the coordinator has no job to give,
 //! and the call that follows its answer asks for all free slots again.
 
+mod again;
 mod registration;
 
 pub(crate) use registration::{Registration, Welcome, offer};
@@ -59,6 +60,7 @@ pub(crate) enum Event {
 enum Ended {
     Lease(Result<v1::LeaseReply, Status>),
     Renew(Result<v1::RenewReply, Status>),
+    Register(Box<Registration>, Result<Welcome, WorkerError>),
 }
 
 /// The Lease calls of this instance.
@@ -88,7 +90,8 @@ pub(crate) struct Session {
     config: Arc<WorkerConfig>,
     datasets: Datasets,
     delivery: Arc<Delivery>,
-    registration: Registration,
+    /// Not there while this worker registers again.
+    registration: Option<Registration>,
     events: mpsc::Receiver<Event>,
     slots: Vec<SlotState>,
     held: BTreeMap<AttemptKey, StopHandle>,
@@ -119,7 +122,7 @@ impl Session {
             config,
             datasets,
             delivery,
-            registration,
+            registration: Some(registration),
             events,
             slots: slots
                 .into_iter()
@@ -158,7 +161,7 @@ impl Session {
             let wake = self.next_wake();
             tokio::select! {
                 Some((registered, ended)) = self.calls.next() => {
-                    self.call_ended(registered, ended, shutdown).await?;
+                    self.call_ended(registered, ended)?;
                 }
                 Some(event) = self.events.recv() => self.event(event),
                 () = shutdown.requested(), if self.deadline.is_none() => self.drain("asked to end"),
@@ -192,6 +195,7 @@ impl Session {
 
     fn wants_jobs(&self) -> bool {
         self.deadline.is_none()
+            && self.registration.is_some()
             && !self.lease.open
             && self.free_slots() > 0
             && self.delivery.transfers.waiting() < MAX_WAITING_UPLOADS
@@ -244,12 +248,7 @@ impl Session {
         }));
     }
 
-    async fn call_ended(
-        &mut self,
-        registered: u64,
-        ended: Ended,
-        shutdown: &Shutdown,
-    ) -> Result<(), WorkerError> {
+    fn call_ended(&mut self, registered: u64, ended: Ended) -> Result<(), WorkerError> {
         let failed = match ended {
             Ended::Lease(answer) => {
                 self.lease.open = false;
@@ -275,6 +274,9 @@ impl Session {
                 self.renew.next = Instant::now() + wait;
                 answer.map(|reply| self.renewed(&reply)).err()
             }
+            Ended::Register(registration, outcome) => {
+                return self.registered_again(*registration, outcome);
+            }
         };
         match failed {
             None => self.coordinator_answers(),
@@ -292,33 +294,9 @@ impl Session {
                 };
                 // An answer to a call from before the last registration says nothing new.
                 if registered == self.registered {
-                    self.register_again(why, shutdown).await?;
+                    self.register_again(why);
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// Jobs go on meanwhile: the coordinator decides by their attempts, not by who registered when.
-    async fn register_again(
-        &mut self,
-        why: Unknown,
-        shutdown: &Shutdown,
-    ) -> Result<(), WorkerError> {
-        if self.deadline.is_some() {
-            return Ok(());
-        }
-        tokio::select! {
-            welcome = self.registration.register_again(why) => {
-                self.renew.every = welcome?.renew_every;
-                self.registered += 1;
-                let now = Instant::now();
-                self.renew.next = now;
-                self.lease.not_before = now;
-                // A long poll that broke says nothing about the next one.
-                self.lease.waits.reset();
-            }
-            () = shutdown.requested() => {}
         }
         Ok(())
     }

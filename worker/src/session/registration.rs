@@ -6,7 +6,8 @@ use espalier_common::evaluator::Ready;
 use espalier_common::ids::{AttemptKey, ClusterId, WorkerId};
 use espalier_common::job::JobKind;
 use espalier_proto::{
-    PROTOCOL_VERSION, attempt_to_wire, stated_protocol, uuid_from_wire, uuid_to_wire, v1,
+    FREE_AFTER_MS, PROTOCOL_VERSION, attempt_to_wire, stated_protocol, uuid_from_wire,
+    uuid_to_wire, v1,
 };
 use espalier_runtime::backoff::Waits;
 use espalier_runtime::logging::millis;
@@ -21,6 +22,8 @@ use crate::membership::Refused;
 
 /// A name that another worker has is asked for so often.
 const NAME_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// Bounds what the coordinator may say of that.
+const MAX_FREE_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Two registrations closer than this are a coordinator in trouble: the next one waits, longer each time.
 const QUIET_AFTER: Duration = Duration::from_secs(2);
 /// Bounds of what the coordinator may ask for: more often would only load both, more seldom would lose
@@ -145,7 +148,8 @@ impl Registration {
                 return Err(WorkerError::refused(&self.address, &status));
             }
             let waited = began.elapsed();
-            if waited >= self.name_patience {
+            let patience = self.name_patience.max(2 * free_after(&status));
+            if waited >= patience {
                 return Err(WorkerError::NameInUse {
                     address: self.address.clone(),
                     name: self.request.name.clone(),
@@ -157,7 +161,7 @@ impl Registration {
                     worker = self.request.name,
                     coordinator = self.address,
                     reason = status.message(),
-                    wait_ms = millis(self.name_patience),
+                    wait_ms = millis(patience),
                     "another worker has this name; waiting for it"
                 );
                 said = true;
@@ -245,6 +249,13 @@ pub(crate) fn offer(name: &str, ready: &Ready) -> v1::EvaluatorOffer {
     }
 }
 
+/// After so long without a sign of the other worker its name is free, as the coordinator says.
+fn free_after(status: &Status) -> Duration {
+    let ms = status.metadata().get(FREE_AFTER_MS);
+    let ms = ms.and_then(|ms| ms.to_str().ok()?.parse().ok());
+    Duration::from_millis(ms.unwrap_or(0)).min(MAX_FREE_AFTER)
+}
+
 /// How often this instance renews: a little more often than it is asked to, and each instance in a pace of its own, so that
 /// a thousand workers which were started, or came back, in the same instant do not all renew in the same one for ever.
 fn paced(every: Duration, worker: &[u8]) -> Duration {
@@ -255,6 +266,18 @@ fn paced(every: Duration, worker: &[u8]) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_long_a_name_stays_taken_is_what_the_coordinator_says() {
+        let mut status = Status::already_exists("taken");
+        assert_eq!(free_after(&status), Duration::ZERO);
+        let metadata = status.metadata_mut();
+        metadata.insert(FREE_AFTER_MS, 600_000.into());
+        assert_eq!(free_after(&status), Duration::from_secs(600));
+        let metadata = status.metadata_mut();
+        metadata.insert(FREE_AFTER_MS, u64::MAX.into());
+        assert_eq!(free_after(&status), MAX_FREE_AFTER);
+    }
 
     #[test]
     fn instances_renew_each_in_its_own_pace_and_none_too_late() {

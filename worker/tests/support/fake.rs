@@ -291,8 +291,10 @@ impl WorkerService for Service {
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Answer<v1::RenewReply> {
         let request = request.into_inner();
         let drop = self.record(None, |state| {
-            state.know(&request.worker)?;
+            // Leases are renewed whoever is registered.
+            let worker = request.worker.clone();
             state.renews.push(request);
+            state.know(&worker)?;
             Ok::<_, Status>(std::mem::take(&mut state.drop))
         })?;
         Ok(Response::new(v1::RenewReply { ttl_ms: 5000, drop }))
