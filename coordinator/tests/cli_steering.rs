@@ -130,6 +130,9 @@ async fn what_is_banned_stays_banned_in_a_fork_through_a_restart() {
     );
     let forked = coordinator.json(&["fork", "tiny", "--at", "1", "--set", "searcher=random"]);
     assert_eq!(forked["trials"]["infeasible"], 1, "{forked}");
+    // Its creation and the ban: nothing was recovered.
+    let begun = coordinator.json(&["status", "tiny-fork"]);
+    assert_eq!(begun["events"], 2, "{begun}");
     let history = coordinator.json(&["history", "tiny-fork"]);
     let wish = history[0]["wish"].as_str().unwrap();
     assert!(

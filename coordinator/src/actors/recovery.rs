@@ -15,6 +15,8 @@ pub(crate) struct Recovered {
     /// None when the search asks for nothing more: of thousands that have ended, only the states are kept.
     pub(crate) proposer: Option<Proposer>,
     pub(crate) kept: Kept,
+    /// Whether this coordinator has made it just now: nothing of it was interrupted.
+    pub(crate) is_new: bool,
 }
 
 /// Why a stream does not begin as one of a search must.
@@ -75,6 +77,7 @@ impl Recovered {
             search,
             proposer,
             kept: Kept::default(),
+            is_new: false,
         })
     }
 

@@ -138,6 +138,7 @@ impl Searches {
         let mut records = vec![record(&event)?];
         let mut recovered =
             Recovered::begin(id, &event, time_ms).map_err(|error| broken(&error))?;
+        recovered.is_new = true;
         for proposal in bans {
             if let Some(event) = recovered.search.banned_before(proposal) {
                 records.push(record(&event)?);

@@ -49,7 +49,7 @@ impl Import {
             folder: folder.to_owned(),
             source,
         };
-        private::make_folder(folder).map_err(unusable)?;
+        private::make_data_folder(folder).map_err(unusable)?;
         let lock = FolderLock::take(folder)?;
         // A log without its journal would be taken for the new one's.
         for path in with_log(folder.join(FILE)) {

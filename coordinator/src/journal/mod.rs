@@ -70,7 +70,7 @@ impl Journal {
     /// Another coordinator has the folder; it cannot be written; the file is not a journal, or is one of a
     /// newer version.
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
-        private::make_folder(folder).map_err(|source| JournalError::Folder {
+        private::make_data_folder(folder).map_err(|source| JournalError::Folder {
             folder: folder.to_owned(),
             source,
         })?;

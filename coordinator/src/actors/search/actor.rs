@@ -117,6 +117,7 @@ impl Context {
             search,
             proposer,
             kept,
+            is_new,
         } = recovered;
         let profile = Arc::new(SearchProfile::of(&search));
         let (mailbox, requests) = mpsc::channel(MAILBOX);
@@ -173,7 +174,8 @@ impl Context {
         };
         actor.claim();
         let name = format!("search {}", profile.id);
-        let task = espalier_runtime::spawn_critical(name, &self.shutdown, actor.run(requests));
+        let task = actor.run(requests, is_new);
+        let task = espalier_runtime::spawn_critical(name, &self.shutdown, task);
         let handle = SearchHandle {
             profile,
             mailbox,
@@ -184,13 +186,13 @@ impl Context {
 }
 
 impl SearchActor {
-    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>, is_new: bool) {
         let mut inbox = Vec::with_capacity(BATCH);
         let shutdown = self.shutdown.clone();
         // What the clock did before does not matter here: to the search it is time without a coordinator.
         let reading = clock::read();
         (self.pending.time_ms, self.jumped_ms) = (reading.unix_ms, reading.jumped_ms);
-        if self.search.events() > 1 {
+        if !is_new && self.search.events() > 1 {
             self.internal(Command::Recover);
         }
         self.end().await;
