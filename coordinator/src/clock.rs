@@ -43,6 +43,6 @@ fn machine_ms() -> u64 {
 
 /// A duration in whole milliseconds; more than `u64` holds is the most it holds.
 #[must_use]
-pub fn millis(duration: std::time::Duration) -> u64 {
+pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use espalier_common::ids::{SearchId, TrialNumber};
 use espalier_common::known::Known;
 use espalier_common::spec::set;
-use espalier_core::search::{Definition, Forked, Prepared, Rejection};
+use espalier_core::search::{Definition, Forked, Prepared};
 use espalier_proto::v1;
 use tonic::{Request, Response, Status};
 
@@ -67,10 +67,7 @@ impl SearchApi {
             return Ok(TrialNumber(u32::MAX));
         }
         let trial = TrialNumber(at);
-        let last = self.searches.require(from)?.status().await?.counts.trials();
-        if at > last {
-            return Err(Rejection::NoTrial { trial, last }.into());
-        }
+        self.searches.require(from)?.require_trial(trial).await?;
         Ok(trial)
     }
 }

@@ -128,8 +128,7 @@ pub(super) async fn show(
 
 /// Of a trial that is not there no line would ever come.
 async fn check_trial(search: &SearchHandle, trial: u32) -> Result<(), CallError> {
-    let counts = search.status().await?.counts;
-    let proposed = counts.accepted.saturating_add(counts.infeasible);
+    let proposed = search.status().await?.counts.trials();
     if (1..=proposed).contains(&trial) {
         return Ok(());
     }

@@ -144,17 +144,13 @@ impl SearchApi {
         trial: TrialNumber,
         request: &v1::RetryRequest,
     ) -> Result<CallError, CallError> {
-        let last = search.status().await?.counts.trials();
-        let rejection = match trial.0 {
-            number if number == 0 || number > last => Rejection::NoTrial { trial, last },
-            _ if request.reason.is_empty() => Rejection::NotNow(format!(
-                "trial {trial} is not one that failed or was cancelled"
-            )),
-            _ => Rejection::NotNow(format!(
-                "trial {trial} is not one that failed or was cancelled for that reason"
-            )),
+        search.require_trial(trial).await?;
+        let such = match request.reason.as_str() {
+            "" => "",
+            _ => " for that reason",
         };
-        Ok(rejection.into())
+        let message = format!("trial {trial} is not one that failed or was cancelled{such}");
+        Ok(Rejection::NotNow(message).into())
     }
 }
 

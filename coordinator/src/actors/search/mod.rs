@@ -16,7 +16,7 @@ use std::sync::Arc;
 use espalier_common::ids::{AttemptKey, Digest, SearchId, TrialNumber, WorkerId};
 use espalier_common::job::Checkpoint;
 use espalier_core::search::{
-    Command, Completion, Definition, ReleaseReason, Reply, Search, WeightsAnswer,
+    Command, Completion, Definition, Rejection, ReleaseReason, Reply, Search, WeightsAnswer,
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -154,6 +154,18 @@ impl SearchHandle {
     /// Requests that wait for the actor.
     pub(crate) fn queued(&self) -> usize {
         self.mailbox.max_capacity() - self.mailbox.capacity()
+    }
+
+    /// Checks that there is such a trial.
+    ///
+    /// # Errors
+    /// [`Rejection::NoTrial`] says how many there are.
+    pub(crate) async fn require_trial(&self, trial: TrialNumber) -> Result<(), CallError> {
+        let last = self.status().await?.counts.trials();
+        if (1..=last).contains(&trial.0) {
+            return Ok(());
+        }
+        Err(Rejection::NoTrial { trial, last }.into())
     }
 
     /// What of the search never changes.

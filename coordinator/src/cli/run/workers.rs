@@ -325,31 +325,32 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn a_worker_that_keeps_dying_is_given_up_with_its_last_words() {
+    /// Why a worker of this script, which says one line, is given up, and how often it was started.
+    async fn given_up(body: &str) -> (String, usize) {
         let folder = tempfile::tempdir().unwrap();
-        let program = script(folder.path(), "echo no disk left >&2; exit 3");
+        let program = script(folder.path(), body);
         let spawner = Spawner::start(Groups::default()).unwrap();
         let mut workers = Workers::start(&plan(&program), vec![place(folder.path())], &spawner);
         let reason = workers.all_given_up().await;
+        let log = std::fs::read_to_string(folder.path().join("worker-1.log")).unwrap();
+        (reason, log.lines().count())
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_keeps_dying_is_given_up_with_its_last_words() {
+        let (reason, starts) = given_up("echo no disk left >&2; exit 3").await;
         assert!(
             reason.contains("no disk left") && reason.contains("exit status: 3"),
             "{reason}"
         );
-        let log = std::fs::read_to_string(folder.path().join("worker-1.log")).unwrap();
-        assert_eq!(log.lines().count(), MOST_DEATHS as usize);
+        assert_eq!(starts, MOST_DEATHS as usize);
     }
 
     #[tokio::test]
     async fn a_worker_that_would_end_the_same_again_is_started_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = script(folder.path(), "echo no such device >&2; exit 2");
-        let spawner = Spawner::start(Groups::default()).unwrap();
-        let mut workers = Workers::start(&plan(&program), vec![place(folder.path())], &spawner);
-        let reason = workers.all_given_up().await;
-        assert!(reason.contains("no such device"), "{reason}");
-        let log = std::fs::read_to_string(folder.path().join("worker-1.log")).unwrap();
-        assert_eq!(log.lines().count(), 1);
+        let (reason, starts) = given_up("echo no such option >&2; exit 2").await;
+        assert!(reason.contains("no such option"), "{reason}");
+        assert_eq!(starts, 1);
     }
 
     #[tokio::test]
