@@ -121,7 +121,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Delivers a completion that is on disk. One of this instance has a signal, and is closed after that;
+    /// Delivers a completion that is on disk, and closes the attempt after that. One of this instance has a signal;
     /// one of an earlier instance is not held.
     pub(crate) async fn deliver(&self, spooled: Spooled, stop: Option<StopSignal>) {
         use v1::WeightsDecision as Decision;
@@ -146,17 +146,16 @@ impl Delivery {
             Err(status) if is_transient(&status) => {
                 // It may be taken one day, and the next start of this worker tries once more.
                 log_given_up(key, "Complete", &status);
-                if held {
-                    self.close(key).await;
-                }
-                return;
+                return self.close(key).await;
+            }
+            Err(status) if !held && status.code() == Code::PermissionDenied => {
+                log_of_another(key, &status);
+                return self.close(key).await;
             }
             Err(status) => log_refused(key, "Complete", &status),
         }
         spooled.remove();
-        if held {
-            self.close(key).await;
-        }
+        self.close(key).await;
     }
 
     /// Delivers a failure.
@@ -258,6 +257,13 @@ fn complete_request(spooled: &Spooled) -> v1::CompleteRequest {
 fn log_given_up(key: AttemptKey, call: &'static str, status: &Status) {
     tracing::error!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, call, %status, tries = MOST_REFUSALS,
         "refused over and over; given up. A completion stays on disk for the next start of this worker");
+}
+
+/// A worker of another name, with another certificate, worked in this folder before.
+fn log_of_another(key: AttemptKey, status: &Status) {
+    tracing::warn!(search = %key.search, trial = key.trial.0, attempt = key.attempt.0, %status,
+        "a result of an earlier start is not taken from a worker of this name; it stays on disk for a start under \
+         the name that it had then (--name)");
 }
 
 fn log_refused(key: AttemptKey, call: &'static str, status: &Status) {

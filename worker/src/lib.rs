@@ -18,7 +18,6 @@ mod client;
 mod config;
 mod dataset;
 mod delivery;
-mod earlier;
 mod error;
 mod evaluator;
 #[cfg(target_os = "linux")]

@@ -21,7 +21,6 @@ use crate::client::{Client, keep_certificate};
 use crate::config::{Program, WorkerConfig};
 use crate::dataset::{Datasets, Places};
 use crate::delivery::Delivery;
-use crate::earlier::deliver_spooled;
 use crate::error::WorkerError;
 use crate::evaluator::{Evaluator, MemoryLimit};
 use crate::logs;
@@ -29,7 +28,7 @@ use crate::membership::Membership;
 use crate::session::{Registration, Session, offer};
 use crate::slot::{Broken, Slot};
 use crate::spool::Spool;
-use crate::transfer::Transfers;
+use crate::transfer::{Transfers, blocking};
 use crate::work_dir::WorkDir;
 
 /// Events wait no longer than the session takes for one call's answer; each slot has at most two.
@@ -112,11 +111,9 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         transfers,
         events: event_sender,
     });
-    let recovered = tokio::select! {
-        recovered = deliver_spooled(&delivery, welcome.renew_every) => recovered,
-        () = shutdown.requested() => return ended(&shutdown),
-    };
-    recovered.map_err(in_folder(&config.work_dir))?;
+    let earlier = delivery.spool.clone();
+    let earlier = blocking(move || earlier.load()).await;
+    let earlier = earlier.map_err(in_folder(&config.work_dir))?;
 
     let (mut warm, broken) = (Some(warm), Broken::default());
     let (mut jobs, mut slots) = (Vec::new(), Vec::new());
@@ -138,7 +135,8 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), WorkerE
         slots.push(task);
     }
     let registered = (registration, welcome);
-    let session = Session::new(config, datasets, delivery, registered, events, jobs);
+    let mut session = Session::new(config, datasets, delivery, registered, events, jobs);
+    session.deliver_earlier(earlier);
     // The session holds the slots' senders: when it ends, they end their evaluators.
     let outcome = session.run(&shutdown).await;
     let all = futures::future::join_all(slots);

@@ -22,6 +22,9 @@ const MAX_RECORD_BYTES: u64 = MAX_MESSAGE_BYTES as u64;
 /// The most completions delivered at a start. A slot waits for the acknowledgement of one before it
 /// takes the next job, so a single run leaves at most a few for each slot.
 const MAX_RECORDS: usize = 4096;
+/// So many leases are kept meanwhile. The coordinator takes no more of one worker; those of the others end, and their
+/// results are taken all the same.
+pub(crate) const MAX_NAMED: usize = 2 * MAX_SLOTS as usize;
 /// A trial is decided long before; what is older is removed. Also bounds what other clusters left.
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -57,6 +60,21 @@ impl Spooled {
     pub(crate) fn weights(&self) -> Option<(PathBuf, Digest)> {
         let digest = self.record.weights?;
         Some((self.path.with_extension("weights"), digest))
+    }
+
+    /// This one if its weights are what they were; else it is removed with a warning. Reads them.
+    pub(crate) fn checked(self) -> Option<Self> {
+        let Some((weights, digest)) = self.weights() else {
+            return Some(self);
+        };
+        let reason = match digest_of(&weights) {
+            Ok(found) if found == digest => return Some(self),
+            Ok(_) => "its weights are damaged".to_owned(),
+            Err(error) => format!("its weights: {error}"),
+        };
+        log_removed(&self.path, &reason);
+        self.remove();
+        None
     }
 
     /// Nothing is left to deliver: removes the record and the weights.
@@ -115,8 +133,7 @@ impl Spool {
                 waiting.extend(stem.filter(|_| record).and_then(attempt_of));
             }
         }
-        // More are not taken; the leases of the others end, and their results are taken all the same.
-        waiting.truncate(2 * MAX_SLOTS as usize);
+        waiting.truncate(MAX_NAMED);
         Ok(waiting)
     }
 
@@ -161,7 +178,8 @@ impl Spool {
         })
     }
 
-    /// What an earlier instance left, oldest first. What cannot be read is removed with a warning.
+    /// What an earlier instance left, oldest first. What cannot be read is removed with a warning; weights are not
+    /// looked at (see [`Spooled::checked`]).
     pub(crate) fn load(&self) -> io::Result<Vec<Spooled>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -189,7 +207,7 @@ impl Spool {
             match read {
                 Ok(record) => loaded.push(Spooled { record, path }),
                 Err(reason) => {
-                    tracing::warn!(path = %path.display(), reason, "an undelivered result is removed");
+                    log_removed(&path, &reason);
                     fs::remove_file(&path)?;
                     let _ = fs::remove_file(path.with_extension("weights"));
                 }
@@ -212,14 +230,11 @@ fn read_record(path: &Path) -> Result<Record, String> {
             record.version
         ));
     }
-    if let Some(digest) = record.weights {
-        let found = digest_of(&path.with_extension("weights"))
-            .map_err(|error| format!("its weights: {error}"))?;
-        if found != digest {
-            return Err("its weights are damaged".to_owned());
-        }
-    }
     Ok(record)
+}
+
+fn log_removed(path: &Path, reason: &str) {
+    tracing::warn!(path = %path.display(), reason, "an undelivered result is removed");
 }
 
 /// The folders of clusters; none before the first one.
@@ -340,8 +355,10 @@ mod tests {
         fs::write(spool.folder.join("lonely.weights"), "x").unwrap();
 
         let loaded = spool.load().unwrap();
-        assert_eq!(loaded.len(), 1);
-        assert_eq!(loaded[0].record.attempt.trial, TrialNumber(1));
+        assert_eq!(loaded.len(), 2);
+        let sound: Vec<Spooled> = loaded.into_iter().filter_map(Spooled::checked).collect();
+        assert_eq!(sound.len(), 1);
+        assert_eq!(sound[0].record.attempt.trial, TrialNumber(1));
         assert_eq!(fs::read_dir(&spool.folder).unwrap().count(), 1);
     }
 

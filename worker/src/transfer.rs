@@ -112,13 +112,12 @@ impl Transfers {
         }
     }
 
-    /// Uploads the weights of a completion in the background. An attempt that is held (it has a signal) is
-    /// closed after that.
+    /// Uploads the weights of a completion in the background; the attempt is closed after that. One that is held has
+    /// a signal, and is broken off by it.
     pub(crate) fn upload(&self, spooled: Spooled, stop: Option<StopSignal>) {
         let transfers = self.clone();
         let task = async move {
             let attempt = spooled.record.attempt;
-            let held = stop.is_some();
             let dropped = async {
                 match stop {
                     Some(mut stop) => stop.dropped().await,
@@ -142,10 +141,8 @@ impl Transfers {
                     %status, "weights not uploaded");
             }
             spooled.remove();
-            if held {
-                // Fails when the worker has ended, and then nobody asks.
-                let _ = transfers.events.send(Event::Closed(attempt)).await;
-            }
+            // Fails when the worker has ended, and then nobody asks.
+            let _ = transfers.events.send(Event::Closed(attempt)).await;
         };
         espalier_runtime::spawn_named("upload", self.tasks.track_future(task));
     }

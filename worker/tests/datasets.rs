@@ -12,7 +12,7 @@ use espalier_common::dataset::{DatasetFormat, DatasetInfo, DatasetReference};
 use espalier_common::ids::Digest;
 use espalier_common::job::LeasedJob;
 use espalier_proto::v1;
-use support::{Bench, Running, State, job};
+use support::{Bench, Running, State, ended, job, signal, start_process};
 
 /// A data set that lies elsewhere: its description, and its files.
 fn elsewhere(first: u8) -> (DatasetInfo, Vec<(&'static str, Vec<u8>)>) {
@@ -266,4 +266,26 @@ async fn data_that_find_no_room_beside_others_wait_until_those_have_come() {
         .await;
     assert_eq!(fetched(&bench).len(), 1, "the bound is kept");
     worker.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cache_that_takes_nothing_is_said_once_and_jobs_go_on_when_it_does() {
+    let bench = Bench::new();
+    let (info, files) = elsewhere(0);
+    keep(&mut bench.fake.lock(), info.fingerprint, &files, 1);
+    // As on a disk that is full: nothing can be made in it.
+    fs::create_dir_all(bench.path("cache")).unwrap();
+    fs::write(bench.path("cache/fetched"), "").unwrap();
+    let worker = start_process(&bench);
+    run(&bench, job_on(1, &info), 0, 1).await;
+    run(&bench, job_on(2, &info), 0, 2).await;
+    fs::remove_file(bench.path("cache/fetched")).unwrap();
+    run(&bench, job_on(3, &info), 1, 2).await;
+    signal(&worker, nix::sys::signal::Signal::SIGTERM);
+    let lines = ended(worker).await;
+    let said = lines.iter().filter(|line| {
+        let message = line["message"].as_str().unwrap_or_default();
+        message.contains("cannot be fetched") && line["level"] == "WARN"
+    });
+    assert_eq!(said.count(), 1, "{lines:?}");
 }

@@ -2,7 +2,7 @@
 //! below the cache, which is bounded. What came is verified like any other data by whoever reads it. May
 //! import proto, common, tokio.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,8 @@ struct Answers {
     not_before: Option<Instant>,
     /// When what was fetched last of each was pushed, and whether it was other data than its fingerprint says.
     pushed: BTreeMap<Digest, (u64, bool)>,
+    /// Data that are kept and could not be fetched, as the log says once. No more of them than are remembered.
+    failed: BTreeSet<Digest>,
 }
 
 /// Data that have come and are not yet verified: until then nothing removes them to make room.
@@ -138,6 +140,7 @@ impl Pulled {
             Ok(Some(fetched)) => {
                 tracing::info!(path, fingerprint = %fingerprint.short(), bytes = fetched.bytes,
                     duration_ms = millis(began.elapsed()), "data fetched from the coordinator");
+                self.answers().failed.remove(&fingerprint);
                 Some(fetched)
             }
             Err(PullError::Away(status)) => {
@@ -147,11 +150,24 @@ impl Pulled {
                 None
             }
             Err(error) => {
-                tracing::warn!(path, fingerprint = %fingerprint.short(), %error,
-                    "the coordinator keeps the data, and they cannot be fetched; it is tried again");
+                if self.is_news(fingerprint) {
+                    tracing::warn!(path, fingerprint = %fingerprint.short(), %error,
+                        "the coordinator keeps the data, and they cannot be fetched; it is tried again");
+                } else {
+                    tracing::debug!(path, fingerprint = %fingerprint.short(), %error, "the data still cannot be fetched");
+                }
                 None
             }
         }
+    }
+
+    /// Whether the log has not yet said that these data cannot be fetched.
+    fn is_news(&self, fingerprint: Digest) -> bool {
+        let mut answers = self.answers();
+        if answers.failed.len() >= MAX_REMEMBERED {
+            answers.failed.clear();
+        }
+        answers.failed.insert(fingerprint)
     }
 
     async fn try_fetch(

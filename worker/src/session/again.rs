@@ -16,6 +16,8 @@ impl Session {
         let Some(mut registration) = self.registration.take() else {
             return;
         };
+        // What was delivered meanwhile is none any more.
+        registration.leave(self.earlier.keys());
         let registered = self.registered;
         self.calls.push(Box::pin(async move {
             let outcome = registration.register_again(why).await;

@@ -6,10 +6,12 @@
 //! and the call that follows its answer asks for all free slots again.
 
 mod again;
+mod earlier;
 mod registration;
 
 pub(crate) use registration::{Registration, Welcome, offer};
 
+use earlier::Earlier;
 use registration::Unknown;
 
 use std::collections::BTreeMap;
@@ -61,6 +63,10 @@ enum Ended {
     Lease(Result<v1::LeaseReply, Status>),
     Renew(Result<v1::RenewReply, Status>),
     Register(Box<Registration>, Result<Welcome, WorkerError>),
+    /// All results of earlier instances were said.
+    Earlier,
+    /// Their leases were renewed.
+    RenewEarlier,
 }
 
 /// The Lease calls of this instance.
@@ -95,6 +101,7 @@ pub(crate) struct Session {
     events: mpsc::Receiver<Event>,
     slots: Vec<SlotState>,
     held: BTreeMap<AttemptKey, StopHandle>,
+    earlier: Earlier,
     /// With the number of the registration under which they began.
     calls: FuturesUnordered<BoxFuture<'static, (u64, Ended)>>,
     registered: u64,
@@ -129,6 +136,7 @@ impl Session {
                 .map(|jobs| SlotState { jobs, busy: false })
                 .collect(),
             held: BTreeMap::new(),
+            earlier: Earlier::default(),
             calls: FuturesUnordered::new(),
             registered: 0,
             lease: LeaseCalls {
@@ -182,6 +190,7 @@ impl Session {
             }
             Event::Closed(key) => {
                 self.held.remove(&key);
+                self.earlier.closed(key);
             }
         }
         self.idle_since = Instant::now();
@@ -196,6 +205,7 @@ impl Session {
     fn wants_jobs(&self) -> bool {
         self.deadline.is_none()
             && self.registration.is_some()
+            && self.earlier.is_said()
             && !self.lease.open
             && self.free_slots() > 0
             && self.delivery.transfers.waiting() < MAX_WAITING_UPLOADS
@@ -205,6 +215,7 @@ impl Session {
         let now = Instant::now();
         if !self.renew.open && now >= self.renew.next {
             self.begin_renew();
+            self.renew_earlier();
         }
         if self.wants_jobs() && now >= self.lease.not_before {
             self.begin_lease();
@@ -276,6 +287,14 @@ impl Session {
             }
             Ended::Register(registration, outcome) => {
                 return self.registered_again(*registration, outcome);
+            }
+            Ended::Earlier => {
+                self.earlier.said();
+                return Ok(());
+            }
+            Ended::RenewEarlier => {
+                self.earlier.renewed();
+                return Ok(());
             }
         };
         match failed {

@@ -1,5 +1,6 @@
 //! Announcing this worker, again whenever the coordinator has forgotten it. May import proto, common.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use espalier_common::evaluator::Ready;
@@ -19,6 +20,7 @@ use crate::client::{Client, for_ever};
 use crate::config::WorkerConfig;
 use crate::error::WorkerError;
 use crate::membership::Refused;
+use crate::spool::MAX_NAMED;
 
 /// A name that another worker has is asked for so often.
 const NAME_AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -100,6 +102,12 @@ impl Registration {
         }
     }
 
+    /// What an older instance has left is this by now.
+    pub(super) fn leave(&mut self, results: impl Iterator<Item = AttemptKey>) {
+        let named = results.take(MAX_NAMED);
+        self.request.results = named.map(attempt_to_wire).collect();
+    }
+
     /// Registers, waiting for the coordinator without limit.
     pub(crate) async fn register(&mut self) -> Result<Welcome, WorkerError> {
         let reply = self.reply().await?;
@@ -138,16 +146,21 @@ impl Registration {
 
     /// The coordinator's answer, once the name is this worker's.
     async fn reply(&self) -> Result<v1::RegisterReply, WorkerError> {
-        let (began, mut said) = (Instant::now(), false);
+        let (mut refused_since, mut said) = (None, false);
         loop {
-            let status = match self.ask().await? {
+            let (answer, was_away) = self.ask().await?;
+            let status = match answer {
                 Ok(reply) => return Ok(reply),
                 Err(status) => status,
             };
             if status.code() != Code::AlreadyExists {
                 return Err(WorkerError::refused(&self.address, &status));
             }
-            let waited = began.elapsed();
+            if was_away {
+                // Since it is back, the coordinator waits for a sign of the other one anew.
+                refused_since = None;
+            }
+            let waited = refused_since.get_or_insert_with(Instant::now).elapsed();
             let patience = self.name_patience.max(2 * free_after(&status));
             if waited >= patience {
                 return Err(WorkerError::NameInUse {
@@ -170,17 +183,24 @@ impl Registration {
         }
     }
 
-    async fn ask(&self) -> Result<Result<v1::RegisterReply, Status>, WorkerError> {
-        let register = || for_ever("Register", || self.client.register(self.request.clone()));
-        let answer = register().await;
-        match answer {
-            Err(status) if status.code() == Code::Unauthenticated => {
-                // The certificate has expired, as it does of a machine that slept, or the token was revoked.
-                self.identify_again(&status).await?;
-                Ok(register().await)
-            }
-            answer => Ok(answer),
+    /// The coordinator's answer, and whether it could not give it at once.
+    async fn ask(&self) -> Result<(Result<v1::RegisterReply, Status>, bool), WorkerError> {
+        let tries = AtomicU64::new(0);
+        let register = || {
+            for_ever("Register", || {
+                tries.fetch_add(1, Ordering::Relaxed);
+                self.client.register(self.request.clone())
+            })
+        };
+        let mut answer = register().await;
+        if let Err(status) = &answer
+            && status.code() == Code::Unauthenticated
+        {
+            // The certificate has expired, as it does of a machine that slept, or the token was revoked.
+            self.identify_again(status).await?;
+            answer = register().await;
         }
+        Ok((answer, tries.into_inner() > 1))
     }
 
     async fn identify_again(&self, status: &Status) -> Result<(), WorkerError> {

@@ -10,6 +10,7 @@ pub use fake::{Fake, State};
 pub use jobs::{dataset, job, test_job};
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use espalier_runtime::Shutdown;
@@ -118,6 +119,58 @@ impl Running {
         self.task.abort();
         let _ = self.task.await;
     }
+}
+
+/// Steps that were reported, or came with a completion.
+pub fn steps(state: &State) -> Vec<u32> {
+    let reported = state
+        .reports
+        .iter()
+        .filter_map(|report| report.measurement.as_ref());
+    let completed = state
+        .completes
+        .iter()
+        .flat_map(|complete| &complete.measurements);
+    reported
+        .chain(completed)
+        .map(|measurement| measurement.step)
+        .collect()
+}
+
+/// The program itself, with a log in JSON.
+pub fn start_process(bench: &Bench) -> Child {
+    let program = bench.script();
+    let line = program.command.iter().map(|word| format!("'{word}'"));
+    Command::new(env!("CARGO_BIN_EXE_espalier-worker"))
+        .args(["--name", "p1", "--slots", "1", "--join"])
+        .arg(bench.fake.url())
+        .arg("--evaluator")
+        .arg(format!("mine={}", line.collect::<Vec<_>>().join(" ")))
+        .arg("--cache-dir")
+        .arg(bench.path("cache"))
+        .arg("--data-root")
+        .arg(bench.path("data"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+pub fn signal(child: &Child, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, signal).unwrap();
+}
+
+/// The lines of the log of a program that ends well.
+pub async fn ended(worker: Child) -> Vec<serde_json::Value> {
+    let output = tokio::task::spawn_blocking(|| worker.wait_with_output());
+    let output = output.await.unwrap().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{log}");
+    let lines = log.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
 }
 
 /// Waits until `check` holds.
