@@ -366,6 +366,27 @@ async fn what_a_worker_holds_is_prolonged_although_it_is_told_to_register_again(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_not_known_drops_what_it_is_to_drop_before_it_registers_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    server.create(&spec("cancelled", 1)).await;
+    let mut worker = server.worker("only", 1).await;
+    let job = worker.one().await;
+    server.stop().await;
+    let server = TestServer::start(folder.path()).await;
+    worker.reconnect(server.channel.clone());
+    let request = v1::CancelRequest {
+        search: "cancelled".to_owned(),
+        trial: job.trial.0,
+    };
+    server.searches().cancel(request).await.unwrap();
+    assert_eq!(worker.renew(&[&job], worker.call).await, [attempt(&job)]);
+    let unknown = worker.try_renew(&[], worker.call).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::FailedPrecondition, "{unknown}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_leaves_or_releases_costs_no_attempt() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start(folder.path()).await;

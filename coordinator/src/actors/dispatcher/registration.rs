@@ -20,7 +20,7 @@ const MAX_WORKERS: usize = 20_000;
 impl Dispatcher {
     pub(super) fn register(
         &mut self,
-        registration: Registration,
+        mut registration: Registration,
         reply: oneshot::Sender<Result<(), CallError>>,
     ) {
         if self.registry.len() >= MAX_WORKERS && self.registry.get(registration.worker).is_none() {
@@ -53,6 +53,8 @@ impl Dispatcher {
             self.events
                 .push((ClusterEvent::left(older, Departure::Restarted), None));
         }
+        // Nobody asks for them again.
+        registration.results.clear();
         let event = ClusterEvent::registered(&registration);
         self.registry.add(registration, now);
         self.events.push((event, Some(reply)));

@@ -220,7 +220,8 @@ impl Dispatcher {
     }
 
     /// An instance that is not known here is told so, and registers again: else one whose slots are all busy
-    /// would be missing from every listing until it asks for a job. Its leases are its own all the same.
+    /// would be missing from every listing until it asks for a job. Its leases are its own all the same; what it is
+    /// to drop it hears first, and no more of that with the next renewal.
     fn renew(
         &mut self,
         worker: WorkerId,
@@ -231,7 +232,10 @@ impl Dispatcher {
         let renewal = self.leases.renew(worker, held, calls_ended, now);
         self.release(renewal.lost, ReleaseReason::ReplyLost);
         let Some(known) = self.registry.seen(worker, now) else {
-            return Err(self.why_unknown(worker));
+            return match renewal.drop.is_empty() {
+                true => Err(self.why_unknown(worker)),
+                false => Ok(renewal.drop),
+            };
         };
         known.calls_ended = known.calls_ended.max(calls_ended);
         Ok(renewal.drop)
