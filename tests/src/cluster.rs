@@ -44,6 +44,8 @@ pub struct WorkerOptions {
     pub trainer: bool,
     /// What the operator says of it, each as `name=value`.
     pub labels: Vec<String>,
+    /// Where it finds the coordinator, if not at its own address.
+    pub through: Option<SocketAddr>,
     /// Other options of `espalier-worker`.
     pub arguments: &'static [&'static str],
 }
@@ -55,6 +57,7 @@ impl Default for WorkerOptions {
             silence_ms: 60_000,
             trainer: false,
             labels: Vec::new(),
+            through: None,
             arguments: &[],
         }
     }
@@ -201,9 +204,10 @@ impl Cluster {
         place: &str,
         options: &WorkerOptions,
     ) -> Result<Process> {
+        let through = options.through.map(|proxy| format!("http://{proxy}"));
         let mut command = program("espalier-worker");
         command
-            .args(["--join", &self.address])
+            .args(["--join", through.as_ref().unwrap_or(&self.address)])
             .args(["--slots", &options.slots.to_string()])
             .args(["--evaluator-silence-ms", &options.silence_ms.to_string()])
             .args(options.arguments)

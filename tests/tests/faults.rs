@@ -1,10 +1,12 @@
 //! Faults with real processes. Each test asserts that its fault fired, and the exact set of trials at the
 //! end: every trial of the budget once, none lost, none twice.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use espalier_proto::v1;
+use espalier_tests::chaos::Proxy;
 use espalier_tests::{Cluster, Searches, WorkerOptions, scripted_spec, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -242,6 +244,37 @@ async fn a_coordinator_that_stood_still_counts_none_of_it_against_the_time_budge
     let said = cluster.coordinator.as_ref().map(|process| process.log());
     let said = said.unwrap_or_default();
     assert!(said.contains("the clock jumped"), "{said}");
+    // Twice a lease's life, in which nobody could have renewed.
+    assert!(!said.contains("lease expired"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_leaves_a_connection_that_is_dead_for_ever() -> Result<()> {
+    let cluster = Cluster::start(5_000).await?;
+    let searches = cluster.searches()?;
+    let address = cluster.address().trim_start_matches("http://").parse()?;
+    let proxy = Proxy::start(address).await?;
+    let options = WorkerOptions {
+        through: Some(proxy.address()),
+        ..WorkerOptions::default()
+    };
+    let _worker = cluster.start_worker("far", &options)?;
+    let before = searches
+        .create(&scripted_spec("before", 1), String::new())
+        .await?;
+    searches.finished(&before, LIMIT).await?;
+    let opened = || proxy.counters().opened.load(Ordering::Relaxed);
+    let (connections, began) = (opened(), Instant::now());
+    proxy.strand();
+    assert!(proxy.counters().stranded.load(Ordering::Relaxed) > 0);
+    let after = searches
+        .create(&scripted_spec("after", 1), String::new())
+        .await?;
+    searches.finished(&after, LIMIT).await?;
+    // Its keepalive asks every ten seconds, and waits for ten.
+    assert!(began.elapsed() < LIMIT, "{:?}", began.elapsed());
+    assert!(opened() > connections, "by the dead connection");
     Ok(())
 }
 

@@ -34,6 +34,8 @@ pub enum Mode {
 pub struct Counters {
     /// Connections that were open when all were cut.
     pub cut: AtomicU64,
+    /// Connections that were left open without carrying anything ever more.
+    pub stranded: AtomicU64,
     /// Pieces that were passed on late.
     pub slowed: AtomicU64,
     /// Pieces that were kept back.
@@ -56,6 +58,8 @@ pub struct Counters {
 struct Control {
     mode: watch::Sender<Mode>,
     cuts: watch::Sender<u64>,
+    /// So many times the connections of the time were left to themselves.
+    strandings: watch::Sender<u64>,
     /// Bytes that may still go to the server before all is cut; 0: any number.
     before_cut: AtomicU64,
     counters: Counters,
@@ -106,6 +110,7 @@ impl Proxy {
         let control = Arc::new(Control {
             mode: watch::Sender::new(Mode::Pass),
             cuts: watch::Sender::new(0),
+            strandings: watch::Sender::new(0),
             before_cut: AtomicU64::new(0),
             counters: Counters::default(),
         });
@@ -131,6 +136,15 @@ impl Proxy {
     /// Resets every open connection, with all that is kept back.
     pub fn cut(&self) {
         self.control.cut();
+    }
+
+    /// Carries nothing more on the connections that are open now, which stay open; new ones are as ever. As behind a
+    /// router that has forgotten them.
+    pub fn strand(&self) {
+        let open = self.control.counters.open.load(Ordering::Relaxed);
+        let stranded = &self.control.counters.stranded;
+        stranded.fetch_add(open, Ordering::Relaxed);
+        self.control.strandings.send_modify(|times| *times += 1);
     }
 
     /// Resets every open connection once so many bytes have gone to the server: in the midst of a file.
@@ -182,6 +196,7 @@ async fn carry(client: TcpStream, server: TcpStream, control: &Control) {
     // A reset, not a polite end: that is what a lost machine or a firewall looks like.
     let _ = (client.set_zero_linger(), server.set_zero_linger());
     let mut cuts = control.cuts.subscribe();
+    let mut strandings = control.strandings.subscribe();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let both = async {
@@ -190,11 +205,14 @@ async fn carry(client: TcpStream, server: TcpStream, control: &Control) {
             pump(from_server, to_client, Way::ToClient, control),
         )
     };
+    tokio::pin!(both);
     // The cut first: what is kept back must be lost with it, though the mode may have changed since.
     tokio::select! {
         biased;
         _ = cuts.changed() => {}
-        _ = both => {}
+        // Both ends stay, since `both` has them.
+        _ = strandings.changed() => { let _ = cuts.changed().await; }
+        _ = &mut both => {}
     }
 }
 
@@ -291,6 +309,23 @@ mod tests {
         assert_eq!(proxy.counters().held_replies.load(Ordering::Relaxed), 1);
         proxy.set(Mode::Pass);
         assert_eq!(answer(&mut client, 5_000).await.transpose()?, Some(2));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_stranded_connection_stays_open_and_says_nothing_and_a_new_one_works() -> Result<()> {
+        let proxy = Proxy::start(echo().await?).await?;
+        let mut client = TcpStream::connect(proxy.address()).await?;
+        client.write_u8(1).await?;
+        assert!(answer(&mut client, 5_000).await.is_some());
+        proxy.strand();
+        assert_eq!(proxy.counters().stranded.load(Ordering::Relaxed), 1);
+        client.write_u8(2).await?;
+        assert!(answer(&mut client, 200).await.is_none(), "it is carried");
+        let mut other = TcpStream::connect(proxy.address()).await?;
+        other.write_u8(3).await?;
+        assert_eq!(answer(&mut other, 5_000).await.transpose()?, Some(3));
+        assert!(answer(&mut client, 200).await.is_none(), "it came late");
         Ok(())
     }
 
