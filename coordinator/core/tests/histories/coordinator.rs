@@ -14,7 +14,7 @@ use espalier_core::search::{
 };
 use espalier_core::searcher::Proposer;
 
-use super::account::Account;
+use super::account::{Account, check_goes_on};
 use super::agenda::{Agenda, Answer, Caller, Inside, Thing};
 use super::faults::Fault;
 use crate::support::model::Model;
@@ -25,7 +25,7 @@ pub const TTL: u64 = 30_000;
 pub const LOOK_EVERY: u64 = TTL / 20;
 
 /// Unix time by a machine's clock that is so far from virtual time.
-fn unix_ms(machine: i64, agenda: &Agenda) -> u64 {
+pub fn unix_ms(machine: i64, agenda: &Agenda) -> u64 {
     u64::try_from(machine + agenda.now as i64).unwrap_or(0)
 }
 
@@ -238,6 +238,7 @@ impl Coordinator {
             if self.searches[search].search.time_to_look_ms(now) == Some(0) {
                 let _ = self.command(agenda, account, search, Command::CheckTime, NO_CALL);
             }
+            check_goes_on(&self.searches[search].search, now);
         }
         let overdue: Vec<Poll> = self
             .polls

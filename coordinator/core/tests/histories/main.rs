@@ -144,6 +144,7 @@ fn clocks_that_are_set_and_a_coordinator_that_stalls_expire_nothing() {
             "finished: time",
             "passing of time noted",
             "finished: compute",
+            "finished: deadline",
         ],
         |seed, told| {
             let expired = told.tally.get("lease expired");
@@ -172,6 +173,8 @@ fn everything_at_once_loses_nothing() {
             "wish: budget of trials",
             "wish: parallel",
             "wish: budget of time",
+            "wish: budget of compute",
+            "wish: deadline",
             "wish: retry",
             "wish: enqueue",
             "wish: ban",

@@ -6,12 +6,12 @@ use espalier_core::search::{Event, LimitsChange, Phase, Prepared, Steer};
 use espalier_core::searcher::Proposer;
 
 use super::agenda::Thing;
-use super::coordinator::Disk;
+use super::coordinator::{Disk, unix_ms};
 use super::faults::Fault;
 use super::world::World;
 
 /// Kinds of wishes; see [`World::wish`].
-pub const WISHES: usize = 8;
+pub const WISHES: usize = 10;
 
 impl World {
     /// What a user does, who tries again when there is no coordinator.
@@ -95,9 +95,27 @@ impl World {
                 let (proposal, first) = (self.drawn(search, number)?, number.is_multiple_of(2));
                 ("wish: enqueue", Steer::Enqueue { proposal, first })
             }
-            _ => {
+            7 => {
                 let proposal = self.drawn(search, number)?;
                 ("wish: ban", Steer::Ban { proposal })
+            }
+            8 => {
+                let compute_ms = Some(u64::from(number) * 15_000);
+                (
+                    "wish: budget of compute",
+                    limit(LimitsChange { compute_ms, ..none }),
+                )
+            }
+            _ => {
+                let now = unix_ms(self.coordinator.machine, &self.agenda);
+                let deadline_ms = Some(now + u64::from(number) * 15_000);
+                (
+                    "wish: deadline",
+                    limit(LimitsChange {
+                        deadline_ms,
+                        ..none
+                    }),
+                )
             }
         })
     }
