@@ -141,6 +141,7 @@ fn clocks_that_are_set_and_a_coordinator_that_stalls_expire_nothing() {
             "clock jumped",
             "clock set back",
             "coordinator crashed",
+            "slow start",
             "finished: time",
             "passing of time noted",
             "finished: compute",
