@@ -22,6 +22,30 @@ pub struct Reading {
     pub jumped_ms: i64,
 }
 
+/// The jumps of a clock that somebody has seen who looks at it now and then.
+#[derive(Clone, Copy, Debug)]
+pub struct Jumps {
+    /// By how much it had jumped at the last look.
+    seen_ms: i64,
+}
+
+impl Jumps {
+    /// Begins with a first look: what the clock did before it was in nobody's time.
+    #[must_use]
+    pub fn since(first: Reading) -> Self {
+        Self {
+            seen_ms: first.jumped_ms,
+        }
+    }
+
+    /// By how much the clock has jumped since the look before, if it has.
+    pub fn look(&mut self, reading: Reading) -> Option<i64> {
+        let seen_ms = std::mem::replace(&mut self.seen_ms, reading.jumped_ms);
+        let by_ms = reading.jumped_ms.saturating_sub(seen_ms);
+        (by_ms != 0).then_some(by_ms)
+    }
+}
+
 /// Unix time by a monotonic clock that is kept in step with the machine's.
 #[derive(Clone, Debug)]
 pub struct Clock<T> {

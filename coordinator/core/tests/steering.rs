@@ -10,8 +10,8 @@ use espalier_common::failure::{Failure, FailureDomain, FailureKind};
 use espalier_common::ids::TrialNumber;
 use espalier_common::job::LeasedJob;
 use espalier_core::search::{
-    Command, Effect, Event, FinishReason, LimitsChange, Phase, Prepared, Rejection, Reply, Steer,
-    TrialState,
+    Command, Completion, DropReason, Effect, Event, FinishReason, LimitsChange, Phase, Prepared,
+    Rejection, Reply, Steer, TrialState,
 };
 use espalier_core::searcher::{AskPlaces, Replay, prepare};
 use support::{FLAT, Run, definition};
@@ -438,6 +438,65 @@ fn failed_trials_run_again_under_their_numbers_and_are_charged_once() {
     }
     assert_eq!(run.search.counts().completed, 3);
     assert_eq!(*run.search.phase(), Phase::Finished(FinishReason::Trials));
+    assert_eq!(run.replayed().0, run.search);
+}
+
+#[test]
+fn a_result_of_before_a_retry_is_refused_and_its_compute_counts_once() {
+    let mut run = Run::new(&definition(&format!("{FLAT}\nattempts: 2\n")));
+    ask(&mut run);
+    let lost = |run: &mut Run, after_ms| {
+        let job = run.lease(1, 1).remove(0);
+        run.now_ms += after_ms;
+        let (trial, attempt) = (job.trial, job.attempt);
+        run.command(Command::ExpireLease { trial, attempt })
+            .unwrap();
+        job
+    };
+    let late = |run: &mut Run, job: &LeasedJob, seconds| {
+        run.command(Command::CompleteJob {
+            worker: support::worker(1),
+            trial: job.trial,
+            attempt: job.attempt,
+            completion: Completion {
+                seconds,
+                ..support::completion("score", 0.5)
+            },
+        })
+    };
+    let before = [lost(&mut run, 5_000), lost(&mut run, 7_000)];
+    assert_eq!(state(&run, 1), TrialState::Failed);
+    let proposal = proposal_of(&run, TrialNumber(1));
+    run.command(Steer::Retry(vec![(TrialNumber(1), proposal)]).into())
+        .unwrap();
+    // Neither while the trial waits nor while it runs.
+    let mut again = None;
+    for _ in 0..2 {
+        for job in &before {
+            let known = run.search.clone();
+            let refused = late(&mut run, job, 9.0).unwrap_err();
+            let reason = DropReason::Stale;
+            let (trial, attempt) = (job.trial, job.attempt);
+            let stale = Rejection::NotHeld {
+                trial,
+                attempt,
+                reason,
+            };
+            assert_eq!(refused, stale);
+            assert_eq!(run.search, known);
+        }
+        again = again.or_else(|| run.lease(1, 1).pop());
+    }
+    assert_eq!(run.search.compute_seconds(), 12.0);
+    // One of after it counts however late it is, with what it took beyond what is counted.
+    let again = again.unwrap();
+    run.now_ms += 4_000;
+    let (trial, attempt) = (again.trial, again.attempt);
+    run.command(Command::ExpireLease { trial, attempt })
+        .unwrap();
+    late(&mut run, &again, 6.0).unwrap();
+    assert_eq!(state(&run, 1), TrialState::Completed);
+    assert_eq!(run.search.compute_seconds(), 18.0);
     assert_eq!(run.replayed().0, run.search);
 }
 

@@ -164,7 +164,7 @@ impl Search {
             score: None,
         });
         self.identities.insert(proposal.candidate_id, trial);
-        let open = OpenTrial::new(Box::new(proposal.clone()), self.last_ms);
+        let open = OpenTrial::new(Box::new(proposal.clone()), 0, self.last_ms);
         self.open.insert(trial, open);
         self.queue.push_back(trial);
     }
@@ -182,17 +182,17 @@ impl Search {
         };
         let state = std::mem::replace(&mut known.state, TrialState::Queued);
         known.ended_by = None;
-        let never_ran = known.attempts == 0;
+        let attempts = known.attempts;
         let counts = &mut self.counts;
         match state {
             TrialState::Failed => counts.failed = counts.failed.saturating_sub(1),
             TrialState::Cancelled => {
                 counts.cancelled = counts.cancelled.saturating_sub(1);
-                self.uncharged = self.uncharged.saturating_sub(u32::from(never_ran));
+                self.uncharged = self.uncharged.saturating_sub(u32::from(attempts == 0));
             }
             _ => {}
         }
-        let open = OpenTrial::new(Box::new(proposal.clone()), self.last_ms);
+        let open = OpenTrial::new(Box::new(proposal.clone()), attempts, self.last_ms);
         self.open.insert(trial, open);
         self.queue.push_back(trial);
     }

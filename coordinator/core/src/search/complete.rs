@@ -5,14 +5,15 @@ use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
 use espalier_common::job::JobKind;
 use espalier_common::metrics::Measurement;
 
-use super::command::{Completion, Rejection, Reply, WeightsAnswer};
+use super::command::{Completion, Drop, Rejection, Reply, WeightsAnswer};
 use super::decide::Decision;
 use super::event::Event;
 use super::state::{LivePhase, OpenTrial, Search};
 
 impl Search {
     /// A completion counts whenever its trial is open, even from an attempt whose lease has expired: the
-    /// result is as good as any, and the newer attempt is then cancelled.
+    /// result is as good as any, and the newer attempt is then cancelled. Only one of before the trial was taken up
+    /// again does not: that attempt was given up, and its compute is counted.
     pub(super) fn decide_complete(
         &self,
         worker: WorkerId,
@@ -22,6 +23,14 @@ impl Search {
     ) -> Result<Decision, Rejection> {
         self.known(trial, attempt)?;
         if let Some(open) = self.open.get(&trial) {
+            if attempt < open.first {
+                let reason = Drop::Stale;
+                return Err(Rejection::NotHeld {
+                    trial,
+                    attempt,
+                    reason,
+                });
+            }
             return self.complete_trial(open, worker, trial, attempt, completion);
         }
         let live = self.live.get(&trial).filter(|live| live.attempt == attempt);

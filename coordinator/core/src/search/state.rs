@@ -96,6 +96,8 @@ pub struct Trial {
 pub(super) struct OpenTrial {
     /// When it was proposed or taken up again, Unix milliseconds.
     pub(super) since_ms: u64,
+    /// Results of attempts before this one are refused: they are of before the trial was taken up again.
+    pub(super) first: AttemptNumber,
     pub(super) proposal: Box<Prepared>,
     pub(super) faults: Faults,
     /// What a stale completion is judged by; of the latest attempts only.
@@ -115,9 +117,11 @@ pub(super) struct AttemptRecord {
 }
 
 impl OpenTrial {
-    pub(super) fn new(proposal: Box<Prepared>, since_ms: u64) -> Self {
+    /// A trial that was proposed, or is taken up again after so many attempts.
+    pub(super) fn new(proposal: Box<Prepared>, attempts: u32, since_ms: u64) -> Self {
         Self {
             since_ms,
+            first: AttemptNumber(attempts.saturating_add(1)),
             proposal,
             faults: Faults::default(),
             attempts: BTreeMap::new(),

@@ -132,6 +132,7 @@ impl Account {
                 FinishReason::Target => "finished: target",
                 FinishReason::Patience => "finished: patience",
                 FinishReason::Compute => "finished: compute",
+                FinishReason::Deadline => "finished: deadline",
                 FinishReason::Stopped => "finished: stopped",
                 _ => "finished: otherwise",
             },
@@ -168,6 +169,7 @@ impl Account {
             elapsed <= passed,
             "{elapsed} ms count as elapsed, and {passed} have passed"
         );
+        check_goes_on(search, unix);
         self.check_acknowledged(search);
     }
 
@@ -240,38 +242,129 @@ impl Account {
                 assert_eq!(trial.score, Some(score(key, to)), "{key:?}");
             }
             self.check_compute(agenda, search, events);
+            check_budgets(*id, events);
         }
     }
 
-    /// Compute is no more than the time for which attempts were held, or said that they took.
+    /// Compute is what every attempt was held for, or said that it took when that is more: never both.
     fn check_compute(&self, agenda: &Agenda, search: &Search, events: &[(Event, u64)]) {
-        let (mut held, mut told) = (0.0, 0.0);
+        let (mut held, mut told) = (BTreeMap::new(), BTreeMap::new());
+        let key = |trial, attempt| AttemptKey {
+            search: search.id(),
+            trial,
+            attempt,
+        };
         for (event, _) in events {
             match event {
                 Event::JobLeased { trial, attempt, .. } => {
-                    let key = AttemptKey {
-                        search: search.id(),
-                        trial: *trial,
-                        attempt: *attempt,
-                    };
+                    let key = key(*trial, *attempt);
                     let begun = self.begun.get(&key).copied().unwrap_or(agenda.now);
                     let ended = self.ended.get(&key).copied().unwrap_or(agenda.now);
-                    held += (ended - begun) as f64 / 1_000.0;
+                    held.insert(key, (ended - begun) as f64 / 1_000.0);
                 }
-                Event::TrialCompleted { seconds, .. }
-                | Event::TrialRetrained { seconds, .. }
-                | Event::TestCompleted { seconds, .. } => told += seconds,
+                Event::TrialCompleted {
+                    trial,
+                    attempt,
+                    seconds,
+                    ..
+                }
+                | Event::TrialRetrained {
+                    trial,
+                    attempt,
+                    seconds,
+                    ..
+                }
+                | Event::TestCompleted {
+                    trial,
+                    attempt,
+                    seconds,
+                    ..
+                } => {
+                    let before = told.insert(key(*trial, *attempt), *seconds);
+                    assert_eq!(before, None, "{event:?} is an attempt's second result");
+                }
                 _ => {}
             }
         }
         let compute = search.compute_seconds();
+        let least: f64 = told.values().sum();
         assert!(
-            compute >= told - 0.01,
-            "{compute} s, and completed attempts took {told}"
+            compute >= least - 0.01,
+            "{compute} s, and completed attempts took {least}"
         );
+        let most: f64 = held
+            .iter()
+            .map(|(key, held)| told.get(key).map_or(*held, |told| told.max(*held)))
+            .sum();
         assert!(
-            compute <= held + told + 0.01,
-            "{compute} s, and attempts were held for {held}, took {told}"
+            compute <= most + 0.01,
+            "{compute} s, and attempts were held for or took {most}"
         );
+    }
+}
+
+/// Which of the budgets that are no count of trials are used up.
+fn used_up(search: &Search, unix: u64) -> Vec<FinishReason> {
+    let budget = &search.limits().budget;
+    let compute_ms = search.compute_seconds() * 1_000.0;
+    let all = [
+        (
+            FinishReason::Deadline,
+            budget.deadline_ms.is_some_and(|deadline| unix >= deadline),
+        ),
+        (
+            FinishReason::Compute,
+            budget
+                .compute_ms
+                .is_some_and(|budget| compute_ms >= budget as f64),
+        ),
+        (
+            FinishReason::Time,
+            budget
+                .time_ms
+                .is_some_and(|budget| search.elapsed_ms(unix) >= budget),
+        ),
+    ];
+    let used_up = all.into_iter().filter(|(_, used_up)| *used_up);
+    used_up.map(|(reason, _)| reason).collect()
+}
+
+/// A search that somebody has looked at goes on only while it may.
+pub fn check_goes_on(search: &Search, unix: u64) {
+    if matches!(search.phase(), Phase::Running | Phase::Paused(_)) {
+        assert_eq!(used_up(search, unix), [], "the search goes on");
+    }
+}
+
+/// Who says that a budget is used up is right, and from then on nothing is leased but what ends the search, so that
+/// it is overshot by no more than what ran.
+fn check_budgets(id: SearchId, events: &[(Event, u64)]) {
+    let ((first, time), rest) = events.split_first().expect("a search is created");
+    let mut search = Search::from_first_event(id, first, *time).expect("a search is created");
+    let mut last = None;
+    for (event, time) in rest {
+        match event {
+            Event::JobLeased { trial, job, .. } => match &last {
+                None => assert_eq!(used_up(&search, *time), [], "{event:?}"),
+                Some(reason) => {
+                    let best = search.best().map(|best| best.trial);
+                    assert_eq!(best, Some(*trial), "after its end by {reason:?}: {job:?}");
+                }
+            },
+            Event::SearchFinishing { reason } => {
+                let budgets = [
+                    FinishReason::Deadline,
+                    FinishReason::Compute,
+                    FinishReason::Time,
+                ];
+                if budgets.contains(reason) {
+                    let used_up = used_up(&search, *time);
+                    assert!(used_up.contains(reason), "{reason:?}, and {used_up:?}");
+                }
+                last = Some(reason.clone());
+            }
+            _ => {}
+        }
+        search.apply(event, *time);
     }
 }

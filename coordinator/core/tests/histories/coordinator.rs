@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use espalier_common::ids::{AttemptKey, Digest, SearchId, WorkerId};
-use espalier_core::clock::{Clock, Reading};
+use espalier_core::clock::{Clock, Jumps, Reading};
 use espalier_core::dispatch::{BEFORE_START, Health, LeaseTable, NO_CALL};
 use espalier_core::search::{
     Command, Definition, Effect, Event, LivePhase, Phase, Rejection, Reply, Search, step,
 };
 use espalier_core::searcher::Proposer;
 
-use super::account::Account;
+use super::account::{Account, check_goes_on};
 use super::agenda::{Agenda, Answer, Caller, Inside, Thing};
 use super::faults::Fault;
 use crate::support::model::Model;
@@ -25,7 +25,7 @@ pub const TTL: u64 = 30_000;
 pub const LOOK_EVERY: u64 = TTL / 20;
 
 /// Unix time by a machine's clock that is so far from virtual time.
-fn unix_ms(machine: i64, agenda: &Agenda) -> u64 {
+pub fn unix_ms(machine: i64, agenda: &Agenda) -> u64 {
     u64::try_from(machine + agenda.now as i64).unwrap_or(0)
 }
 
@@ -44,8 +44,8 @@ pub struct Live {
     pub model: Model,
     pub asking: u32,
     pub last_ask: u64,
-    /// By how much the clock had jumped when it was last read.
-    pub jumped_ms: i64,
+    /// What of the clock's jumps the search was told.
+    jumps: Jumps,
     /// When a retry may go where it failed before, with the failures it had when that was decided.
     pub rested: BTreeMap<espalier_common::ids::TrialNumber, (u32, u64)>,
 }
@@ -109,16 +109,27 @@ impl Coordinator {
     /// Starts on what the disk holds.
     pub fn begin(&mut self, agenda: &mut Agenda, disk: &Disk, account: &mut Account, machine: i64) {
         let now = Duration::from_millis(agenda.now);
+        // Since the process began it may have stood still, before the first search was there.
+        let mut slow = 0;
+        if agenda.hit(100) {
+            agenda.note("slow start");
+            slow = agenda.between(0, 60_000).min(agenda.now);
+        }
         *self = Self {
             up: true,
             start: self.start + 1,
             machine,
-            clock: Clock::new(now, unix_ms(machine, agenda)),
+            clock: Clock::new(
+                now - Duration::from_millis(slow),
+                unix_ms(machine, agenda) - slow,
+            ),
             leases: LeaseTable::new(Duration::from_millis(TTL), now),
             ..Self::new()
         };
+        let reading = self.read_clock(agenda);
         for (id, events) in &disk.searches {
-            let live = Live::read(*id, events);
+            let mut live = Live::read(*id, events);
+            live.jumps = Jumps::since(reading);
             for (trial, held) in live.search.live() {
                 let key = AttemptKey {
                     search: *id,
@@ -238,6 +249,7 @@ impl Coordinator {
             if self.searches[search].search.time_to_look_ms(now) == Some(0) {
                 let _ = self.command(agenda, account, search, Command::CheckTime, NO_CALL);
             }
+            check_goes_on(&self.searches[search].search, now);
         }
         let overdue: Vec<Poll> = self
             .polls
@@ -271,9 +283,7 @@ impl Coordinator {
     /// What the time is, after a search was told by how much the clock has jumped.
     fn follow_clock(&mut self, agenda: &mut Agenda, account: &mut Account, search: usize) -> u64 {
         let reading = self.read_clock(agenda);
-        let jumped_ms = &mut self.searches[search].jumped_ms;
-        let by_ms = reading.jumped_ms - std::mem::replace(jumped_ms, reading.jumped_ms);
-        if by_ms != 0 {
+        if let Some(by_ms) = self.searches[search].jumps.look(reading) {
             let jumped = (Command::ClockJumped { by_ms }, reading.unix_ms);
             self.give(agenda, account, search, jumped, NO_CALL)
                 .expect("a jump is never refused");
@@ -427,7 +437,7 @@ impl Live {
             model,
             asking: 0,
             last_ask,
-            jumped_ms: 0,
+            jumps: Jumps::since(Reading::default()),
             rested: BTreeMap::new(),
         }
     }

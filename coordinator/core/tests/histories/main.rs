@@ -3,8 +3,8 @@
 //! set. After every step: each trial counted once, budgets exact, at most one lease of a trial, no acknowledged
 //! result lost. At the end of each: everything has finished.
 //!
-//! `ESPALIER_HISTORY=crashes:17` replays one history and prints what happened in it; `ESPALIER_HISTORIES=100000`
-//! makes so many of every kind.
+//! `ESPALIER_HISTORY=crashes:17` replays one history and prints what happened in it (with `-- --nocapture`, also if
+//! it ends well); `ESPALIER_HISTORIES=100000` makes so many of every kind.
 
 // Helpers stand outside of `#[test]` functions: a failure in them is to fail the test.
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
@@ -38,7 +38,8 @@ fn histories(kind: &str, plan: Plan, fired: &[&str], each: impl Fn(u64, &Told)) 
             .strip_prefix(kind)
             .and_then(|rest| rest.strip_prefix(':'))
         {
-            replay(plan, seed.parse().expect("ESPALIER_HISTORY=kind:seed"));
+            let seed = seed.parse().expect("ESPALIER_HISTORY=kind:seed");
+            replay(plan, seed, each);
         }
         return;
     }
@@ -60,7 +61,7 @@ fn histories(kind: &str, plan: Plan, fired: &[&str], each: impl Fn(u64, &Told)) 
             }
             Err(_) => panic!(
                 "history {kind}:{seed} breaks a promise; the message is above. It alone, step by step:\n\
-                 ESPALIER_HISTORY={kind}:{seed} cargo test -p espalier-core --test histories {kind}"
+                 ESPALIER_HISTORY={kind}:{seed} cargo test -p espalier-core --test histories {kind} -- --nocapture"
             ),
         }
     }
@@ -70,10 +71,10 @@ fn histories(kind: &str, plan: Plan, fired: &[&str], each: impl Fn(u64, &Told)) 
     }
 }
 
-fn replay(plan: Plan, seed: u64) {
+fn replay(plan: Plan, seed: u64, each: impl Fn(u64, &Told)) {
     let mut world = World::new(seed, plan);
     world.agenda.trace = Some(Vec::new());
-    let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let outcome = catch_unwind(AssertUnwindSafe(|| each(seed, &world.run())));
     for line in world.agenda.trace.iter().flatten() {
         println!("{line}");
     }
@@ -140,9 +141,11 @@ fn clocks_that_are_set_and_a_coordinator_that_stalls_expire_nothing() {
             "clock jumped",
             "clock set back",
             "coordinator crashed",
+            "slow start",
             "finished: time",
             "passing of time noted",
             "finished: compute",
+            "finished: deadline",
         ],
         |seed, told| {
             let expired = told.tally.get("lease expired");
@@ -171,6 +174,8 @@ fn everything_at_once_loses_nothing() {
             "wish: budget of trials",
             "wish: parallel",
             "wish: budget of time",
+            "wish: budget of compute",
+            "wish: deadline",
             "wish: retry",
             "wish: enqueue",
             "wish: ban",

@@ -6,12 +6,12 @@ use espalier_core::search::{Event, LimitsChange, Phase, Prepared, Steer};
 use espalier_core::searcher::Proposer;
 
 use super::agenda::Thing;
-use super::coordinator::Disk;
+use super::coordinator::{Disk, unix_ms};
 use super::faults::Fault;
 use super::world::World;
 
 /// Kinds of wishes; see [`World::wish`].
-pub const WISHES: usize = 8;
+pub const WISHES: usize = 10;
 
 impl World {
     /// What a user does, who tries again when there is no coordinator.
@@ -64,42 +64,55 @@ impl World {
     /// A wish about a trial with this number, or about the search, and its name in the tally.
     fn wish(&self, search: usize, wish: usize, number: u32) -> Option<(&'static str, Steer)> {
         let trial = TrialNumber(number);
-        let limit = |change| Steer::Limit(change);
-        let none = LimitsChange::default();
         Some(match wish {
             0 => ("wish: cancel", Steer::Cancel(trial)),
             1 => ("wish: pin", Steer::Pin(trial)),
             2 => {
-                let trials = Some(number);
-                (
-                    "wish: budget of trials",
-                    limit(LimitsChange { trials, ..none }),
-                )
-            }
-            3 => {
-                let parallel = Some(number - 1);
-                ("wish: parallel", limit(LimitsChange { parallel, ..none }))
-            }
-            4 => {
-                let time_ms = Some(u64::from(number) * 30_000);
-                (
-                    "wish: budget of time",
-                    limit(LimitsChange { time_ms, ..none }),
-                )
-            }
-            5 => {
                 let proposal = proposed(&self.disk, search, trial)?;
                 ("wish: retry", Steer::Retry(vec![(trial, proposal)]))
             }
-            6 => {
+            3 => {
                 let (proposal, first) = (self.drawn(search, number)?, number.is_multiple_of(2));
                 ("wish: enqueue", Steer::Enqueue { proposal, first })
             }
-            _ => {
+            4 => {
                 let proposal = self.drawn(search, number)?;
                 ("wish: ban", Steer::Ban { proposal })
             }
+            _ => {
+                let mut change = LimitsChange::default();
+                let what = self.limit(&mut change, wish, number);
+                (what, Steer::Limit(change))
+            }
         })
+    }
+
+    /// Another limit by this number, and its name in the tally.
+    fn limit(&self, change: &mut LimitsChange, wish: usize, number: u32) -> &'static str {
+        let time_ms = u64::from(number) * 15_000;
+        match wish {
+            5 => {
+                change.trials = Some(number);
+                "wish: budget of trials"
+            }
+            6 => {
+                change.parallel = Some(number - 1);
+                "wish: parallel"
+            }
+            7 => {
+                change.time_ms = Some(2 * time_ms);
+                "wish: budget of time"
+            }
+            8 => {
+                change.compute_ms = Some(time_ms);
+                "wish: budget of compute"
+            }
+            _ => {
+                let now = unix_ms(self.coordinator.machine, &self.agenda);
+                change.deadline_ms = Some(now + time_ms);
+                "wish: deadline"
+            }
+        }
     }
 
     /// One of a few candidates of the space: out on its way, a trial already, or neither.

@@ -17,6 +17,9 @@ use crate::support::{FLAT, IMAGES, definition};
 /// Everything must have ended so long after the last fault.
 const PATIENCE: u64 = 3 * 3_600_000;
 
+/// What the machine's clock says when a history begins.
+const CLOCK: i64 = 1_000_000_000;
+
 static DEFINITIONS: LazyLock<[Arc<Definition>; 2]> =
     LazyLock::new(|| [FLAT, &format!("{IMAGES}budget: {{trials: 9}}\n")].map(definition));
 
@@ -65,7 +68,7 @@ impl World {
             disk,
             workers,
             account: Account::default(),
-            clock: 1_000_000_000,
+            clock: CLOCK,
             healed: None,
         }
     }
@@ -281,6 +284,9 @@ fn draw(agenda: &mut Agenda, seed: u64) -> Arc<Definition> {
     }
     if agenda.hit(100) {
         spec.budget.compute_ms = Some(agenda.between(10_000, 200_000));
+    }
+    if agenda.hit(100) {
+        spec.budget.deadline_ms = Some(CLOCK.unsigned_abs() + agenda.between(10_000, 400_000));
     }
     if agenda.hit(100) {
         spec.budget.target = Some(0.5);

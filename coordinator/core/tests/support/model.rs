@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use espalier_common::failure::FailureKind;
+use espalier_common::failure::{FailureDomain, FailureKind};
 use espalier_common::ids::{AttemptNumber, TrialNumber, WorkerId};
 use espalier_common::job::{Checkpoint, Job};
 use espalier_core::search::{Effect, Event, Refused, ReleaseReason, Search, TrialState};
@@ -19,6 +19,12 @@ pub struct Model {
     checkpoints: BTreeMap<TrialNumber, Checkpoint>,
     /// The highest attempt of every trial.
     attempts: BTreeMap<TrialNumber, AttemptNumber>,
+    /// The highest attempt of every trial when it was tried again: no result of one before counts.
+    given_up: BTreeMap<TrialNumber, AttemptNumber>,
+    /// How many attempts of every open trial count against the cap.
+    costs: BTreeMap<TrialNumber, u32>,
+    /// How many those of a trial were that failed for good since they were used up.
+    used_up: BTreeMap<TrialNumber, u32>,
     /// Leases that ended without a message of their worker: it must be told.
     to_drop: Vec<(TrialNumber, AttemptNumber)>,
     told: BTreeSet<TrialNumber>,
@@ -80,6 +86,11 @@ impl Model {
                 upload,
                 ..
             } => {
+                let given_up = self.given_up.get(trial).copied().unwrap_or_default();
+                assert!(
+                    *attempt > given_up,
+                    "a result of before trial {trial} was tried again"
+                );
                 self.close(*trial, TrialState::Completed, Some(*attempt));
                 if *upload {
                     self.live.insert(*trial, (*attempt, *worker));
@@ -90,7 +101,14 @@ impl Model {
                 self.reused.insert(*trial);
                 self.close(*trial, TrialState::Completed, None);
             }
-            Event::TrialFailed { trial, .. } => self.close(*trial, TrialState::Failed, None),
+            Event::TrialFailed { trial, failure } => {
+                assert_eq!(failure.domain, FailureDomain::Candidate, "{failure:?}");
+                if failure.kind == FailureKind::AttemptsExhausted {
+                    let costs = self.costs.get(trial).copied().unwrap_or_default();
+                    self.used_up.insert(*trial, costs);
+                }
+                self.close(*trial, TrialState::Failed, None);
+            }
             Event::TrialCancelled { trial } => self.close(*trial, TrialState::Cancelled, None),
             Event::TrialRetrained {
                 trial,
@@ -139,16 +157,24 @@ impl Model {
                     self.checkpoints.remove(trial);
                 }
                 self.end(*trial, *attempt);
+                if failure.domain != FailureDomain::User {
+                    self.cost(*trial);
+                }
             }
-            Event::LeaseExpired { trial, attempt } => self.end(*trial, *attempt),
+            Event::LeaseExpired { trial, attempt } => {
+                self.end(*trial, *attempt);
+                self.cost(*trial);
+            }
             Event::AttemptReleased {
                 trial,
                 attempt,
                 reason,
             } => {
                 self.end(*trial, *attempt);
-                if *reason == ReleaseReason::Superseded {
-                    self.to_drop.push((*trial, *attempt));
+                match reason {
+                    ReleaseReason::Superseded => self.to_drop.push((*trial, *attempt)),
+                    ReleaseReason::WorkerRestarted => self.cost(*trial),
+                    _ => {}
                 }
             }
             Event::TrialRetried { trial, .. } => {
@@ -158,6 +184,9 @@ impl Model {
                     "trial {trial} is tried again out of {before:?}"
                 );
                 self.told.remove(trial);
+                self.used_up.remove(trial);
+                let last = self.attempts.get(trial).copied().unwrap_or_default();
+                self.given_up.insert(*trial, last);
             }
             Event::TrialPinned { trial } => assert_eq!(self.states[trial], TrialState::Queued),
             Event::LimitsChanged { limits } => {
@@ -247,9 +276,17 @@ impl Model {
         }
     }
 
+    /// An attempt has ended in a way that a trial may only so often.
+    fn cost(&mut self, trial: TrialNumber) {
+        if self.states[&trial].is_open() {
+            *self.costs.entry(trial).or_default() += 1;
+        }
+    }
+
     /// A trial is over; a lease that it has, other than that of `by`, is taken from its worker.
     fn close(&mut self, trial: TrialNumber, state: TrialState, by: Option<AttemptNumber>) {
         self.checkpoints.remove(&trial);
+        self.costs.remove(&trial);
         let before = self.states.insert(trial, state);
         assert!(
             before.is_some_and(TrialState::is_open),
@@ -277,6 +314,16 @@ impl Model {
         assert_eq!(live, self.live);
         assert_eq!(*search.checkpoints(), self.checkpoints);
         self.check_counts(search);
+        let attempts = search.definition().spec.attempts;
+        for (trial, costs) in &self.costs {
+            assert!(
+                *costs < attempts,
+                "trial {trial} is open after {costs} attempts"
+            );
+        }
+        for (trial, costs) in &self.used_up {
+            assert_eq!(*costs, attempts, "trial {trial} failed with attempts left");
+        }
         for (trial, state) in &self.states {
             if *state == TrialState::Running {
                 assert!(

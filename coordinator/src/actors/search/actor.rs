@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use espalier_common::ids::{AttemptKey, Digest, WorkerId};
+use espalier_core::clock::Jumps;
 use espalier_core::search::{
     Command, DropReason, Phase, Rejection, ReleaseReason, Reply, Search, step,
 };
@@ -95,8 +96,6 @@ pub(super) struct SearchActor {
     /// The summary that the dispatcher was sent last.
     pub(super) summary: SearchSummary,
     last_ask: u64,
-    /// How much the clock had jumped when it was last read; read when the actor begins.
-    jumped_ms: i64,
     /// Asks without an answer yet.
     pub(super) asking: u32,
     /// Settlements that were sent to the journal.
@@ -154,7 +153,6 @@ impl Context {
         let tally = Tally::of(&search);
         let mut actor = SearchActor {
             last_ask: search.next_ask().saturating_sub(1),
-            jumped_ms: 0,
             log: EventLog::new(&search, self.names.clone()),
             listing: Listing::of(search.definition()),
             search,
@@ -191,7 +189,8 @@ impl SearchActor {
         let shutdown = self.shutdown.clone();
         // What the clock did before does not matter here: to the search it is time without a coordinator.
         let reading = clock::read();
-        (self.pending.time_ms, self.jumped_ms) = (reading.unix_ms, reading.jumped_ms);
+        self.pending.time_ms = reading.unix_ms;
+        let mut jumps = Jumps::since(reading);
         if !is_new && self.search.events() > 1 {
             self.internal(Command::Recover);
         }
@@ -207,7 +206,7 @@ impl SearchActor {
                 changed = self.demand.changed(), if !has_ended => if changed.is_err() { return },
                 () = sleep(time_to_look) => {}
             }
-            self.begin();
+            self.begin(&mut jumps);
             // Whatever woke it up: the sleep begins anew with every request, and might never end.
             if self.search.time_to_look_ms(self.pending.time_ms) == Some(0) {
                 self.internal(Command::CheckTime);
@@ -219,12 +218,10 @@ impl SearchActor {
         }
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, jumps: &mut Jumps) {
         let reading = clock::read();
         self.pending.time_ms = reading.unix_ms;
-        let jumped_ms = std::mem::replace(&mut self.jumped_ms, reading.jumped_ms);
-        let by_ms = reading.jumped_ms.saturating_sub(jumped_ms);
-        if by_ms != 0 {
+        if let Some(by_ms) = jumps.look(reading) {
             self.internal(Command::ClockJumped { by_ms });
         }
     }
