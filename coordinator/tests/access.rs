@@ -134,6 +134,34 @@ fn code<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> Code {
     answer.unwrap_err().code()
 }
 
+#[test]
+fn beyond_loopback_tls_is_the_default_and_nobody_can_do_without_it() {
+    let local = ["127.0.0.1:7777", "127.8.0.1:7777", "[::1]:7777"];
+    let reachable = [
+        "0.0.0.0:7777",
+        "[::]:7777",
+        "10.0.0.5:7777",
+        "192.168.1.5:7777",
+        "[fd00::5]:7777",
+    ];
+    assert_eq!(TlsMode::default(), TlsMode::Auto);
+    let at = |mode: TlsMode, address: &str| mode.at(address.parse().unwrap());
+    for address in local {
+        assert!(!at(TlsMode::Auto, address).unwrap(), "{address}");
+        assert!(at(TlsMode::On, address).unwrap(), "{address}");
+        assert!(!at(TlsMode::Off, address).unwrap(), "{address}");
+    }
+    for address in reachable {
+        assert!(at(TlsMode::Auto, address).unwrap(), "{address}");
+        assert!(at(TlsMode::On, address).unwrap(), "{address}");
+        let off = at(TlsMode::Off, address);
+        assert!(
+            matches!(&off, Err(ServerError::Exposed { address: refused }) if refused.to_string() == address),
+            "{address}: {off:?}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_can_not_administer_and_an_admin_can_not_pose_as_a_worker() {
     let folder = tempfile::tempdir().unwrap();
