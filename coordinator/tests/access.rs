@@ -322,3 +322,38 @@ async fn a_coordinator_without_tls_has_no_tokens() {
     assert_eq!(who.into_inner().role, "local");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_too_large_is_refused_and_others_are_served_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Secured::start(folder.path()).await;
+    let enrol = v1::EnrolRequest {
+        name: "node".to_owned(),
+        request: vec![7; 70_000],
+    };
+    let mut access = AccessServiceClient::new(server.channel(None).await);
+    let refused = access.enrol(with(&server.token("worker"), enrol)).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+
+    let admin = server.token("admin");
+    let create = v1::CreateRequest {
+        spec: spec("large", 3),
+        table_json: " ".repeat(17 << 20),
+        ..v1::CreateRequest::default()
+    };
+    let mut searches = SearchServiceClient::new(server.channel(None).await);
+    let refused = searches.create(with(&admin, create)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+
+    // The same connection, and another one.
+    for mut searches in [
+        searches,
+        SearchServiceClient::new(server.channel(None).await),
+    ] {
+        let list = with(&admin, v1::ListRequest::default());
+        let listed = searches.list(list).await.unwrap().into_inner();
+        assert!(listed.searches.is_empty(), "{listed:?}");
+    }
+    server.stop().await;
+}
