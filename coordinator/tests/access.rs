@@ -5,120 +5,17 @@
 
 mod support;
 
-use std::time::Duration;
-
 use espalier_coordinator::TlsMode;
-use espalier_coordinator::server::{self, Ready, ServerConfig, ServerError};
+use espalier_coordinator::server::ServerError;
 use espalier_proto::v1;
 use espalier_proto::v1::access_service_client::AccessServiceClient;
 use espalier_proto::v1::search_service_client::SearchServiceClient;
 use espalier_proto::v1::worker_service_client::WorkerServiceClient;
-use espalier_runtime::Shutdown;
-use espalier_runtime::tls::{ClientTls, Identity, JoinToken, KeyRequest};
+use espalier_runtime::tls::{JoinToken, KeyRequest};
+use support::secured::{Secured, registration, with};
 use support::{LIMIT, spec};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request};
+use tonic::Code;
 use uuid::Uuid;
-
-struct Secured {
-    url: String,
-    ready: Ready,
-    shutdown: Shutdown,
-    task: JoinHandle<Result<(), ServerError>>,
-}
-
-impl Secured {
-    async fn start(folder: &std::path::Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("https://{}", listener.local_addr().unwrap());
-        let mut config = ServerConfig::new(folder);
-        config.tls = TlsMode::On;
-        let shutdown = Shutdown::new();
-        let (sender, ready) = oneshot::channel();
-        let task = server::run_and_tell(config, listener, shutdown.clone(), sender);
-        let task = tokio::spawn(task);
-        Self {
-            url,
-            ready: ready.await.unwrap(),
-            shutdown,
-            task,
-        }
-    }
-
-    async fn stop(self) {
-        self.shutdown.request();
-        let ended = tokio::time::timeout(Duration::from_secs(8), self.task).await;
-        ended.expect("the end takes too long").unwrap().unwrap();
-    }
-
-    fn token(&self, role: &str) -> JoinToken {
-        let tokens = &self.ready.tokens;
-        let found = tokens.iter().find(|(known, _)| known.word() == role);
-        found.unwrap().1.parse().unwrap()
-    }
-
-    async fn channel(&self, identity: Option<&Identity>) -> Channel {
-        let tls = ClientTls::new(self.token("admin").authority, identity).unwrap();
-        let endpoint = Endpoint::from_shared(self.url.clone()).unwrap();
-        let connected = endpoint.connect_with_connector(tls.connector()).await;
-        connected.unwrap()
-    }
-
-    /// Joins as a worker of a name.
-    async fn join(&self, name: &str, token: &JoinToken) -> WorkerServiceClient<Channel> {
-        let key = KeyRequest::new().unwrap();
-        let request = v1::EnrolRequest {
-            name: name.to_owned(),
-            request: key.request().to_vec(),
-        };
-        let mut access = AccessServiceClient::new(self.channel(None).await);
-        let reply = access.enrol(with(token, request)).await.unwrap();
-        let identity = key.with_certificate(&reply.into_inner().certificate);
-        WorkerServiceClient::new(self.channel(Some(&identity.unwrap())).await)
-    }
-
-    async fn create(&self, name: &str) {
-        let request = v1::CreateRequest {
-            spec: spec(name, 3),
-            file: "spec.yaml".to_owned(),
-            ..v1::CreateRequest::default()
-        };
-        let mut searches = SearchServiceClient::new(self.channel(None).await);
-        let admin = self.token("admin");
-        searches.create(with(&admin, request)).await.unwrap();
-    }
-}
-
-/// A call with a token.
-fn with<T>(token: &JoinToken, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let bearer = format!("Bearer {}", token.reveal()).parse().unwrap();
-    request.metadata_mut().insert("authorization", bearer);
-    request
-}
-
-fn registration(worker: &Uuid, name: &str) -> v1::RegisterRequest {
-    v1::RegisterRequest {
-        worker: worker.as_bytes().to_vec(),
-        name: name.to_owned(),
-        slots: 1,
-        evaluators: vec![v1::EvaluatorOffer {
-            name: "scripted".to_owned(),
-            jobs: vec!["train".to_owned()],
-            checkpoints: false,
-        }],
-        device: "cpu".to_owned(),
-        version: "0".to_owned(),
-        cluster: Vec::new(),
-        protocol: espalier_proto::PROTOCOL_VERSION,
-        labels: std::collections::HashMap::default(),
-        home: Vec::new(),
-        results: Vec::new(),
-    }
-}
 
 fn lease(worker: &Uuid, call: u64) -> v1::LeaseRequest {
     v1::LeaseRequest {
@@ -132,6 +29,34 @@ fn lease(worker: &Uuid, call: u64) -> v1::LeaseRequest {
 
 fn code<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> Code {
     answer.unwrap_err().code()
+}
+
+#[test]
+fn beyond_loopback_tls_is_the_default_and_nobody_can_do_without_it() {
+    let local = ["127.0.0.1:7777", "127.8.0.1:7777", "[::1]:7777"];
+    let reachable = [
+        "0.0.0.0:7777",
+        "[::]:7777",
+        "10.0.0.5:7777",
+        "192.168.1.5:7777",
+        "[fd00::5]:7777",
+    ];
+    assert_eq!(TlsMode::default(), TlsMode::Auto);
+    let at = |mode: TlsMode, address: &str| mode.at(address.parse().unwrap());
+    for address in local {
+        assert!(!at(TlsMode::Auto, address).unwrap(), "{address}");
+        assert!(at(TlsMode::On, address).unwrap(), "{address}");
+        assert!(!at(TlsMode::Off, address).unwrap(), "{address}");
+    }
+    for address in reachable {
+        assert!(at(TlsMode::Auto, address).unwrap(), "{address}");
+        assert!(at(TlsMode::On, address).unwrap(), "{address}");
+        let off = at(TlsMode::Off, address);
+        assert!(
+            matches!(&off, Err(ServerError::Exposed { address: refused }) if refused.to_string() == address),
+            "{address}: {off:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,5 +217,40 @@ async fn a_coordinator_without_tls_has_no_tokens() {
     assert!(refused.message().contains("--tls on"), "{refused}");
     let who = access.who_am_i(v1::WhoAmIRequest {}).await.unwrap();
     assert_eq!(who.into_inner().role, "local");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_too_large_is_refused_and_others_are_served_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Secured::start(folder.path()).await;
+    let enrol = v1::EnrolRequest {
+        name: "node".to_owned(),
+        request: vec![7; 70_000],
+    };
+    let mut access = AccessServiceClient::new(server.channel(None).await);
+    let refused = access.enrol(with(&server.token("worker"), enrol)).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+
+    let admin = server.token("admin");
+    let create = v1::CreateRequest {
+        spec: spec("large", 3),
+        table_json: " ".repeat(17 << 20),
+        ..v1::CreateRequest::default()
+    };
+    let mut searches = SearchServiceClient::new(server.channel(None).await);
+    let refused = searches.create(with(&admin, create)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+
+    // The same connection, and another one.
+    for mut searches in [
+        searches,
+        SearchServiceClient::new(server.channel(None).await),
+    ] {
+        let list = with(&admin, v1::ListRequest::default());
+        let listed = searches.list(list).await.unwrap().into_inner();
+        assert!(listed.searches.is_empty(), "{listed:?}");
+    }
     server.stop().await;
 }

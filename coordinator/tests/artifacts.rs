@@ -14,7 +14,7 @@ use espalier_common::ids::Digest;
 use espalier_common::job::LeasedJob;
 use espalier_proto::v1;
 use support::stored::{path, until_stored};
-use support::{TestServer, TestWorker, spec};
+use support::{LIMIT, TestServer, TestWorker, attempt, spec};
 use tonic::{Code, Status};
 
 /// Completes a job with weights, and says whether they are wanted.
@@ -172,5 +172,107 @@ async fn a_stopped_search_ends_without_weights_that_cannot_be_stored() {
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     let status = server.finished("stopped").await;
     assert_eq!(status.reason, "stopped by the user");
+    server.stop().await;
+}
+
+/// What comes of an upload of what a completed job left, with these parts after its header.
+async fn uploaded(
+    worker: &mut TestWorker,
+    job: &LeasedJob,
+    content: &[u8],
+    parts: impl Iterator<Item = Vec<u8>> + Send + 'static,
+) -> Result<(), Status> {
+    use v1::upload_artifact_request::Part;
+    let header = v1::UploadHeader {
+        worker: worker.id.clone(),
+        attempt: Some(attempt(job)),
+        digest: Digest::of(content).to_string(),
+        size: content.len() as u64,
+        checkpoint: None,
+    };
+    let parts = std::iter::once(Part::Header(header)).chain(parts.map(Part::Data));
+    let parts = parts.map(|part| v1::UploadArtifactRequest { part: Some(part) });
+    let call = worker.client.upload_artifact(tokio_stream::iter(parts));
+    let ended = tokio::time::timeout(LIMIT, call).await;
+    ended.expect("the upload goes on").map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_of_parts_without_data_or_of_more_than_was_announced_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    server.create(&spec("strict", 2)).await;
+    let mut worker = server.worker("only", 1).await;
+    let job = worker.one().await;
+    let wanted = complete(&mut worker, &job, 0.5, b"weights").await;
+    assert_eq!(wanted, v1::WeightsDecision::Upload);
+    let endless = std::iter::repeat_with(Vec::new);
+    let empty = uploaded(&mut worker, &job, b"weights", endless).await;
+    let empty = empty.unwrap_err();
+    assert_eq!(empty.code(), Code::InvalidArgument, "{empty}");
+    assert!(empty.message().contains("without data"), "{empty}");
+    let endless = std::iter::repeat_with(|| b"weights".to_vec());
+    let more = uploaded(&mut worker, &job, b"weights", endless).await;
+    let more = more.unwrap_err();
+    assert_eq!(more.code(), Code::InvalidArgument, "{more}");
+    assert!(more.message().contains("7 bytes, but more came"), "{more}");
+    until_stored(folder.path(), &[]).await;
+    // Neither has used up the upload.
+    upload(&mut worker, &job, b"weights").await.unwrap();
+    until_stored(folder.path(), &[b"weights"]).await;
+    server.stop().await;
+}
+
+/// What comes of a push of two files, of which the first is empty, with these parts after the header.
+async fn pushed(
+    server: &TestServer,
+    parts: impl Iterator<Item = &'static [u8]> + Send + 'static,
+) -> Result<v1::StoredDataset, Status> {
+    use v1::push_dataset_request::Part;
+    let file = |name: &str, content: &[u8]| v1::DatasetFile {
+        name: name.to_owned(),
+        digest: Digest::of(content).to_string(),
+        size: content.len() as u64,
+    };
+    let header = v1::StoredDataset {
+        fingerprint: Digest::of(b"data").to_string(),
+        path: "tiny".to_owned(),
+        files: vec![file("empty.csv", b""), file("rows.csv", b"rows")],
+        stored_ms: 0,
+    };
+    let data = parts.map(|part| Part::Data(part.to_vec()));
+    let parts = std::iter::once(Part::Header(header)).chain(data);
+    let parts = parts.map(|part| v1::PushDatasetRequest { part: Some(part) });
+    let mut searches = server.searches();
+    let call = searches.push_dataset(tokio_stream::iter(parts));
+    let ended = tokio::time::timeout(LIMIT, call).await;
+    Ok(ended.expect("the push goes on")?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_parts_without_data_or_of_more_than_was_announced_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(folder.path()).await;
+    let nothing: &[u8] = b"";
+    let endless = std::iter::once(b"ro".as_slice()).chain(std::iter::repeat(nothing));
+    let empty = pushed(&server, endless).await.unwrap_err();
+    assert_eq!(empty.code(), Code::InvalidArgument, "{empty}");
+    assert!(empty.message().contains("without data"), "{empty}");
+    let endless = std::iter::repeat(b"rows".as_slice());
+    for (case, parts) in [
+        ("in the same part", vec![b"rows and more".as_slice()]),
+        ("in another one", vec![b"rows".as_slice(), b"more"]),
+        ("without data", vec![b"rows".as_slice(), b""]),
+    ] {
+        let more = pushed(&server, parts.into_iter()).await.unwrap_err();
+        assert_eq!(more.code(), Code::InvalidArgument, "{case}: {more}");
+        assert!(more.message().contains("more came"), "{case}: {more}");
+    }
+    let more = pushed(&server, endless).await.unwrap_err();
+    assert!(more.message().contains("more came"), "{more}");
+    until_stored(folder.path(), &[]).await;
+    let stored = pushed(&server, [b"ro".as_slice(), b"ws"].into_iter()).await;
+    assert_eq!(stored.unwrap().files.len(), 2);
+    until_stored(folder.path(), &[b"", b"rows"]).await;
     server.stop().await;
 }

@@ -166,3 +166,27 @@ async fn what_is_banned_stays_banned_in_a_fork_through_a_restart() {
         .unwrap();
     assert!(replayed.status.success(), "{}", stdout(&replayed));
 }
+
+#[tokio::test]
+async fn only_what_failed_for_the_reason_that_is_named_is_retried() {
+    let folder = tempfile::tempdir().unwrap();
+    let (coordinator, mut worker) =
+        started(folder.path(), &SPEC.replace("trials: 3", "trials: 9")).await;
+    for message in ["the loss is NaN", "No Space left", "the loss is infinite"] {
+        let attempt = worker.lease().await.expect("a job");
+        worker.fail_with(attempt, message.to_owned()).await;
+    }
+    let retry = |reason| {
+        let command = ["retry", "tiny", "--failed", "--reason", reason];
+        said(&coordinator, &command)
+    };
+    let states = || {
+        let trials = coordinator.json(&["trials", "tiny"]);
+        let state = |trial: usize| trials[trial - 1]["state"].as_str().unwrap().to_owned();
+        [state(1), state(2), state(3)]
+    };
+    assert_eq!(retry("no space LEFT"), "1 trial waits again");
+    assert_eq!(states(), ["failed", "queued", "failed"]);
+    assert_eq!(retry("LOSS"), "2 trials wait again");
+    assert_eq!(states(), ["queued", "queued", "queued"]);
+}

@@ -1,6 +1,7 @@
 //! The one place that every call passes: holds it against the table, tells its handler who calls, and ends it
 //! when the caller's token ends. May import tower and tonic.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,9 +12,10 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
+use super::bounded::bounded;
 use super::noted::Noted;
 use super::{Access, Admitted, Cut, Peer, Refusal, RefusalKind};
 
@@ -65,12 +67,8 @@ pub(crate) const CODES: [&str; 16] = [
 
 impl CallMeters {
     /// Counts an answer that is an error.
-    fn note_answer(&self, answer: &Response<Body>) {
-        // An answer without a message has its status among the headers; streams that fail later are not seen.
-        let Some(status) = Status::from_header_map(answer.headers()) else {
-            return;
-        };
-        let number = i32::from(status.code());
+    fn count_answer(&self, code: Code) {
+        let number = i32::from(code);
         let name = usize::try_from(number - 1)
             .ok()
             .and_then(|at| CODES.get(at));
@@ -131,17 +129,20 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let uri = request.uri().clone();
         let peer = request.extensions().get::<Peer>();
         let bearer = request.headers().get(header::AUTHORIZATION);
-        let path = request.uri().path();
+        let path = uri.path();
         match self.layer.access.admit(path, peer, bearer) {
             Ok(Admitted { principal, cut }) => {
+                let ip = peer.map(|peer| peer.address.ip());
                 request.extensions_mut().insert(principal);
+                let request = request.map(|body| bounded(path, body));
                 let call = self.inner.call(request);
-                let meters = self.layer.meters.clone();
+                let layer = self.layer.clone();
                 let call = async move {
                     let answer = call.await?;
-                    meters.note_answer(&answer);
+                    layer.note_answer(ip, uri.path(), &answer);
                     Ok(answer)
                 };
                 match cut {
@@ -162,9 +163,29 @@ impl GuardLayer {
     fn note(&self, peer: Option<&Peer>, path: &str, refusal: &Refusal) {
         let kind = refusal.kind.word();
         self.meters.refused.get_or_create(&[("reason", kind)]).inc();
-        let address = peer.map(|peer| peer.address);
-        let ip = address.map(|address| address.ip());
-        if !self.noted.is_new(ip, refusal.kind, Instant::now()) {
+        let ip = peer.map(|peer| peer.address.ip());
+        self.say(ip, path, kind, refusal.status.message());
+    }
+
+    /// Counts an answer that is an error, and says so when the caller did what it may not.
+    fn note_answer(&self, ip: Option<IpAddr>, path: &str, answer: &Response<Body>) {
+        // An answer without a message has its status among the headers; streams that fail later are not seen.
+        let Some(status) = Status::from_header_map(answer.headers()) else {
+            return;
+        };
+        self.meters.count_answer(status.code());
+        let kind = match status.code() {
+            // The caller's role was right: it spoke for somebody else.
+            Code::PermissionDenied => "another worker",
+            Code::OutOfRange => "too large",
+            _ => return,
+        };
+        self.say(ip, path, kind, status.message());
+    }
+
+    /// Logs a refusal, unless the same was said just now.
+    fn say(&self, ip: Option<IpAddr>, path: &str, kind: &'static str, reason: &str) {
+        if !self.noted.is_new(ip, kind, Instant::now()) {
             return;
         }
         // The path comes from outside.
@@ -174,7 +195,7 @@ impl GuardLayer {
             peer,
             call,
             kind,
-            reason = refusal.status.message(),
+            reason,
             "call refused; the same from this peer is not said again for a minute"
         );
     }

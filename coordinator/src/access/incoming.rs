@@ -17,6 +17,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
+use super::noted::Noted;
+
 /// Connections whose first bytes are awaited at one time; more wait in the operating system's queue.
 const MOST_HANDSHAKES: usize = 512;
 /// A handshake from another continent takes a second; whoever takes longer only holds a place.
@@ -91,6 +93,7 @@ async fn accept(
     sender: mpsc::Sender<io::Result<Socket>>,
 ) {
     let places = Arc::new(Semaphore::new(MOST_HANDSHAKES));
+    let noted = Arc::new(Noted::default());
     let mut said: Option<Instant> = None;
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -116,6 +119,7 @@ async fn accept(
             }
         };
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
+        let noted = Arc::clone(&noted);
         espalier_runtime::spawn_named("handshake", async move {
             let taken =
                 tokio::time::timeout(HANDSHAKE_LIMIT, take(stream, address, acceptor)).await;
@@ -123,12 +127,27 @@ async fn accept(
             match taken {
                 // Nobody serves any more.
                 Ok(Ok(socket)) => drop(sender.send(Ok(socket)).await),
-                Ok(Err(error)) => {
-                    tracing::debug!(peer = %address, %error, "no TLS connection came about")
-                }
+                Ok(Err(error)) => say(&noted, address, &error),
                 Err(_) => tracing::debug!(peer = %address, "a TLS handshake took too long"),
             }
         });
+    }
+}
+
+/// Logs that a handshake failed.
+fn say(noted: &Noted, address: SocketAddr, error: &io::Error) {
+    // What ends without a word is a probe of the port. A certificate of another authority, on either side, and bytes
+    // that are no TLS are invalid data.
+    let is_wrong = error.kind() == io::ErrorKind::InvalidData;
+    if is_wrong && noted.is_new(Some(address.ip()), "no TLS", Instant::now()) {
+        tracing::warn!(
+            peer = %address.ip(),
+            %error,
+            "a TLS handshake failed: this peer, or what it takes for this coordinator, has a certificate of another \
+             cluster, or it speaks another TLS; the same from this peer is not said again for a minute"
+        );
+    } else {
+        tracing::debug!(peer = %address, %error, "no TLS connection came about");
     }
 }
 

@@ -116,6 +116,18 @@ pub(crate) const METHODS: &[(&str, Who)] = &[
     ),
 ];
 
+/// The methods whose callers send any number of messages.
+const STREAMED: [&str; 3] = [
+    "/espalier.v1.WorkerService/UploadArtifact",
+    "/espalier.v1.SearchService/PushDataset",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+];
+
+/// Whether callers send any number of messages to a path.
+pub(super) fn is_streamed(path: &str) -> bool {
+    STREAMED.contains(&path)
+}
+
 /// Every page that is served to plain HTTP clients.
 pub(crate) const PAGES: &[(&str, Who)] = &[
     // Names no search and no worker, but says how much goes on; what scrapes it has a viewer's token.
@@ -151,7 +163,9 @@ mod tests {
             for service in &file.service {
                 for method in &service.method {
                     let (package, service) = (file.package(), service.name());
-                    served.insert(format!("/{package}.{service}/{}", method.name()));
+                    let path = format!("/{package}.{service}/{}", method.name());
+                    assert_eq!(is_streamed(&path), method.client_streaming(), "{path}");
+                    served.insert(path);
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! every call is held against before it is looked at. May import the runtime's TLS, tonic and tower; of the
 //! actors nothing.
 
+mod bounded;
 mod guard;
 mod incoming;
 mod methods;

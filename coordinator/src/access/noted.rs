@@ -1,12 +1,10 @@
-//! Refused calls in the log: each kind from each address once in a while, so that one peer cannot fill the
+//! Refused calls and connections in the log: each kind from each address once in a while, so that one peer cannot fill the
 //! disk.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use super::RefusalKind;
 
 /// What one peer does wrong is said so often.
 const SAID_EVERY: Duration = Duration::from_secs(60);
@@ -15,11 +13,11 @@ const MOST: usize = 1_024;
 
 /// What was said when.
 #[derive(Debug, Default)]
-pub(super) struct Noted(Mutex<BTreeMap<(Option<IpAddr>, RefusalKind), Instant>>);
+pub(super) struct Noted(Mutex<BTreeMap<(Option<IpAddr>, &'static str), Instant>>);
 
 impl Noted {
     /// Whether this is to be said now.
-    pub(super) fn is_new(&self, peer: Option<IpAddr>, kind: RefusalKind, now: Instant) -> bool {
+    pub(super) fn is_new(&self, peer: Option<IpAddr>, kind: &'static str, now: Instant) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let last = said.get(&(peer, kind));
         if last.is_some_and(|last| now.duration_since(*last) < SAID_EVERY) {
@@ -42,10 +40,10 @@ mod tests {
         let noted = Noted::default();
         let now = Instant::now();
         let peer = Some(IpAddr::from([127, 0, 0, 1]));
-        assert!(noted.is_new(peer, RefusalKind::NoToken, now));
-        assert!(!noted.is_new(peer, RefusalKind::NoToken, now + Duration::from_secs(59)));
-        assert!(noted.is_new(peer, RefusalKind::WrongRole, now));
-        assert!(noted.is_new(None, RefusalKind::NoToken, now));
-        assert!(noted.is_new(peer, RefusalKind::NoToken, now + Duration::from_secs(61)));
+        assert!(noted.is_new(peer, "no token", now));
+        assert!(!noted.is_new(peer, "no token", now + Duration::from_secs(59)));
+        assert!(noted.is_new(peer, "wrong role", now));
+        assert!(noted.is_new(None, "no token", now));
+        assert!(noted.is_new(peer, "no token", now + Duration::from_secs(61)));
     }
 }

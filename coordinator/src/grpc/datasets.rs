@@ -8,7 +8,7 @@ use espalier_proto::{digest_from_wire, v1};
 use tonic::{Status, Streaming};
 use v1::push_dataset_request::Part;
 
-use super::artifacts::undisturbed;
+use super::artifacts::{empty_part, undisturbed};
 use super::searches::SearchApi;
 use crate::actors::CallError;
 use crate::artifacts::{ArtifactStore, Hold};
@@ -64,6 +64,7 @@ async fn take_in(
                 break;
             }
             rest = match next(parts).await?.and_then(|part| part.part) {
+                Some(Part::Data(data)) if data.is_empty() => return Err(empty_part()),
                 Some(Part::Data(data)) => data,
                 Some(Part::Header(_)) => {
                     let message = "after the header, every message of a push is data".to_owned();

@@ -432,4 +432,40 @@ mod tests {
             }
         }
     }
+
+    #[tokio::test]
+    async fn a_reader_that_is_too_slow_gets_one_line_with_the_number_of_those_it_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = LogBook::open(folder.path(), &Shutdown::new());
+        let filter = Filter {
+            follow: true,
+            ..Filter::default()
+        };
+        let mut pieces = pin!(read(book.clone(), filter));
+        // From here on it follows.
+        let first = pieces.next().await.unwrap().unwrap();
+        assert!(first.lines.is_empty(), "{first:?}");
+        let total = 5_000;
+        assert!(total > super::super::BEHIND);
+        for number in 0..total {
+            let text = format!("{{\"timestamp\":\"t\",\"message\":\"trial {number} completed\"}}");
+            book.add(Line::of_own(&text).unwrap());
+        }
+        let (mut read, mut gaps) = (0, Vec::new());
+        let last = format!("trial {} ", total - 1);
+        let mut ended = false;
+        while !ended {
+            for text in pieces.next().await.unwrap().unwrap().lines {
+                let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+                match line["missed"].as_u64() {
+                    Some(missed) => gaps.push(usize::try_from(missed).unwrap()),
+                    None => read += 1,
+                }
+                ended = text.contains(&last);
+            }
+        }
+        assert_eq!(gaps.len(), 1, "{gaps:?}");
+        assert_eq!(gaps[0] + read, total, "{gaps:?}");
+        assert_eq!(read, super::super::BEHIND);
+    }
 }

@@ -93,10 +93,16 @@ impl Played {
 
     /// Fails a job: its candidate diverged.
     pub(crate) async fn fail(&mut self, attempt: v1::Attempt) {
+        let message = format!("the loss of trial {} is NaN", attempt.trial);
+        self.fail_with(attempt, message).await;
+    }
+
+    /// Fails a job by its candidate, with these words.
+    pub(crate) async fn fail_with(&mut self, attempt: v1::Attempt, message: String) {
         let failure = v1::Failure {
             domain: "candidate".to_owned(),
             kind: "diverged".to_owned(),
-            message: format!("the loss of trial {} is NaN", attempt.trial),
+            message,
             log_tail: String::new(),
         };
         let fail = v1::FailRequest {

@@ -2,6 +2,7 @@
 // Every test file uses its own part, and a step that fails must end its test.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod secured;
 pub mod stored;
 
 use std::collections::BTreeMap;
