@@ -13,7 +13,7 @@ use espalier_coordinator::server::{self, ServerConfig, ServerError, TlsMode};
 use espalier_proto::v1;
 use espalier_proto::v1::search_service_client::SearchServiceClient;
 use espalier_runtime::Shutdown;
-use support::{TestServer, assert_exact, score, spec};
+use support::{TestServer, assert_exact, spec};
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
 use tonic::Code;
@@ -414,66 +414,5 @@ async fn why_a_search_is_paused_does_not_hang_on_the_words_of_its_reason() {
     let pause = v1::PauseRequest { search: search() };
     let status = server.searches().pause(pause).await.unwrap().into_inner();
     assert_eq!(status.pause_cause(), v1::PauseCause::User);
-    server.stop().await;
-}
-
-/// Enqueues a candidate, the one of this number.
-async fn enqueue(server: &TestServer, search: &str, number: u32) -> Result<(), tonic::Status> {
-    let x = f64::from(number) / 100.0;
-    let candidate = serde_json::json!({"hyperparameters.x": x, "hyperparameters.y": 1});
-    let request = v1::EnqueueRequest {
-        search: search.to_owned(),
-        candidate_json: candidate.to_string(),
-        first: false,
-    };
-    server.searches().enqueue(request).await.map(drop)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn slots_are_shared_by_the_weights_of_searches_which_can_be_set_at_any_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = TestServer::start(folder.path()).await;
-    for search in ["first", "second"] {
-        server.create(&spec(search, 50)).await;
-    }
-    let mut worker = server.worker("only", 8).await;
-    let mut enqueued = 0;
-    for (weights, expected) in [((1, 3), (2, 6)), ((3, 1), (6, 2)), ((1, 1), (4, 4))] {
-        for (search, weight) in [("first", weights.0), ("second", weights.1)] {
-            let request = v1::SetLimitsRequest {
-                search: search.to_owned(),
-                weight: Some(weight),
-                ..Default::default()
-            };
-            server.searches().set_limits(request).await.unwrap();
-            // Of both there are more jobs than slots: else what one lacks is the other's.
-            for number in enqueued..enqueued + 8 {
-                enqueue(&server, search, number).await.unwrap();
-            }
-            server
-                .when(search, "queue", |status| {
-                    status
-                        .counts
-                        .as_ref()
-                        .is_some_and(|counts| counts.queued >= 8)
-                })
-                .await;
-        }
-        enqueued += 8;
-        let mut jobs = Vec::new();
-        // An answer has what is leased by then.
-        while let free @ 1.. = 8 - u32::try_from(jobs.len()).unwrap() {
-            jobs.extend(worker.lease(free, 10_000).await.unwrap());
-        }
-        let granted = |search| jobs.iter().filter(|job| job.search_name == search).count();
-        assert_eq!(
-            (granted("first"), granted("second")),
-            expected,
-            "{weights:?}"
-        );
-        for job in &jobs {
-            worker.complete(job, score(&job.decisions)).await.unwrap();
-        }
-    }
     server.stop().await;
 }

@@ -23,6 +23,8 @@ pub(super) struct OpenSearch {
     promised_retries: BTreeSet<TrialNumber>,
     /// When a retry may go where it failed before, with the failures it had when that was decided.
     rested_at: BTreeMap<TrialNumber, (u32, Instant)>,
+    /// A slot that it could have used went to another search, since it had nothing ready.
+    outrun: bool,
 }
 
 impl OpenSearch {
@@ -61,6 +63,22 @@ impl OpenSearch {
     pub(super) fn has_work(&self) -> bool {
         let test = self.summary.waiting.test && self.promised == 0;
         self.training() > 0 || test || self.retries().next().is_some()
+    }
+
+    /// Whether it is to have a proposal ready though no slot waits for it. Between two that share workers, each slot
+    /// would else go to the one that was quicker the last time, and so for ever.
+    pub(super) fn is_to_be_ready(&self) -> bool {
+        self.outrun && self.summary.would_ask
+    }
+
+    /// Whether it would have used a slot now, had it had something ready.
+    pub(super) fn is_outrun(&self) -> bool {
+        self.summary.would_ask && !self.has_work()
+    }
+
+    /// Whether it may use slots, now or later.
+    fn competes(&self) -> bool {
+        self.summary.would_ask || self.has_work()
     }
 
     /// Whether something of it is to run and nothing does.
@@ -131,6 +149,7 @@ impl OpenSearches {
             promised: 0,
             promised_retries: BTreeSet::new(),
             rested_at: BTreeMap::new(),
+            outrun: false,
         };
         open.note_retries(now);
         self.by_age.insert(self.next_age, open);
@@ -160,6 +179,30 @@ impl OpenSearches {
 
     pub(super) fn get_mut(&mut self, id: SearchId) -> Option<&mut OpenSearch> {
         self.by_age.get_mut(self.ages.get(&id)?)
+    }
+
+    /// A slot went to `winner`; `could` says who else could have used it.
+    pub(super) fn note_outrun(&mut self, winner: SearchId, could: impl Fn(&OpenSearch) -> bool) {
+        let others = self.by_age.values_mut();
+        let others = others.filter(|open| !open.outrun && open.link.profile.id != winner);
+        for open in others.filter(|open| open.is_outrun()) {
+            open.outrun = could(open);
+        }
+    }
+
+    /// Nobody is outrun by none.
+    pub(super) fn forget_outrun(&mut self) {
+        if self
+            .by_age
+            .values()
+            .filter(|open| open.competes())
+            .nth(1)
+            .is_none()
+        {
+            for open in self.by_age.values_mut() {
+                open.outrun = false;
+            }
+        }
     }
 
     /// The oldest first.

@@ -96,6 +96,10 @@ impl Dispatcher {
             if let Some(open) = self.searches.get_mut(grant.search) {
                 open.promise(&grant);
             }
+            if let Some(worker) = self.registry.get(grant.worker) {
+                let could = |open: &OpenSearch| worker.can_run(&open.link.profile);
+                self.searches.note_outrun(grant.search, could);
+            }
             let request = Request::Lease {
                 poll,
                 slots: grant.slots,
@@ -107,8 +111,9 @@ impl Dispatcher {
         }
     }
 
-    /// Tells every search how many slots wait that it could fill.
-    pub(super) fn publish_demand(&self, now: Instant) {
+    /// Tells every search how many slots wait that it could fill; one that others outran is to be ready for the next.
+    pub(super) fn publish_demand(&mut self, now: Instant) {
+        self.searches.forget_outrun();
         for open in self.searches.iter() {
             let mut demand = 0_u32;
             if open.summary.would_ask {
@@ -125,7 +130,7 @@ impl Dispatcher {
                     }
                 }
             }
-            let demand = demand.min(MAX_DEMAND);
+            let demand = demand.clamp(u32::from(open.is_to_be_ready()), MAX_DEMAND);
             open.link.demand.send_if_modified(|now| {
                 let changed = *now != demand;
                 *now = demand;
