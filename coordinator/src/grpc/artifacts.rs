@@ -14,13 +14,11 @@ use tonic::{Status, Streaming};
 use v1::upload_artifact_request::Part;
 
 use super::caller::worker_of;
+use super::incoming::Incoming;
 use super::workers::WorkerApi;
 use crate::access::Principal;
 use crate::actors::{CallError, DispatcherHandle, Retry, SearchHandle};
 use crate::artifacts::{ArtifactError, ArtifactStore, Hold};
-
-/// The longest pause within an upload: far longer than a slow network takes for a piece.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// An artifact on its way to a client.
 pub(super) type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -31,9 +29,10 @@ pub(super) type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>
 pub(super) async fn upload(
     api: &WorkerApi,
     caller: &Principal,
-    mut parts: Streaming<v1::UploadArtifactRequest>,
+    parts: Streaming<v1::UploadArtifactRequest>,
 ) -> Result<(), Status> {
-    let Some(Part::Header(header)) = next(&mut parts).await?.and_then(|first| first.part) else {
+    let mut parts = Incoming::new("upload", parts);
+    let Some(Part::Header(header)) = parts.next().await?.and_then(|first| first.part) else {
         let message = "the first message of an upload is its header".to_owned();
         return Err(CallError::Invalid(message).into());
     };
@@ -160,11 +159,12 @@ async fn take_in(
     store: &ArtifactStore,
     digest: Digest,
     size: u64,
-    parts: &mut Streaming<v1::UploadArtifactRequest>,
+    parts: &mut Incoming<Streaming<v1::UploadArtifactRequest>>,
     mut alive: Alive<'_>,
 ) -> Result<Hold, Refused> {
     let mut upload = store.begin(digest, size).await?;
-    while let Some(part) = next(parts).await? {
+    parts.expect(size);
+    while let Some(part) = parts.next().await? {
         let Some(Part::Data(data)) = part.part else {
             let message = "after the header, every message of an upload is data".to_owned();
             return Err(Refused::Call(CallError::Invalid(message).into()));
@@ -203,18 +203,6 @@ async fn not_stored(
         }
         Err(error) => error,
     }
-}
-
-/// The next part of an upload; one that stands still does not hold a file open for ever.
-async fn next(
-    parts: &mut Streaming<v1::UploadArtifactRequest>,
-) -> Result<Option<v1::UploadArtifactRequest>, Status> {
-    let part = tokio::time::timeout(LONGEST_PAUSE, parts.message()).await;
-    part.unwrap_or_else(|_| {
-        let seconds = LONGEST_PAUSE.as_secs();
-        let message = format!("nothing of the upload has come for {seconds} s; upload it again");
-        Err(Status::deadline_exceeded(message))
-    })
 }
 
 /// Streams a file in pieces, each wrapped as a message.

@@ -1,7 +1,5 @@
 //! Data sets that are kept for workers: pushed, listed, removed, found.
 
-use std::time::Duration;
-
 use espalier_common::dataset::{MAX_FILE_NAME, MAX_FILES, is_file_name};
 use espalier_common::ids::Digest;
 use espalier_proto::{digest_from_wire, v1};
@@ -9,23 +7,23 @@ use tonic::{Status, Streaming};
 use v1::push_dataset_request::Part;
 
 use super::artifacts::{empty_part, undisturbed};
+use super::incoming::Incoming;
 use super::searches::SearchApi;
 use crate::actors::CallError;
 use crate::artifacts::{ArtifactStore, Hold};
 use crate::clock::now_ms;
 use crate::datasets::{StoredDataset, StoredFile};
 
-/// The longest pause within a push: far longer than a slow network takes for a piece.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The longest path and name, in bytes.
 const MAX_PATH: usize = 4_096;
 
 /// Takes in a data set, and answers once it is recorded.
 pub(super) async fn push(
     api: &SearchApi,
-    mut parts: Streaming<v1::PushDatasetRequest>,
+    parts: Streaming<v1::PushDatasetRequest>,
 ) -> Result<v1::StoredDataset, Status> {
-    let Some(Part::Header(header)) = next(&mut parts).await?.and_then(|first| first.part) else {
+    let mut parts = Incoming::new("push", parts);
+    let Some(Part::Header(header)) = parts.next().await?.and_then(|first| first.part) else {
         let message = "the first message of a push is its header".to_owned();
         return Err(CallError::Invalid(message).into());
     };
@@ -45,8 +43,10 @@ pub(super) async fn push(
 async fn take_in(
     store: &ArtifactStore,
     dataset: &StoredDataset,
-    parts: &mut Streaming<v1::PushDatasetRequest>,
+    parts: &mut Incoming<Streaming<v1::PushDatasetRequest>>,
 ) -> Result<Vec<Hold>, Status> {
+    let sizes = dataset.files.iter().map(|file| file.size);
+    parts.expect(sizes.fold(0, u64::saturating_add));
     let mut held = Vec::new();
     // What came with the last message and belongs to the next file.
     let mut rest: Vec<u8> = Vec::new();
@@ -63,7 +63,7 @@ async fn take_in(
             if left == 0 {
                 break;
             }
-            rest = match next(parts).await?.and_then(|part| part.part) {
+            rest = match parts.next().await?.and_then(|part| part.part) {
                 Some(Part::Data(data)) if data.is_empty() => return Err(empty_part()),
                 Some(Part::Data(data)) => data,
                 Some(Part::Header(_)) => {
@@ -76,22 +76,11 @@ async fn take_in(
         }
         held.push(upload.finish().await.map_err(CallError::from)?);
     }
-    if !rest.is_empty() || next(parts).await?.is_some() {
+    if !rest.is_empty() || parts.next().await?.is_some() {
         let message = "more came than the header announces".to_owned();
         return Err(CallError::Invalid(message).into());
     }
     Ok(held)
-}
-
-async fn next(
-    parts: &mut Streaming<v1::PushDatasetRequest>,
-) -> Result<Option<v1::PushDatasetRequest>, Status> {
-    let part = tokio::time::timeout(LONGEST_PAUSE, parts.message()).await;
-    part.unwrap_or_else(|_| {
-        let seconds = LONGEST_PAUSE.as_secs();
-        let message = format!("nothing of the push has come for {seconds} s; push it again");
-        Err(Status::deadline_exceeded(message))
-    })
 }
 
 /// The one whose fingerprint is this, or begins like this.

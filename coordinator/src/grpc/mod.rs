@@ -8,6 +8,7 @@ mod caller;
 mod convert;
 mod datasets;
 mod fork;
+mod incoming;
 mod logs;
 mod looks_back;
 mod searches;
