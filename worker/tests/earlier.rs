@@ -137,16 +137,52 @@ async fn while_weights_of_an_earlier_start_are_uploaded_its_lease_is_renewed() {
 }
 
 #[tokio::test]
+async fn weights_of_an_earlier_start_are_waited_for_by_one_that_is_idle_or_ends() {
+    for idle in [true, false] {
+        let bench = Bench::new();
+        killed_with_a_result(&bench, "train").await;
+        {
+            let mut state = bench.fake.lock();
+            state.weights = WeightsDecision::Upload;
+            state.stall_uploads = true;
+            state.complete_unavailable = false;
+        }
+        let mut config = bench.config();
+        config.until_idle = idle.then_some(Duration::from_millis(300));
+        let worker = Running::of(config);
+        bench
+            .fake
+            .until("it is complete", |state| state.completes.len() == 1)
+            .await;
+        if !idle {
+            // The answer is there, and the upload is under way.
+            bench
+                .fake
+                .until("jobs are asked for", |state| state.leases.len() > 1)
+                .await;
+            worker.shutdown.request();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bench.fake.lock().stall_uploads = false;
+        worker.wait().await.unwrap();
+        assert_eq!(bench.fake.lock().artifacts.len(), 1, "idle: {idle}");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_cannot_deliver_an_earlier_result_ends_when_it_is_to_end() {
     let bench = Bench::new();
     let first = killed_with_a_result(&bench, "no weights").await;
     let mut config = bench.config();
     config.until_idle = Some(Duration::from_millis(300));
+    config.drain_timeout = Duration::from_millis(300);
     Running::of(config).wait().await.unwrap();
     assert_eq!(bench.fake.lock().leaves, 1);
 
     bench.fake.lock().renews.clear();
-    let worker = bench.start();
+    let mut config = bench.config();
+    config.drain_timeout = Duration::from_millis(300);
+    let worker = Running::of(config);
     let renewed = |state: &State| both_are_renewed(state, &first);
     bench.fake.until("both are renewed", renewed).await;
     worker.end().await.unwrap();

@@ -163,7 +163,6 @@ async fn take_in(
     mut alive: Alive<'_>,
 ) -> Result<Hold, Refused> {
     let mut upload = store.begin(digest, size).await?;
-    parts.expect(size);
     while let Some(part) = parts.next().await? {
         let Some(Part::Data(data)) = part.part else {
             let message = "after the header, every message of an upload is data".to_owned();
@@ -172,6 +171,7 @@ async fn take_in(
         if data.is_empty() {
             return Err(Refused::Call(empty_part()));
         }
+        parts.came(data.len());
         alive.show().await.map_err(Status::from)?;
         upload.write(&data).await?;
     }

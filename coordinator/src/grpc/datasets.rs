@@ -45,8 +45,6 @@ async fn take_in(
     dataset: &StoredDataset,
     parts: &mut Incoming<Streaming<v1::PushDatasetRequest>>,
 ) -> Result<Vec<Hold>, Status> {
-    let sizes = dataset.files.iter().map(|file| file.size);
-    parts.expect(sizes.fold(0, u64::saturating_add));
     let mut held = Vec::new();
     // What came with the last message and belongs to the next file.
     let mut rest: Vec<u8> = Vec::new();
@@ -65,7 +63,10 @@ async fn take_in(
             }
             rest = match parts.next().await?.and_then(|part| part.part) {
                 Some(Part::Data(data)) if data.is_empty() => return Err(empty_part()),
-                Some(Part::Data(data)) => data,
+                Some(Part::Data(data)) => {
+                    parts.came(data.len());
+                    data
+                }
                 Some(Part::Header(_)) => {
                     let message = "after the header, every message of a push is data".to_owned();
                     return Err(CallError::Invalid(message).into());

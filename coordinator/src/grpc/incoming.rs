@@ -21,35 +21,35 @@ pub(super) struct Incoming<S> {
     /// What it brings, for people.
     what: &'static str,
     began: Instant,
-    longest: Duration,
+    /// Bytes that came.
+    brought: u64,
 }
 
 impl<T, S: Stream<Item = Result<T, Status>> + Unpin> Incoming<S> {
-    /// A stream that begins now, of a size that is not known yet.
+    /// A stream that begins now.
     pub(super) fn new(what: &'static str, parts: S) -> Self {
         Self {
             parts,
             what,
             began: Instant::now(),
-            longest: MARGIN,
+            brought: 0,
         }
     }
 
-    /// It is to bring so many bytes.
-    pub(super) fn expect(&mut self, bytes: u64) {
-        self.longest = MARGIN + Duration::from_secs(bytes / LEAST_BYTES_PER_SECOND);
+    /// So many bytes were in the last message. What comes counts, and not what was announced.
+    pub(super) fn came(&mut self, bytes: usize) {
+        self.brought = self.brought.saturating_add(bytes as u64);
     }
 
     /// The next message; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<T>, Status> {
         let what = self.what;
         let pause = Instant::now() + LONGEST_PAUSE;
-        let left = self.longest.saturating_sub(self.began.elapsed());
-        if left.is_zero() {
-            let seconds = self.longest.as_secs();
+        let longest = MARGIN + Duration::from_secs(self.brought / LEAST_BYTES_PER_SECOND);
+        if self.began.elapsed() > longest {
             let message = format!(
-                "the {what} has not ended within {seconds} s: it brings less than {LEAST_BYTES_PER_SECOND} bytes a \
-                 second; send it again over a faster network"
+                "the {what} brings less than {LEAST_BYTES_PER_SECOND} bytes a second; send it again over a faster \
+                 network"
             );
             return Err(Status::deadline_exceeded(message));
         }
@@ -92,10 +92,11 @@ mod tests {
 
         let began = Instant::now();
         let mut slow = Incoming::new("upload", every(LONGEST_PAUSE / 2));
-        slow.expect(100 * LEAST_BYTES_PER_SECOND);
+        slow.came(100 * LEAST_BYTES_PER_SECOND as usize);
         let status = loop {
-            if let Err(status) = slow.next().await {
-                break status;
+            match slow.next().await {
+                Ok(_) => slow.came(1),
+                Err(status) => break status,
             }
         };
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
@@ -105,7 +106,7 @@ mod tests {
             took >= longest && took <= longest + LONGEST_PAUSE,
             "{took:?}"
         );
-        slow.expect(u64::MAX);
+        slow.came(usize::MAX);
         assert_eq!(slow.next().await.unwrap(), Some(7));
     }
 

@@ -28,6 +28,11 @@ impl Earlier {
         !self.delivering
     }
 
+    /// Whether nothing is left of them on its way.
+    pub(super) fn is_over(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// What is not at the coordinator yet.
     pub(super) fn keys(&self) -> impl Iterator<Item = AttemptKey> {
         self.waiting.keys().copied()

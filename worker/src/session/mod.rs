@@ -420,11 +420,20 @@ impl Session {
 
     fn check_idle(&mut self) {
         if let (Some(limit), None) = (self.config.until_idle, self.deadline)
-            && self.held.is_empty()
+            && self.is_idle()
             && self.idle_since.elapsed() >= limit
         {
             self.drain("no job for the time given with --until-idle");
         }
+    }
+
+    /// Without a job and without weights on their way. What an earlier start left and nobody takes keeps no worker.
+    fn is_idle(&self) -> bool {
+        self.held.is_empty() && self.delivery.transfers.waiting() == 0
+    }
+
+    fn has_delivered(&self) -> bool {
+        self.held.is_empty() && self.earlier.is_over()
     }
 
     fn drain(&mut self, why: &str) {
@@ -445,7 +454,7 @@ impl Session {
     fn is_over(&self) -> bool {
         // A slot without a job may be busy starting its evaluator; that need not be waited for.
         self.deadline
-            .is_some_and(|deadline| self.held.is_empty() || Instant::now() >= deadline)
+            .is_some_and(|deadline| self.has_delivered() || Instant::now() >= deadline)
     }
 
     fn next_wake(&self) -> Instant {
@@ -454,7 +463,7 @@ impl Session {
         let idle = self
             .config
             .until_idle
-            .filter(|_| self.held.is_empty() && self.deadline.is_none())
+            .filter(|_| self.is_idle() && self.deadline.is_none())
             .map(|limit| self.idle_since + limit);
         let due = [renew, lease, idle, self.deadline];
         due.into_iter()
@@ -463,7 +472,7 @@ impl Session {
     }
 
     async fn leave(self) {
-        if !self.held.is_empty() {
+        if !self.has_delivered() {
             tracing::warn!(
                 worker = self.config.name,
                 held = self.held.len(),
