@@ -1,5 +1,8 @@
 //! Leases over gRPC against a coordinator in this process: what is lost, late, stale or not the worker's.
 
+// `allow-unwrap-in-tests` does not reach the helpers of an integration test.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::time::Duration;
@@ -59,12 +62,17 @@ fn at_home(server: &TestServer, name: &str, home: u8) -> TestWorker {
     worker
 }
 
+async fn registered_at_home(server: &TestServer, name: &str, home: u8) -> TestWorker {
+    let mut worker = at_home(server, name, home);
+    worker.register_again().await.unwrap();
+    worker
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_worker_of_a_name_is_refused_while_the_first_one_is_at_work() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start(folder.path()).await;
-    let mut first = at_home(&server, "node", 1);
-    first.register_again().await.unwrap();
+    let mut first = registered_at_home(&server, "node", 1).await;
     server.create(&spec("clash", 1)).await;
     let job = first.one().await;
 
@@ -94,15 +102,12 @@ async fn a_second_worker_of_a_name_is_refused_while_the_first_one_is_at_work() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_started_again_takes_its_place_at_once_and_another_one_when_nothing_is_heard() {
     let folder = tempfile::tempdir().unwrap();
-    let short = |config: &mut espalier_coordinator::ServerConfig| config.lease_ttl_ms = 1_000;
-    let server = TestServer::start_with(folder.path(), short).await;
-    let mut first = at_home(&server, "node", 1);
-    first.register_again().await.unwrap();
+    let server = TestServer::start_with_leases(folder.path(), 1_000).await;
+    let mut first = registered_at_home(&server, "node", 1).await;
     server.create(&spec("again", 1)).await;
     let lost = first.one().await;
 
-    let mut again = at_home(&server, "node", 1);
-    again.register_again().await.unwrap();
+    let mut again = registered_at_home(&server, "node", 1).await;
     let job = again.one().await;
     assert_eq!((job.trial, job.attempt.0), (lost.trial, lost.attempt.0 + 1));
 
@@ -127,8 +132,7 @@ async fn a_name_stays_with_its_worker_through_a_restart_of_the_coordinator_thoug
 {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start(folder.path()).await;
-    let mut first = at_home(&server, "node", 1);
-    first.register_again().await.unwrap();
+    let mut first = registered_at_home(&server, "node", 1).await;
     let mut second = at_home(&server, "node", 2);
     assert!(second.register_again().await.is_err());
     server.stop().await;
@@ -151,10 +155,8 @@ async fn a_name_stays_with_its_worker_through_a_restart_of_the_coordinator_thoug
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_is_never_delivered_holds_its_trial_for_one_more_time_to_live() {
     let folder = tempfile::tempdir().unwrap();
-    let short = |config: &mut espalier_coordinator::ServerConfig| config.lease_ttl_ms = 1_000;
-    let server = TestServer::start_with(folder.path(), short).await;
-    let mut worker = at_home(&server, "node", 1);
-    worker.register_again().await.unwrap();
+    let server = TestServer::start_with_leases(folder.path(), 1_000).await;
+    let mut worker = registered_at_home(&server, "node", 1).await;
     server.create(&spec("looping", 1)).await;
     let done = worker.one().await;
     // Dies, and is started again, more often than leases run out.
@@ -231,8 +233,7 @@ async fn a_poll_that_its_worker_gave_up_takes_no_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_lease_runs_again_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
-    let short = |config: &mut espalier_coordinator::ServerConfig| config.lease_ttl_ms = 500;
-    let server = TestServer::start_with(folder.path(), short).await;
+    let server = TestServer::start_with_leases(folder.path(), 500).await;
     server.create(&spec("expired", 1)).await;
     let lost = server.worker("silent", 1).await.one().await;
     let mut heir = server.worker("heir", 1).await;
@@ -251,8 +252,7 @@ async fn an_expired_lease_runs_again_elsewhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewed_lease_outlives_its_first_time_to_live() {
     let folder = tempfile::tempdir().unwrap();
-    let short = |config: &mut espalier_coordinator::ServerConfig| config.lease_ttl_ms = 600;
-    let server = TestServer::start_with(folder.path(), short).await;
+    let server = TestServer::start_with_leases(folder.path(), 600).await;
     server.create(&spec("renewed", 1)).await;
     let mut worker = server.worker("steady", 1).await;
     let job = worker.one().await;
@@ -269,8 +269,7 @@ async fn a_renewed_lease_outlives_its_first_time_to_live() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_report_is_refused_and_a_stale_completion_counts_once() {
     let folder = tempfile::tempdir().unwrap();
-    let short = |config: &mut espalier_coordinator::ServerConfig| config.lease_ttl_ms = 500;
-    let server = TestServer::start_with(folder.path(), short).await;
+    let server = TestServer::start_with_leases(folder.path(), 500).await;
     server.create(&spec("stale", 1)).await;
     let mut slow = server.worker("slow", 1).await;
     let stale = slow.one().await;
@@ -338,13 +337,12 @@ async fn a_worker_started_again_while_the_coordinator_was_away_gives_back_as_wel
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_holds_is_prolonged_although_it_is_told_to_register_again() {
     let folder = tempfile::tempdir().unwrap();
-    let short = |config: &mut espalier_coordinator::ServerConfig| config.lease_ttl_ms = 500;
-    let server = TestServer::start_with(folder.path(), short).await;
+    let server = TestServer::start_with_leases(folder.path(), 500).await;
     server.create(&spec("busy", 1)).await;
     let mut worker = server.worker("busy", 1).await;
     let job = worker.one().await;
     server.stop().await;
-    let server = TestServer::start_with(folder.path(), short).await;
+    let server = TestServer::start_with_leases(folder.path(), 500).await;
     worker.reconnect(server.channel.clone());
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(150)).await;

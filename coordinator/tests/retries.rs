@@ -174,8 +174,7 @@ async fn interrupted(server: &TestServer, content: &[u8]) -> (TestWorker, TestWo
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_upload_is_taken_up_again_and_nothing_is_trained_twice() {
     let folder = tempfile::tempdir().unwrap();
-    let short = |config: &mut espalier_coordinator::ServerConfig| config.lease_ttl_ms = 500;
-    let server = TestServer::start_with(folder.path(), short).await;
+    let server = TestServer::start_with_leases(folder.path(), 500).await;
     server.create(&spec("weights", 1)).await;
     let content = b"the weights".repeat(3);
     let digest = Digest::of(&content).to_string();

@@ -47,11 +47,7 @@ async fn slots_are_shared_by_the_weights_of_searches_which_can_be_set_at_any_tim
                 .await;
         }
         enqueued += 8;
-        let mut jobs = Vec::new();
-        // An answer has what is leased by then.
-        while let free @ 1.. = 8 - u32::try_from(jobs.len()).unwrap() {
-            jobs.extend(worker.lease(free, 10_000).await.unwrap());
-        }
+        let jobs = fill(&mut worker).await;
         let granted = |search| jobs.iter().filter(|job| job.search_name == search).count();
         assert_eq!(
             (granted("first"), granted("second")),
@@ -63,6 +59,15 @@ async fn slots_are_shared_by_the_weights_of_searches_which_can_be_set_at_any_tim
         }
     }
     server.stop().await;
+}
+
+/// Jobs for all eight slots of a worker; an answer has what is leased by then.
+async fn fill(worker: &mut TestWorker) -> Vec<LeasedJob> {
+    let mut jobs = Vec::new();
+    while let free @ 1.. = 8 - u32::try_from(jobs.len()).unwrap() {
+        jobs.extend(worker.lease(free, 10_000).await.unwrap());
+    }
+    jobs
 }
 
 /// Sets the weights of two searches.
@@ -98,10 +103,7 @@ async fn a_search_that_comes_later_gets_its_share_beside_a_busy_one_slot_by_slot
     let server = TestServer::start(folder.path()).await;
     server.create(&spec("first", 500)).await;
     let mut worker = server.worker("only", 8).await;
-    let mut jobs = Vec::new();
-    while let free @ 1.. = 8 - u32::try_from(jobs.len()).unwrap() {
-        jobs.extend(worker.lease(free, 10_000).await.unwrap());
-    }
+    let mut jobs = fill(&mut worker).await;
     server.create(&spec("second", 500)).await;
     for (weights, share) in [((1, 1), 4), ((1, 3), 6), ((3, 1), 2)] {
         set_weights(&server, [("first", weights.0), ("second", weights.1)]).await;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use espalier_common::ids::{AttemptKey, ClusterId, Digest, WorkerId};
 use espalier_common::metrics::{Measurement, Metrics};
-use espalier_proto::{MAX_MESSAGE_BYTES, MAX_SLOTS};
+use espalier_proto::MAX_MESSAGE_BYTES;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{digest_of, move_file};
@@ -22,9 +22,6 @@ const MAX_RECORD_BYTES: u64 = MAX_MESSAGE_BYTES as u64;
 /// The most completions delivered at a start. A slot waits for the acknowledgement of one before it
 /// takes the next job, so a single run leaves at most a few for each slot.
 const MAX_RECORDS: usize = 4096;
-/// So many leases are kept meanwhile. The coordinator takes no more of one worker; those of the others end, and their
-/// results are taken all the same.
-pub(crate) const MAX_NAMED: usize = 2 * MAX_SLOTS as usize;
 /// A trial is decided long before; what is older is removed. Also bounds what other clusters left.
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -133,7 +130,6 @@ impl Spool {
                 waiting.extend(stem.filter(|_| record).and_then(attempt_of));
             }
         }
-        waiting.truncate(MAX_NAMED);
         Ok(waiting)
     }
 

@@ -121,10 +121,7 @@ async fn while_weights_of_an_earlier_start_are_uploaded_its_lease_is_renewed() {
         state.complete_unavailable = false;
     }
     let worker = bench.start();
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     bench.fake.lock().renews.clear();
     let renewed = |state: &State| both_are_renewed(state, &first);
     bench.fake.until("both are renewed", renewed).await;
@@ -150,10 +147,7 @@ async fn weights_of_an_earlier_start_are_waited_for_by_one_that_is_idle_or_ends(
         let mut config = bench.config();
         config.until_idle = idle.then_some(Duration::from_millis(300));
         let worker = Running::of(config);
-        bench
-            .fake
-            .until("it is complete", |state| state.completes.len() == 1)
-            .await;
+        bench.fake.completed(1).await;
         if !idle {
             // The answer is there, and the upload is under way.
             bench
@@ -192,10 +186,7 @@ async fn a_worker_that_cannot_deliver_an_earlier_result_ends_when_it_is_to_end()
         bench.fake.lock().complete_unavailable = false;
         bench.start()
     };
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     worker.end().await.unwrap();
 }
 
@@ -218,10 +209,7 @@ async fn a_result_of_another_name_stays_for_a_start_under_that_name() {
     worker.end().await.unwrap();
     bench.fake.lock().refuse_completes_with = None;
     let worker = bench.start();
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     worker.end().await.unwrap();
 }
 
@@ -253,9 +241,6 @@ async fn a_completion_that_is_refused_without_end_is_kept_for_the_next_start() {
 
     bench.fake.lock().refuse_completes_with = None;
     let worker = bench.start();
-    bench
-        .fake
-        .until("it is delivered", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     worker.end().await.unwrap();
 }

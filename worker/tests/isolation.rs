@@ -369,8 +369,7 @@ async fn in_a_control_group_of_the_worker_the_kernel_keeps_the_limit() {
         "{log}"
     );
     fake.grant(job(2, "share"));
-    fake.until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    fake.completed(1).await;
     assert_eq!(group.groups_of_evaluators(), 1);
 
     let this = nix::unistd::Pid::from_raw(worker.id().try_into().unwrap());

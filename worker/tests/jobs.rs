@@ -88,10 +88,7 @@ async fn weights_that_another_machine_made_are_fetched_once_and_checked() {
     }
     let worker = bench.start();
     bench.fake.grant(test_job(1, right));
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     assert_eq!(std::fs::read(bench.path("tested")).unwrap(), b"from afar");
     bench.fake.grant(test_job(2, wrong));
     bench

@@ -28,10 +28,7 @@ async fn training_goes_on_while_the_coordinator_is_away_and_everything_arrives_l
     let on_disk = || std::fs::read_dir(&spool).is_ok_and(|files| files.count() == 1);
     until("the result is on disk", on_disk).await;
     bench.fake.come_back();
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     assert_eq!(steps(&bench.fake.lock()), [1, 2, 3]);
     until("the spool is empty", || !on_disk()).await;
     // The same instance goes on.
@@ -52,10 +49,7 @@ async fn a_worker_waits_for_a_coordinator_that_is_not_there_yet() {
     until("the evaluator runs", || bench.path("pids").exists()).await;
     bench.fake.come_back();
     bench.fake.grant(job(1, "no weights"));
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     worker.end().await.unwrap();
 }
 
@@ -131,10 +125,7 @@ async fn reports_that_are_refused_without_end_travel_with_the_completion() {
         .await
         .expect("eight tries");
     std::fs::write(bench.path("go"), "").unwrap();
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     assert_eq!(steps(&bench.fake.lock()), [1, 2, 3]);
     assert_eq!(refused(&bench.fake.lock()), 8);
     worker.end().await.unwrap();

@@ -16,10 +16,7 @@ async fn a_worker_whose_name_another_one_has_waits_until_it_is_free() {
     bench.fake.lock().name_taken = 1;
     let worker = bench.start();
     bench.fake.grant(job(1, "no weights"));
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     // One that finds out later, since it was silent for long, asks for its name again too.
     {
         let mut state = bench.fake.lock();
@@ -132,10 +129,7 @@ async fn a_forgotten_worker_registers_again_and_its_job_goes_on() {
         .until("it registers again", |state| state.registers.len() == 2)
         .await;
     std::fs::write(bench.path("go"), "").unwrap();
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     {
         let state = bench.fake.lock();
         assert_eq!(state.registers[0].worker, state.registers[1].worker);
@@ -166,10 +160,7 @@ async fn a_worker_that_is_forgotten_again_and_again_registers_again_every_time()
             .await;
     }
     bench.fake.grant(job(1, "no weights"));
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     worker.end().await.unwrap();
 }
 

@@ -89,10 +89,7 @@ async fn a_result_comes_from_the_table_with_the_tables_time() {
     std::fs::write(bench.path("data").join("t.csv"), ROWS).unwrap();
     let worker = without_programs(&bench);
     bench.fake.grant(look_up(&bench, 1, "skip"));
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 1)
-        .await;
+    bench.fake.completed(1).await;
     {
         let state = bench.fake.lock();
         assert_eq!(state.completes[0].seconds, 1200.0);
@@ -177,10 +174,7 @@ async fn a_table_that_is_kept_is_fetched_once_also_for_the_next_worker_on_this_m
         let worker = registered(&bench, trial as usize).await;
         bench.fake.grant(look_up(&bench, trial, "skip"));
         let trial = trial as usize;
-        bench
-            .fake
-            .until("it is complete", |state| state.completes.len() == trial)
-            .await;
+        bench.fake.completed(trial).await;
         worker.end().await.unwrap();
     }
     assert_eq!(bench.fake.lock().downloads, 1);
@@ -191,10 +185,7 @@ async fn a_table_that_is_kept_is_fetched_once_also_for_the_next_worker_on_this_m
     std::fs::write(fetched, "op,a1,a3,s\n1,0,0,0\n").unwrap();
     let worker = registered(&bench, 3).await;
     bench.fake.grant(look_up(&bench, 3, "skip"));
-    bench
-        .fake
-        .until("it is complete", |state| state.completes.len() == 3)
-        .await;
+    bench.fake.completed(3).await;
     assert_eq!(bench.fake.lock().downloads, 2);
     worker.end().await.unwrap();
 }

@@ -22,7 +22,8 @@ const FRAME_BYTES: usize = 9;
 /// The longest that a message is on its way: the largest one over a network of 64 KiB a second takes less.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
 
-/// The body of a request to a path, with bounds unless it is a stream; streams have their own.
+/// The body of a request to a path, with bounds unless it is a stream. What uploads and pushes bring is bounded where it
+/// is taken in; the reflection service keeps nothing, and its stream ends with the caller's token.
 pub(super) fn bounded(path: &str, body: Body) -> Body {
     if is_streamed(path) || body.is_end_stream() {
         return body;

@@ -168,19 +168,11 @@ async fn take_in(
             let message = "after the header, every message of an upload is data".to_owned();
             return Err(Refused::Call(CallError::Invalid(message).into()));
         };
-        if data.is_empty() {
-            return Err(Refused::Call(empty_part()));
-        }
-        parts.came(data.len());
+        parts.came(&data).map_err(Status::from)?;
         alive.show().await.map_err(Status::from)?;
         upload.write(&data).await?;
     }
     Ok(upload.finish().await?)
-}
-
-/// Parts that bring nothing would keep a stream, and the lease of an upload, going for ever.
-pub(super) fn empty_part() -> Status {
-    CallError::Invalid("a message without data: every part brings some".to_owned()).into()
 }
 
 /// Whether the worker is to upload again what this machine could not store. An operator has to act, so

@@ -6,7 +6,7 @@ use espalier_proto::{digest_from_wire, v1};
 use tonic::{Status, Streaming};
 use v1::push_dataset_request::Part;
 
-use super::artifacts::{empty_part, undisturbed};
+use super::artifacts::undisturbed;
 use super::incoming::Incoming;
 use super::searches::SearchApi;
 use crate::actors::CallError;
@@ -62,9 +62,8 @@ async fn take_in(
                 break;
             }
             rest = match parts.next().await?.and_then(|part| part.part) {
-                Some(Part::Data(data)) if data.is_empty() => return Err(empty_part()),
                 Some(Part::Data(data)) => {
-                    parts.came(data.len());
+                    parts.came(&data)?;
                     data
                 }
                 Some(Part::Header(_)) => {

@@ -1,11 +1,13 @@
 //! What a client sends as a stream of messages, bounded in its pauses and as a whole: each part prolongs a lease or
-//! holds a place. May import futures, tokio and tonic's status.
+//! holds a place. May import the actors' errors, futures, tokio and tonic's status.
 
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 use tonic::Status;
+
+use crate::actors::CallError;
 
 /// The longest pause: far longer than a slow network takes for a part.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -36,15 +38,20 @@ impl<T, S: Stream<Item = Result<T, Status>> + Unpin> Incoming<S> {
         }
     }
 
-    /// So many bytes were in the last message. What comes counts, and not what was announced.
-    pub(super) fn came(&mut self, bytes: usize) {
-        self.brought = self.brought.saturating_add(bytes as u64);
+    /// The last message brought this. What comes counts, and not what was announced; a part without any would keep the
+    /// stream, and the lease of an upload, going for ever.
+    pub(super) fn came(&mut self, data: &[u8]) -> Result<(), CallError> {
+        if data.is_empty() {
+            let message = "a message without data: every part brings some".to_owned();
+            return Err(CallError::Invalid(message));
+        }
+        self.brought = self.brought.saturating_add(data.len() as u64);
+        Ok(())
     }
 
     /// The next message; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<T>, Status> {
         let what = self.what;
-        let pause = Instant::now() + LONGEST_PAUSE;
         let longest = MARGIN + Duration::from_secs(self.brought / LEAST_BYTES_PER_SECOND);
         if self.began.elapsed() > longest {
             let message = format!(
@@ -53,7 +60,7 @@ impl<T, S: Stream<Item = Result<T, Status>> + Unpin> Incoming<S> {
             );
             return Err(Status::deadline_exceeded(message));
         }
-        match timeout_at(pause, self.parts.next()).await {
+        match timeout(LONGEST_PAUSE, self.parts.next()).await {
             Ok(part) => part.transpose(),
             Err(_) => {
                 let seconds = LONGEST_PAUSE.as_secs();
@@ -92,10 +99,11 @@ mod tests {
 
         let began = Instant::now();
         let mut slow = Incoming::new("upload", every(LONGEST_PAUSE / 2));
-        slow.came(100 * LEAST_BYTES_PER_SECOND as usize);
+        slow.came(&vec![0; 100 * LEAST_BYTES_PER_SECOND as usize])
+            .unwrap();
         let status = loop {
             match slow.next().await {
-                Ok(_) => slow.came(1),
+                Ok(_) => slow.came(&[7]).unwrap(),
                 Err(status) => break status,
             }
         };
@@ -106,8 +114,9 @@ mod tests {
             took >= longest && took <= longest + LONGEST_PAUSE,
             "{took:?}"
         );
-        slow.came(usize::MAX);
+        slow.brought = u64::MAX;
         assert_eq!(slow.next().await.unwrap(), Some(7));
+        slow.came(&[]).unwrap_err();
     }
 
     #[tokio::test]

@@ -39,6 +39,11 @@ impl TestServer {
         Self::start_with(data_dir, |_| {}).await
     }
 
+    /// With leases that live for so long.
+    pub async fn start_with_leases(data_dir: &Path, ttl_ms: u64) -> Self {
+        Self::start_with(data_dir, |config| config.lease_ttl_ms = ttl_ms).await
+    }
+
     pub async fn start_with(data_dir: &Path, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());

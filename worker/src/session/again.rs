@@ -17,7 +17,7 @@ impl Session {
             return;
         };
         // What was delivered meanwhile is none any more.
-        registration.leave(self.earlier.keys());
+        registration.name_results(self.earlier.keys());
         let registered = self.registered;
         self.calls.push(Box::pin(async move {
             let outcome = registration.register_again(why).await;

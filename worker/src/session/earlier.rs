@@ -8,9 +8,10 @@ use std::sync::Arc;
 use espalier_common::ids::{AttemptKey, WorkerId};
 use espalier_proto::{attempt_to_wire, uuid_to_wire, v1};
 
+use super::registration::MAX_RESULTS;
 use super::{Ended, Session};
 use crate::delivery::Delivery;
-use crate::spool::{MAX_NAMED, Spooled};
+use crate::spool::Spooled;
 use crate::transfer::blocking;
 
 /// The results of earlier instances that the coordinator does not have yet.
@@ -87,7 +88,7 @@ impl Session {
             for (worker, held) in held {
                 let request = v1::RenewRequest {
                     worker: uuid_to_wire(worker.0),
-                    held: held.into_iter().take(MAX_NAMED).map(attempt_to_wire).collect(),
+                    held: held.into_iter().take(MAX_RESULTS).map(attempt_to_wire).collect(),
                     calls_ended: 0,
                 };
                 if let Err(status) = client.renew(request).await {

@@ -7,7 +7,7 @@ use espalier_common::evaluator::Ready;
 use espalier_common::ids::{AttemptKey, ClusterId, WorkerId};
 use espalier_common::job::JobKind;
 use espalier_proto::{
-    FREE_AFTER_MS, PROTOCOL_VERSION, attempt_to_wire, stated_protocol, uuid_from_wire,
+    FREE_AFTER_MS, MAX_SLOTS, PROTOCOL_VERSION, attempt_to_wire, stated_protocol, uuid_from_wire,
     uuid_to_wire, v1,
 };
 use espalier_runtime::backoff::Waits;
@@ -20,8 +20,10 @@ use crate::client::{Client, for_ever};
 use crate::config::WorkerConfig;
 use crate::error::WorkerError;
 use crate::membership::Refused;
-use crate::spool::MAX_NAMED;
 
+/// Of so many results of earlier instances the leases are kept. The coordinator takes no more of one worker; those of the
+/// others end, and their results are taken all the same.
+pub(super) const MAX_RESULTS: usize = 2 * MAX_SLOTS as usize;
 /// A name that another worker has is asked for so often.
 const NAME_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Bounds what the coordinator may say of that.
@@ -89,9 +91,9 @@ impl Registration {
                 .map(|(label, value)| (label.to_owned(), value.to_owned()))
                 .collect(),
             home: uuid_to_wire(home),
-            results: results.iter().map(|&key| attempt_to_wire(key)).collect(),
+            results: Vec::new(),
         };
-        Self {
+        let mut registration = Self {
             client,
             address: config.join.clone(),
             request,
@@ -99,12 +101,14 @@ impl Registration {
             name_patience: config.name_patience,
             last: Instant::now(),
             waits: Waits::default(),
-        }
+        };
+        registration.name_results(results.iter().copied());
+        registration
     }
 
-    /// What an older instance has left is this by now.
-    pub(super) fn leave(&mut self, results: impl Iterator<Item = AttemptKey>) {
-        let named = results.take(MAX_NAMED);
+    /// What older instances have left and the coordinator does not have yet is this by now.
+    pub(super) fn name_results(&mut self, results: impl Iterator<Item = AttemptKey>) {
+        let named = results.take(MAX_RESULTS);
         self.request.results = named.map(attempt_to_wire).collect();
     }
 

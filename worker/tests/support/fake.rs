@@ -177,6 +177,12 @@ impl Fake {
         }
     }
 
+    /// Waits until so many jobs are complete.
+    pub async fn completed(&self, jobs: usize) {
+        self.until("it is complete", |state| state.completes.len() == jobs)
+            .await;
+    }
+
     /// Breaks every connection and stops listening.
     pub fn go_away(&mut self) {
         if let Some(runtime) = self.runtime.take() {

@@ -71,11 +71,6 @@ impl OpenSearch {
         self.outrun && self.summary.would_ask
     }
 
-    /// Whether it would have used a slot now, had it had something ready.
-    pub(super) fn is_outrun(&self) -> bool {
-        self.summary.would_ask && !self.has_work()
-    }
-
     /// Whether it may use slots, now or later.
     fn competes(&self) -> bool {
         self.summary.would_ask || self.has_work()
@@ -183,22 +178,18 @@ impl OpenSearches {
 
     /// A slot went to `winner`; `could` says who else could have used it.
     pub(super) fn note_outrun(&mut self, winner: SearchId, could: impl Fn(&OpenSearch) -> bool) {
-        let others = self.by_age.values_mut();
-        let others = others.filter(|open| !open.outrun && open.link.profile.id != winner);
-        for open in others.filter(|open| open.is_outrun()) {
-            open.outrun = could(open);
+        for open in self.by_age.values_mut() {
+            let had_nothing_ready = open.summary.would_ask && !open.has_work();
+            if had_nothing_ready && !open.outrun && open.link.profile.id != winner {
+                open.outrun = could(open);
+            }
         }
     }
 
     /// Nobody is outrun by none.
     pub(super) fn forget_outrun(&mut self) {
-        if self
-            .by_age
-            .values()
-            .filter(|open| open.competes())
-            .nth(1)
-            .is_none()
-        {
+        let competing = self.by_age.values().filter(|open| open.competes());
+        if competing.take(2).count() < 2 {
             for open in self.by_age.values_mut() {
                 open.outrun = false;
             }

@@ -232,10 +232,10 @@ impl Dispatcher {
         let renewal = self.leases.renew(worker, held, calls_ended, now);
         self.release(renewal.lost, ReleaseReason::ReplyLost);
         let Some(known) = self.registry.seen(worker, now) else {
-            return match renewal.drop.is_empty() {
-                true => Err(self.why_unknown(worker)),
-                false => Ok(renewal.drop),
-            };
+            if renewal.drop.is_empty() {
+                return Err(self.why_unknown(worker));
+            }
+            return Ok(renewal.drop);
         };
         known.calls_ended = known.calls_ended.max(calls_ended);
         Ok(renewal.drop)
